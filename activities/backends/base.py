@@ -1,0 +1,144 @@
+"""What a volume backend does: the one Protocol that directories, Docker volumes and Kubernetes claims share.
+
+A volume carries only what never changes: our random uid, the workspace, the archive that it was restored from.
+Changing state is in the record. Backends do not know Temporal, nor one another.
+Errors: ``BackendUnavailable`` (retry), ``VolumeConflict``, ``VolumeInUse``, ``NoSpace``, ``AccessDenied``,
+``WrongStore``, ``MoverFailed``, ``Unsupported``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from activities.record import Record
+
+Fence = Callable[[], Awaitable[Record]]
+"""Reads the record again and answers it; raises ``NotYours`` if another run owns the workspace by now."""
+
+
+class Presence(StrEnum):
+    """``pending``: exists, but has no storage yet. ``terminating``: is being deleted; wait until it is gone."""
+
+    PRESENT = "present"
+    PENDING = "pending"
+    TERMINATING = "terminating"
+
+
+@dataclass(frozen=True)
+class VolumeUser:
+    """Somebody who has the volume. ``stopped``: holds it, but does not run. ``ours``: bears this workspace's label."""
+
+    name: str
+    stopped: bool = False
+    ours: bool = False
+
+
+@dataclass(frozen=True)
+class VolumeView:
+    """A volume as it stands. ``uid`` is ``None`` for a volume that we did not make."""
+
+    home_store_key: str
+    uid: str | None
+    restored_from: str | None = None
+    presence: Presence = Presence.PRESENT
+    users: tuple[VolumeUser, ...] = ()
+    capacity_bytes: int | None = None
+    spec: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class MoverSpec:
+    """A mover to start. ``environment`` has no credentials; the mover takes those from its own surroundings."""
+
+    workspace_id: str
+    volume_uid: str
+    run_id: str
+    queue: str
+    writable: bool
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+class Mover(Protocol):
+    """A running mover."""
+
+    async def wait(self, timeout: float) -> str | None:
+        """``None`` while it lives after ``timeout`` seconds, else why it ended (exit status, last log lines)."""
+        ...
+
+    async def stop(self) -> None:
+        """End it and all its children, and return only when they are known to be gone. May be called twice."""
+        ...
+
+
+@dataclass(frozen=True)
+class Deletion:
+    """The two duties of a backend before it destroys a volume that was handed out once.
+
+    ``check`` raises ``VolumeChanged`` or ``VolumeInUse``; it is given the folder to walk where the backend's own
+    process can reach it, else ``None`` (the caller has walked in the mover). ``seal`` writes the record `deleting`.
+    Each backend owns their order and states the window that remains.
+    """
+
+    check: Callable[[str | None], Awaitable[None]]
+    seal: Callable[[], Awaitable[None]]
+
+
+class VolumeBackend(Protocol):
+    """One place with volumes: a root folder, a Docker engine, a namespace."""
+
+    name: str
+
+    def home_store_key(self, workspace_id: str) -> str:
+        """The name of the workspace's volume here. Pure."""
+        ...
+
+    async def identity(self) -> str | None:
+        """What tells this place from all others (root's identity file, engine id, namespace uid).
+
+        ``None`` where it has none yet, which for a folder also is what an unmounted disk looks like.
+        """
+        ...
+
+    async def mark(self, identity: str, *, adopt: bool) -> str:
+        """Give the place its identity (`init`), or answer the one that it has. Refuses a place that is not empty
+        unless ``adopt``."""
+        ...
+
+    async def create(
+        self, workspace_id: str, uid: str, *, restored_from: str | None, spec: Mapping[str, str], fence: Fence
+    ) -> VolumeView:
+        """Make the volume; there already with this uid: fine. With another uid: ``VolumeConflict``."""
+        ...
+
+    async def inspect(self, workspace_id: str, *, fence: Fence) -> VolumeView | None:
+        """The volume as it stands, with its users; ``None`` if it does not exist.
+
+        What an interrupted deletion left behind is settled first: finished where the record says that the uid is
+        disposable, else undone.
+        """
+        ...
+
+    async def delete(self, workspace_id: str, uid: str, *, fence: Fence, deletion: Deletion | None) -> None:
+        """Remove the volume with this uid and return when it is gone. Missing, or another uid there: nothing to do.
+
+        ``deletion`` is ``None`` for a volume whose fate is sealed already: the record says so, checked by ``fence``.
+        """
+        ...
+
+    async def remove_stopped_users(self, workspace_id: str, *, fence: Fence) -> None:
+        """Remove those stopped holders that bear this workspace's label."""
+        ...
+
+    async def attach(self, spec: MoverSpec, *, fence: Fence) -> Mover:
+        """Start the mover of this run for this volume; adopt the one that bears this run's id and queue.
+
+        Any other mover of the volume is evicted first, and attach waits until it is known to be gone.
+        """
+        ...
+
+    async def detach(self, workspace_id: str, uid: str, *, run_id: str | None, fence: Fence) -> None:
+        """Stop the volume's movers (``run_id``: all but nobody else's) and return when they are known to be gone."""
+        ...

@@ -1,0 +1,147 @@
+"""The manifest: the proof that an archive is whole, and the map by which it is read in parallel.
+
+Written after the archive was read back, so an archive that no manifest names is unproven. Readers need only the
+segment list; who writes may cut differently later. Unknown ``required_features`` mean: refuse.
+"""
+
+from __future__ import annotations
+
+import base64
+
+from codehub_storage.errors import ErrorCode, StorageError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+FORMAT_VERSION = 1
+KNOWN_FEATURES: frozenset[str] = frozenset()
+
+
+class Part(BaseModel):
+    """Base of the manifest's parts."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class StoredObject(Part):
+    """The object that this manifest proves: that version, with that ETag, of that size."""
+
+    key: str
+    size_bytes: int
+    etag: str
+    version_id: str | None = None
+    crc64: str = Field(description="CRC-64/NVME of the whole object, 16 hex digits")
+
+
+class Source(Part):
+    """What the archive was made from."""
+
+    volume_uid: str
+    place: str
+    restored_from: str | None = None
+    change_fingerprint: str
+
+
+class VolumeBlock(Part):
+    """What restore needs to make a volume like the one that was archived."""
+
+    backend: str
+    size_bytes: int | None = None
+    storage_class: str | None = None
+    labels: dict[str, str] = Field(default_factory=dict)
+
+
+class Totals(Part):
+    """Counts over the whole tree. ``skipped`` counts by kind what an archive does not carry (sockets, devices)."""
+
+    entries: int = 0
+    files: int = 0
+    directories: int = 0
+    symlinks: int = 0
+    hard_links: int = 0
+    specials: int = 0
+    file_bytes: int = 0
+    raw_bytes: int = 0
+    stored_bytes: int = 0
+    padding_bytes: int = 0
+    skipped: dict[str, int] = Field(default_factory=dict)
+
+
+class Piece(Part):
+    """Which bytes of its large file a segment carries. ``holes``: (offset, length) in the file, to be made again.
+
+    The first piece's member opens with the file's tar header (``header_bytes`` raw bytes), the last one's ends with
+    the padding to 512. ``file_bytes`` is the size of the whole file.
+    """
+
+    path: str
+    offset: int
+    length: int
+    file_bytes: int
+    header_bytes: int = 0
+    holes: tuple[tuple[int, int], ...] = ()
+
+
+class Segment(Part):
+    """One gzip member. Paths are base64 of the bytes of the name, relative, without a leading ``./``."""
+
+    kind: str
+    first: str = ""
+    last: str = ""
+    entries: int
+    raw_bytes: int
+    sha256: str
+    content: str
+    offset: int
+    stored_bytes: int
+    crc64: str
+    piece: Piece | None = None
+
+
+class Manifest(Part):
+    """``archive_id`` is ``None`` in the placeholder that stands before the first proof."""
+
+    format_version: int = FORMAT_VERSION
+    required_features: tuple[str, ...] = ()
+    archive_id: str | None = None
+    workspace_id: str = ""
+    created_at: str = ""
+    object: StoredObject | None = None
+    source: Source | None = None
+    volume: VolumeBlock | None = None
+    totals: Totals = Totals()
+    content_fingerprint: str = ""
+    segments: tuple[Segment, ...] = ()
+
+    def to_json(self) -> bytes:
+        """Stable: same manifest, same bytes."""
+        return self.model_dump_json(exclude_none=True).encode() + b"\n"
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Manifest:
+        """``ArchiveCorrupt`` for what is no manifest, ``Unsupported`` for one of a later format."""
+        try:
+            manifest = cls.model_validate_json(data)
+        except ValidationError as error:
+            raise StorageError(ErrorCode.ARCHIVE_CORRUPT, "the manifest cannot be read") from error
+        unknown = set(manifest.required_features) - KNOWN_FEATURES
+        if manifest.format_version > FORMAT_VERSION or unknown:
+            raise StorageError(
+                ErrorCode.UNSUPPORTED,
+                f"the manifest has format {manifest.format_version} and asks for {sorted(unknown)}",
+                hint="Upgrade the service.",
+            )
+        return manifest
+
+    @property
+    def is_placeholder(self) -> bool:
+        """True before the first proof."""
+        return self.archive_id is None
+
+
+def encode_path(path: bytes) -> str:
+    """A name of arbitrary bytes, as the manifest holds it."""
+    return base64.b64encode(path).decode("ascii")
+
+
+def decode_path(text: str) -> bytes:
+    """The inverse of ``encode_path``."""
+    return base64.b64decode(text, validate=True)

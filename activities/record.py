@@ -1,0 +1,77 @@
+"""The record: the one place of changing state of a workspace, and the fence around every write.
+
+``{id}/home.state`` is a small JSON object, created with If-None-Match and changed only by PUT If-Match, so of two
+writers one wins. ``revision`` grows with every PUT: no two contents are ever equal, hence no two ETags.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict
+
+GIVEN_UP_KEPT = 16
+
+
+class VolumeState(StrEnum):
+    """``deleting`` is final for its uid: whoever finds it finishes the deletion, nobody hands that volume out."""
+
+    RESTORING = "restoring"
+    READY = "ready"
+    ARCHIVED = "archived"
+    DELETING = "deleting"
+
+
+class Owner(BaseModel):
+    """The run whose attempts may write. ``signed_off``: it ended its last write and has none in flight."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    run_id: str
+    operation: str
+    signed_off: bool = False
+
+
+class VolumeRecord(BaseModel):
+    """The volume that the workspace has, or is getting, or is losing.
+
+    ``archive_id``: the archive that it equals. ``fingerprint``: its change fingerprint when that was so, as hex.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    uid: str
+    state: VolumeState
+    archive_id: str | None = None
+    fingerprint: str | None = None
+
+
+class Record(BaseModel):
+    """The state of one workspace. Without a volume it is a tombstone, or a workspace that never had one."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    format_version: int = 1
+    revision: int = 1
+    workspace_id: str
+    place: str
+    owner: Owner
+    volume: VolumeRecord | None = None
+    given_up: tuple[str, ...] = ()
+
+    def with_volume(self, volume: VolumeRecord | None) -> Record:
+        """This record with another volume. A uid that is replaced or cleared is given up in the same write."""
+        given_up = self.given_up
+        if self.volume is not None and (volume is None or volume.uid != self.volume.uid):
+            given_up = (*given_up, self.volume.uid)[-GIVEN_UP_KEPT:]
+        return self.model_copy(update={"volume": volume, "given_up": given_up})
+
+    def is_given_up(self, uid: str) -> bool:
+        """True for a volume that must never be handed out again."""
+        return uid in self.given_up
+
+    def is_disposable(self, uid: str) -> bool:
+        """True for a volume that nobody was ever handed, or whose deletion was decided: whoever meets it deletes it."""
+        mine = self.volume is not None and self.volume.uid == uid
+        half = mine and self.volume is not None and self.volume.state in (VolumeState.RESTORING, VolumeState.DELETING)
+        return half or self.is_given_up(uid)

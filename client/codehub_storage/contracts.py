@@ -1,0 +1,155 @@
+"""What crosses the wire between a reconciler and the service.
+
+Frozen models that only grow: a field is never renamed, retyped or removed, every later field has a default, and
+a reader ignores what it does not know.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA_VERSION = 1
+DEFAULT_PLACE = "default"
+PLACE_PATTERN = r"^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?$"
+Place = Annotated[str, Field(pattern=PLACE_PATTERN)]
+
+
+class Contract(BaseModel):
+    """Base of all that crosses the wire."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    schema_version: int = SCHEMA_VERSION
+
+
+class Operation(StrEnum):
+    """The four transitions. The value is the workflow's type name."""
+
+    PROVISION = "provision"
+    ARCHIVE = "archive"
+    RESTORE = "restore"
+    PURGE = "purge"
+
+
+class Phase(StrEnum):
+    """Where an operation stands: what a user reads, and what ``WsPhase`` holds."""
+
+    CLAIMING = "claiming"
+    INSPECTING = "inspecting"
+    CREATING = "creating"
+    ATTACHING = "attaching"
+    PLANNING = "planning"
+    COPYING = "copying"
+    FINISHING = "finishing"
+    SETTLING = "settling"
+    VERIFYING = "verifying"
+    COMMITTING = "committing"
+    DELETING = "deleting"
+    COMPARING = "comparing"
+    UNDOING = "undoing"
+    DONE = "done"
+    UNKNOWN = "unknown"
+
+    @classmethod
+    def _missing_(cls, value: object) -> Phase:
+        """A newer service may name a phase that this reader does not know."""
+        return cls.UNKNOWN
+
+
+class VolumeSpec(Contract):
+    """What a new volume shall be like. ``None`` leaves the choice to the backend's settings."""
+
+    size_bytes: Annotated[int, Field(gt=0)] | None = None
+    storage_class: str | None = None
+
+
+class ProvisionInput(Contract):
+    """A new, empty volume for a workspace."""
+
+    workspace_id: str
+    place: Place = DEFAULT_PLACE
+    volume: VolumeSpec = VolumeSpec()
+
+
+class ArchiveInput(Contract):
+    """Volume to proven archive, then the volume deleted.
+
+    ``cancel_only``: do not archive, only find out whether an earlier archive is past its point of no return (this is
+    how ``StorageClient.cancel`` asks where no run is open).
+    """
+
+    workspace_id: str
+    home_store_key: str | None = None
+    place: Place = DEFAULT_PLACE
+    expected_volume_uid: str | None = None
+    remove_stopped: bool = False
+    cancel_only: bool = False
+
+
+class RestoreInput(Contract):
+    """Archive to new volume. ``archive_id`` asks for a kept older version instead of the current one."""
+
+    workspace_id: str
+    archive_key: str
+    place: Place = DEFAULT_PLACE
+    archive_id: str | None = None
+    volume: VolumeSpec = VolumeSpec()
+
+
+class PurgeInput(Contract):
+    """Remove the volume, the archive, or both; what is ``None`` is out of scope and stays."""
+
+    workspace_id: str
+    home_store_key: str | None = None
+    archive_key: str | None = None
+    place: Place = DEFAULT_PLACE
+    expected_volume_uid: str | None = None
+    remove_stopped: bool = False
+
+
+class OperationResult(Contract):
+    """What an operation leaves behind. Fields that do not apply to it are ``None`` or zero."""
+
+    operation: str
+    workspace_id: str
+    run_id: str = ""
+    home_store_key: str | None = None
+    archive_key: str | None = None
+    volume_uid: str | None = None
+    archive_id: str | None = None
+    moved: bool = Field(default=False, description="bytes were moved; False where the postcondition already held")
+    cleanup_required: bool = Field(default=False, description="the archive is proven, but the volume still stands")
+    leftovers: tuple[str, ...] = Field(default=(), description="what is left of this workspace, named")
+    removed: tuple[str, ...] = Field(default=(), description="purge: what was removed and confirmed gone, named")
+    files: int = 0
+    raw_bytes: int = Field(default=0, description="bytes of file content")
+    stored_bytes: int = Field(default=0, description="bytes of the archive object")
+    padding_bytes: int = Field(default=0, description="of these, filling that a part's minimum size asked for")
+    sent_again_bytes: int = Field(default=0, description="bytes that had to be uploaded more than once")
+    skipped: dict[str, int] = Field(default_factory=dict, description="what was not carried, counted by kind")
+    seconds: dict[str, float] = Field(default_factory=dict, description="time by phase")
+
+
+class Progress(Contract):
+    """A look at an operation while it runs (a query; no history is written)."""
+
+    operation: str
+    workspace_id: str
+    run_id: str = ""
+    phase: Phase = Phase.UNKNOWN
+    bytes_done: int = 0
+    bytes_total: int = 0
+    last_error: str | None = None
+    attempt: int = 1
+    next_attempt_at: str | None = Field(default=None, description="RFC 3339 time of the next attempt while retrying")
+    closed: bool = False
+
+
+class CancelOutcome(StrEnum):
+    """What ``cancel`` achieved: the volume is as it was, or the operation was past its point of no return."""
+
+    CANCELLED = "cancelled"
+    TOO_LATE = "too_late"
