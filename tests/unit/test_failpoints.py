@@ -1,0 +1,80 @@
+"""Failpoints: an armed one fires where, when and how it was told to, an unarmed one never."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from activities import failpoints
+
+SCRIPT = """
+from activities import failpoints
+ONE = failpoints.declare("test.one", effect="nothing yet")
+TEN = failpoints.declare("test.one.ten", effect="nothing yet")
+for step in range(4):
+    print(step, flush=True)
+    failpoints.reach(TEN)
+    failpoints.reach(ONE)
+"""
+
+
+def run(armed: str) -> subprocess.CompletedProcess[str]:
+    """The script with ``armed`` in its environment."""
+    environment = {**os.environ, failpoints.VARIABLE: armed, "PYTHONPATH": os.pathsep.join(sys.path)}
+    return subprocess.run([sys.executable, "-c", SCRIPT], check=False, env=environment, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("armed", ["", "test.other", "test.on"])
+def test_unarmed_does_nothing(armed: str) -> None:
+    """A point fires only by its whole name."""
+    done = run(armed)
+    assert done.returncode == 0 and done.stdout.split() == list("0123")
+
+
+@pytest.mark.parametrize(("armed", "steps"), [("test.one", 1), ("test.one:3", 3), ("test.other,test.one:2", 2)])
+def test_kills_its_process_at_the_nth_visit(armed: str, steps: int) -> None:
+    """SIGKILL at exactly the visit that was asked for, whatever else is armed."""
+    done = run(armed)
+    assert done.returncode == -signal.SIGKILL
+    assert len(done.stdout.split()) == steps
+
+
+def test_once_fires_in_one_process_only(tmp_path: Path) -> None:
+    """The first process dies and leaves the mark; the next one passes."""
+    marker = tmp_path / "fired"
+    assert run(f"test.one:once={marker}").returncode == -signal.SIGKILL
+    assert marker.exists()
+    assert run(f"test.one:once={marker}").returncode == 0
+
+
+def test_pause_holds_until_released(tmp_path: Path) -> None:
+    """A paused process says that it stands there and goes on when told to."""
+    gate = tmp_path / "gate"
+    environment = {
+        **os.environ,
+        failpoints.VARIABLE: f"test.one:2:pause={gate}",
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+    with subprocess.Popen([sys.executable, "-c", SCRIPT], env=environment, stdout=subprocess.PIPE, text=True) as held:
+        assert held.stdout is not None
+        assert [held.stdout.readline().strip() for _ in range(2)] == ["0", "1"]
+        while not Path(f"{gate}.reached").exists():
+            assert held.poll() is None
+        gate.touch()
+        assert held.stdout.read().split() == ["2", "3"]
+    assert held.returncode == 0
+
+
+def test_names_are_declared_once() -> None:
+    """The registry refuses a second declaration and a point that nobody declared."""
+    name = failpoints.declare("test.registry.here", effect="before anything")
+    assert name in failpoints.names() and failpoints.effect(name) == "before anything"
+    with pytest.raises(ValueError, match="twice"):
+        failpoints.declare(name, effect="again")
+    with pytest.raises(KeyError):
+        failpoints.reach("test.registry.nowhere")
