@@ -1,0 +1,363 @@
+"""Tar headers: written for what GNU tar does not write for us, read from what anybody wrote.
+
+The dialect is POSIX pax as GNU tar 1.34 writes it. Extended attributes stand in ``SCHILY.xattr.NAME`` records with
+their binary value, ACLs among them (``SCHILY.xattr.system.posix_acl_access``): GNU tar's textual ``SCHILY.acl.*``
+holds user *names* even under ``--numeric-owner``, so it would mean another user on another machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from activities.dataplane.entries import Entry, FileType
+
+BLOCK = 512
+END_OF_ARCHIVE = bytes(2 * BLOCK)
+XATTR_PREFIX = b"SCHILY.xattr."
+MAX_EXTENSION_BYTES = 4 << 20
+"""Of one extended header: a path, a link target and all attributes of one file (each at most 64 KiB)."""
+
+_ID_LIMIT = 0o7777777
+_NUMBER_LIMIT = 0o77777777777
+_NAME_BYTES = 100
+_NANOS = 1_000_000_000
+_TYPES = {int(kind): kind for kind in FileType if kind is not FileType.SOCKET} | {0: FileType.FILE, 55: FileType.FILE}
+_EXTENSION, _GLOBAL, _LONG_NAME, _LONG_LINK = b"x"[0], b"g"[0], b"L"[0], b"K"[0]
+
+
+class TarError(ValueError):
+    """The bytes are no tar stream, or one that this reader does not know."""
+
+
+def padding_of(size: int) -> int:
+    """How many bytes fill up the last block of a file of ``size`` bytes."""
+    return -size % BLOCK
+
+
+def build_header(entry: Entry, *, comment: str = "") -> bytes:
+    """The header blocks of an entry: a pax extension where needed, then the ustar header. Data follows it."""
+    name = _stored_name(entry)
+    records: list[tuple[bytes, bytes]] = [(b"comment", comment.encode("ascii"))] if comment else []
+    if len(name) > _NAME_BYTES or not name.isascii():
+        records.append((b"path", name))
+    if len(entry.target) > _NAME_BYTES or not entry.target.isascii():
+        records.append((b"linkpath", entry.target))
+    for key, value, limit in ((b"size", entry.size, _NUMBER_LIMIT), (b"uid", entry.uid, _ID_LIMIT)):
+        if value > limit:
+            records.append((key, b"%d" % value))
+    if entry.gid > _ID_LIMIT:
+        records.append((b"gid", b"%d" % entry.gid))
+    seconds, nanos = divmod(entry.mtime_ns, _NANOS)
+    if nanos or not 0 <= seconds <= _NUMBER_LIMIT:
+        records.append((b"mtime", format_time(entry.mtime_ns)))
+    if entry.type is not FileType.HARD_LINK:
+        records += [(XATTR_PREFIX + _escape(key), value) for key, value in entry.xattrs]
+    header = _ustar(
+        name[:_NAME_BYTES],
+        int(entry.type),
+        mode=entry.mode,
+        uid=entry.uid if entry.uid <= _ID_LIMIT else 0,
+        gid=entry.gid if entry.gid <= _ID_LIMIT else 0,
+        size=entry.size if entry.size <= _NUMBER_LIMIT else 0,
+        mtime=seconds if 0 <= seconds <= _NUMBER_LIMIT else 0,
+        target=entry.target[:_NAME_BYTES],
+        device=entry.device,
+    )
+    return _extension(records) + header if records else header
+
+
+def format_time(mtime_ns: int) -> bytes:
+    """A time as pax has it: seconds, and a fraction without trailing zeros."""
+    sign = b"-" if mtime_ns < 0 else b""
+    seconds, nanos = divmod(abs(mtime_ns), _NANOS)
+    fraction = (b".%09d" % nanos).rstrip(b"0") if nanos else b""
+    return sign + b"%d" % seconds + fraction
+
+
+def parse_time(value: bytes) -> int:
+    """Nanoseconds of a pax time; digits beyond nanoseconds are dropped. ``TarError`` for what is none."""
+    whole, _, fraction = value.partition(b".")
+    digits = whole.lstrip(b"-")
+    if not digits.isdigit() or (fraction and not fraction.isdigit()) or len(whole) - len(digits) > 1:
+        raise TarError("a time in a tar header cannot be read")
+    nanos = int(digits) * _NANOS + int(fraction[:9].ljust(9, b"0"))
+    return -nanos if whole.startswith(b"-") else nanos
+
+
+class TarScanner:
+    """Reads a tar stream that arrives in pieces of any size.
+
+    ``feed`` yields an ``Entry`` for each header and then its data as memoryviews, valid until the next step; nothing
+    announces the end of an entry but the next one. Names come as stored, without a leading ``./`` and trailing ``/``;
+    whether they are clean is for the caller to ask (``entries.is_clean_path``).
+
+    ``position``: bytes consumed. ``entry_offset``: where the last entry's header (with its extension) began.
+    ``data_offset``: where its data begins. ``records``: its pax records. ``end_offset``: where the end-of-archive
+    blocks begin, ``None`` before they were seen; ``ended``: both of them were.
+    """
+
+    def __init__(self) -> None:
+        self.position = 0
+        self.entry_offset = 0
+        self.data_offset = 0
+        self.end_offset: int | None = None
+        self.records: dict[bytes, bytes] = {}
+        self._buffer = bytearray()
+        self._data_left = 0
+        self._skip_left = 0
+        self._extension_left = 0
+        self._extension_type = 0
+        self._extension = bytearray()
+        self._extension_padding = 0
+        self._pending: dict[bytes, bytes] = {}
+        self._globals: dict[bytes, bytes] = {}
+        self._in_entry = False
+
+    @property
+    def ended(self) -> bool:
+        """True once two end-of-archive blocks were seen."""
+        return self.end_offset is not None and self.position - self.end_offset >= len(END_OF_ARCHIVE)
+
+    @property
+    def between_entries(self) -> bool:
+        """True where a tar stream may be cut: no header, data or padding is outstanding."""
+        return not (self._buffer or self._data_left or self._skip_left or self._extension_left or self._in_entry) and (
+            self.end_offset is None or self.position == self.end_offset
+        )
+
+    def feed(self, data: bytes | memoryview) -> Iterator[Entry | memoryview]:
+        """Entries and data in order; exhaust it before the next call. Raises ``TarError``."""
+        view, at, total = memoryview(data), 0, len(data)
+        while at < total:
+            if self._data_left:
+                step = min(self._data_left, total - at)
+                self._data_left -= step
+                self.position += step
+                at += step
+                yield view[at - step : at]
+            elif self._skip_left:
+                step = min(self._skip_left, total - at)
+                self._skip_left -= step
+                self.position += step
+                at += step
+            elif self._extension_left:
+                step = min(self._extension_left, total - at)
+                self._extension += view[at : at + step]
+                self._extension_left -= step
+                self.position += step
+                at += step
+                if not self._extension_left:
+                    self._take_extension()
+            elif not self._buffer and total - at >= BLOCK:
+                entry = self._take_block(bytes(view[at : at + BLOCK]))
+                at += BLOCK
+                if entry is not None:
+                    yield entry
+            else:
+                step = min(BLOCK - len(self._buffer), total - at)
+                self._buffer += view[at : at + step]
+                at += step
+                if len(self._buffer) == BLOCK:
+                    block = bytes(self._buffer)
+                    self._buffer.clear()
+                    entry = self._take_block(block)
+                    if entry is not None:
+                        yield entry
+
+    def finish(self, *, need_end: bool) -> None:
+        """``TarError`` if the stream stopped within an entry, or lacks the end blocks that it ``need_end``."""
+        if need_end and not self.ended:
+            raise TarError("the tar stream has no end-of-archive blocks: it was cut short")
+        if not need_end and not self.between_entries and not self.ended:
+            raise TarError("the tar stream stops within an entry")
+
+    def _take_block(self, block: bytes) -> Entry | None:
+        start = self.position
+        self.position += BLOCK
+        if self.end_offset is not None:
+            if any(block):
+                raise TarError("bytes after the end-of-archive blocks")
+            return None
+        if not any(block):
+            if self._in_entry:
+                raise TarError("an extended header without the entry that it belongs to")
+            self.end_offset = start
+            return None
+        if not self._in_entry:
+            self.entry_offset, self._in_entry = start, True
+        _check_sum(block)
+        flag = block[156]
+        if flag in (_EXTENSION, _GLOBAL, _LONG_NAME, _LONG_LINK):
+            self._begin_extension(flag, _number(block[124:136]))
+            return None
+        return self._take_header(block, flag)
+
+    def _begin_extension(self, flag: int, size: int) -> None:
+        if not 0 < size <= MAX_EXTENSION_BYTES:
+            raise TarError(f"an extended header of {size} bytes")
+        self._extension_type = flag
+        self._extension.clear()
+        self._extension_left = size + padding_of(size)
+        self._extension_padding = padding_of(size)
+
+    def _take_extension(self) -> None:
+        raw = bytes(self._extension[: len(self._extension) - self._extension_padding])
+        self._extension.clear()
+        if self._extension_type == _EXTENSION:
+            self._pending.update(parse_records(raw))
+        elif self._extension_type == _GLOBAL:
+            self._globals.update(parse_records(raw))
+            self._in_entry = bool(self._pending)
+        else:
+            key = b"path" if self._extension_type == _LONG_NAME else b"linkpath"
+            self._pending[key] = raw.split(b"\0", 1)[0]
+
+    def _take_header(self, block: bytes, flag: int) -> Entry:
+        kind = _TYPES.get(flag)
+        records = self.records = {**self._globals, **self._pending} if self._globals else self._pending
+        self._pending = {}
+        if kind is None or any(key.startswith(b"GNU.sparse.") for key in records):
+            raise TarError(f"a tar entry of a kind that is not supported (type flag {flag})")
+        path = records.get(b"path", b"")
+        if not path:
+            path = block[:_NAME_BYTES].split(b"\0", 1)[0]
+            if block[257:263] == b"ustar\0" and block[345]:
+                path = block[345:500].split(b"\0", 1)[0] + b"/" + path
+        if kind is FileType.FILE and path.endswith(b"/"):
+            kind = FileType.DIRECTORY
+        is_file = kind is FileType.FILE
+        size = _decimal(records[b"size"]) if records.get(b"size") else _number(block[124:136])
+        if size < 0:
+            raise TarError("a negative size in a tar header")
+        target = records.get(b"linkpath") or block[157:257].split(b"\0", 1)[0]
+        mtime = parse_time(records[b"mtime"]) if records.get(b"mtime") else _number(block[136:148]) * _NANOS
+        is_link = kind is FileType.HARD_LINK
+        is_device = kind in (FileType.CHARACTER_DEVICE, FileType.BLOCK_DEVICE)
+        self._data_left = size if is_file else 0
+        self._skip_left = padding_of(size) if is_file else 0
+        self._in_entry = False
+        self.data_offset = self.position
+        return Entry(
+            path=_plain(path),
+            type=kind,
+            mode=_number(block[100:108]) & 0o7777,
+            uid=_decimal(records[b"uid"]) if records.get(b"uid") else _number(block[108:116]),
+            gid=_decimal(records[b"gid"]) if records.get(b"gid") else _number(block[116:124]),
+            size=size if is_file else 0,
+            mtime_ns=mtime,
+            target=_plain(target) if is_link else target if kind is FileType.SYMLINK else b"",
+            device=(_number(block[329:337]), _number(block[337:345])) if is_device else (0, 0),
+            xattrs=_attributes(records) if records else (),
+        )
+
+
+def parse_records(raw: bytes) -> dict[bytes, bytes]:
+    """The records of a pax extended header. ``TarError`` for what is none."""
+    records: dict[bytes, bytes] = {}
+    at = 0
+    while at < len(raw):
+        space = raw.find(b" ", at, at + 20)
+        digits = raw[at:space] if space > 0 else b""
+        end = at + int(digits) if digits.isdigit() else at
+        key, equals, value = raw[space + 1 : end - 1].partition(b"=")
+        if end <= space + 1 or end > len(raw) or raw[end - 1 : end] != b"\n" or not equals or not key:
+            raise TarError("a pax record cannot be read")
+        records[key] = value
+        at = end
+    return records
+
+
+def _stored_name(entry: Entry) -> bytes:
+    if entry.type is FileType.DIRECTORY:
+        return entry.path + b"/" if entry.path else b"./"
+    return entry.path
+
+
+def _plain(name: bytes) -> bytes:
+    while name.startswith(b"./"):
+        name = name[2:].lstrip(b"/")
+    name = name.rstrip(b"/") if len(name) > 1 else name
+    return b"" if name == b"." else name
+
+
+def _escape(name: bytes) -> bytes:
+    """GNU tar's escape: a pax key ends at the first ``=``."""
+    return name.replace(b"%", b"%25").replace(b"=", b"%3D")
+
+
+def _attributes(records: dict[bytes, bytes]) -> tuple[tuple[bytes, bytes], ...]:
+    found = [
+        (key[len(XATTR_PREFIX) :].replace(b"%3D", b"=").replace(b"%25", b"%"), value)
+        for key, value in records.items()
+        if key.startswith(XATTR_PREFIX)
+    ]
+    return tuple(sorted(found))
+
+
+def _extension(records: Iterable[tuple[bytes, bytes]]) -> bytes:
+    body = b"".join(_record(key, value) for key, value in records)
+    if len(body) > MAX_EXTENSION_BYTES:
+        raise TarError("the extended attributes of one file are larger than a header may be")
+    header = _ustar(b"./PaxHeaders/entry", _EXTENSION, mode=0o644, size=len(body))
+    return header + body + bytes(padding_of(len(body)))
+
+
+def _record(key: bytes, value: bytes) -> bytes:
+    """``LENGTH KEY=VALUE\\n``, where the length counts itself."""
+    rest = len(key) + len(value) + 3
+    length = rest + len(str(rest))
+    if len(str(length)) > len(str(rest)):
+        length += 1
+    return b"%d %s=%s\n" % (length, key, value)
+
+
+def _ustar(
+    name: bytes,
+    flag: int,
+    *,
+    mode: int,
+    uid: int = 0,
+    gid: int = 0,
+    size: int = 0,
+    mtime: int = 0,
+    target: bytes = b"",
+    device: tuple[int, int] = (0, 0),
+) -> bytes:
+    head = name.ljust(_NAME_BYTES, b"\0") + b"%07o\0%07o\0%07o\0%011o\0%011o\0" % (mode, uid, gid, size, mtime)
+    rest = (
+        bytes([flag])
+        + target.ljust(_NAME_BYTES, b"\0")
+        + b"ustar\x0000"
+        + bytes(64)
+        + b"%07o\0%07o\0" % device
+        + bytes(167)
+    )
+    total = sum(head) + 8 * 32 + sum(rest)
+    return head + b"%06o\0 " % total + rest
+
+
+def _check_sum(block: bytes) -> None:
+    stated = _number(block[148:156])
+    others = block[:148] + b" " * 8 + block[156:]
+    if stated != sum(others):
+        raise TarError("the checksum of a tar header is wrong")
+
+
+def _number(field: bytes) -> int:
+    """An octal field, or GNU's base-256 form."""
+    if field[0] & 0x80:
+        value = int.from_bytes(field, "big") & ((1 << (8 * len(field) - 1)) - 1)
+        return value - (1 << (8 * len(field) - 1)) if field[0] & 0x40 else value
+    digits = field.split(b"\0", 1)[0].strip(b" ")
+    if not digits:
+        return 0
+    try:
+        return int(digits, 8)
+    except ValueError as error:
+        raise TarError("a number in a tar header cannot be read") from error
+
+
+def _decimal(value: bytes) -> int:
+    if not value.isdigit():
+        raise TarError("a number in a pax record cannot be read")
+    return int(value)
