@@ -1,0 +1,56 @@
+# Every target makes what it needs first; `make help` lists them.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+ARGS ?=
+N ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format model model-short faults clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+setup: $(STAMP) ## the virtual environment .venv with both distributions, editable, and all tools
+
+$(STAMP): pyproject.toml client/pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "$(PYTHON) is older than 3.11; say PYTHON=python3.x to use another" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
+		{ echo "$(PYTHON) cannot make virtual environments: apt-get install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	PIP_CONSTRAINT=constraints.txt $(BIN)/pip install --quiet --disable-pip-version-check -e ./client -e '.[dev]'
+	@touch $@
+
+demo: $(STAMP) ## provision, archive, restore, compare, purge on a real project tree; ARGS=--keep leaves it running
+	$(BIN)/python -m worker.demo $(ARGS)
+
+test: $(STAMP) ## the whole test suite; skipped tests are listed with their reasons
+	@missing=; for tool in setfacl:acl getfattr:attr busybox:busybox bsdtar:libarchive-tools pigz:pigz rsync:rsync; do \
+		command -v $${tool%%:*} >/dev/null || missing="$$missing $${tool##*:}"; done; \
+		[ -z "$$missing" ] || echo "tests that need these will not run: apt-get install$$missing" >&2
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(STAMP) ## lint, format, types, import rules
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP) ## rewrite the code in the one format
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+model: $(STAMP) ## exhaust the protocol's model within its stated bounds
+	$(BIN)/python -m model --full $(ARGS)
+
+model-short: $(STAMP) ## the model's short form, as CI runs it
+	$(BIN)/python -m model $(ARGS)
+
+faults: $(STAMP) ## the long fault runs; N=200 sets the trials of each
+	STORAGE_TESTS_N=$(N) $(BIN)/python -m pytest tests/fault $(ARGS)
+
+clean: ## remove the virtual environment and caches
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

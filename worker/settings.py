@@ -1,0 +1,247 @@
+"""The one reader of the environment: every setting, its default, and where it comes from when nobody set it.
+
+A setting is found in this order: the environment (``CODEHUB_STORAGE_...``), the ``dev.json`` of a running embedded
+stack, the default. Temporal's connection is not configured twice: its own variables and profiles hold
+(``TEMPORAL_ADDRESS``, ``TEMPORAL_NAMESPACE``, ``TEMPORAL_TLS...``, ``TEMPORAL_CONFIG_FILE``).
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import os
+from collections.abc import Mapping
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import ByteSize, Field, PrivateAttr, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
+from temporalio.envconfig import ClientConfig, ClientConnectConfig
+
+from codehub_storage.contracts import DEFAULT_PLACE, Place
+from codehub_storage.errors import ErrorCode, StorageError
+from worker.dev.info import DevInfo, Layout
+
+PREFIX = "CODEHUB_STORAGE_"
+_STORE_FIELDS = ("s3_endpoint", "s3_access_key", "s3_secret_key")
+_NOT_SETTINGS = frozenset({"CODEHUB_STORAGE_FAILPOINT"})
+_TEMPORAL_CHOICES = ("TEMPORAL_ADDRESS", "TEMPORAL_PROFILE", "TEMPORAL_CONFIG_FILE")
+_AWS_SUFFIXES = (".amazonaws.com", ".amazonaws.com.cn")
+_SELF_HOSTED_SETTLE = timedelta(seconds=60)
+
+log = logging.getLogger(__name__)
+
+
+class Retention(StrEnum):
+    """What becomes of the archive that a newer one replaces (on a versioned bucket)."""
+
+    NONE = "none"
+    KEEP = "keep"
+
+
+def default_data_dir() -> Path:
+    """The user's data folder, as the XDG rules name it."""
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "codehub-storage"
+
+
+class Settings(BaseSettings):
+    """What a worker, a mover or a command needs to know of its surroundings. Frozen; shows no secret."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="forbid", hide_input_in_errors=True
+    )
+
+    data_dir: Path = Field(
+        default_factory=default_data_dir, description="Folder of the embedded stack: servers' data, volumes, logs."
+    )
+
+    place: Place = Field(default=DEFAULT_PLACE, description="Name of the volume place that this worker serves.")
+    backend: Literal["directory"] = Field(default="directory", description="Kind of volumes at this place.")
+    volume_root: Path | None = Field(
+        default=None, description="Folder that holds the volumes of the directory backend; absolute."
+    )
+
+    bucket: str = Field(default="codehub-archives", min_length=3, description="Bucket of archives and records.")
+    s3_endpoint: str | None = Field(
+        default=None, pattern=r"^https?://[^/\s]+/?$", description="URL of the S3 server; unset for AWS."
+    )
+    s3_region: str = Field(default="us-east-1", description="Region that requests are signed for.")
+    s3_access_key: SecretStr | None = Field(
+        default=None, description="Access key; unset for AWS's provider chain (profile, role, instance)."
+    )
+    s3_secret_key: SecretStr | None = Field(default=None, description="Secret that belongs to the access key.")
+    s3_addressing: Literal["auto", "path", "virtual"] = Field(
+        default="auto", description="Where the bucket stands in a URL; auto: path for an own endpoint, else virtual."
+    )
+    s3_ca_bundle: Path | None = Field(default=None, description="File of the authorities trusted for https.")
+    settle: timedelta | None = Field(
+        default=None,
+        ge=timedelta(0),
+        description="Wait between the upload's end and its proof, in seconds or as ISO 8601, until a power cut at the "
+        "store no longer loses the object. Unset: 0 for AWS and where settle_sync_dir is set, else 60.",
+    )
+    settle_sync_dir: Path | None = Field(
+        default=None, description="Data folder of a store on this machine: it is synced to disk instead of waited for."
+    )
+    retention: Retention = Field(
+        default=Retention.NONE,
+        description="What becomes of a replaced archive: none deletes it, keep leaves it restorable by archive id.",
+    )
+
+    max_movers: int = Field(default=4, ge=1, le=1000, description="Movers that run at a time, for each worker.")
+    mover_concurrency: int = Field(default=4, ge=1, le=64, description="Segments in flight in one mover.")
+    segment_bytes: ByteSize | None = Field(
+        default=None, description="Raw bytes of a segment, such as 32MiB. Unset: chosen from the volume's size."
+    )
+    budget_bytes: Annotated[ByteSize, Field(ge=16 << 20)] = Field(
+        default=ByteSize(128 << 20), description="Compressed bytes in flight in one mover, such as 128MiB."
+    )
+    time_scale: float = Field(
+        default=1.0, gt=0, allow_inf_nan=False, description="Factor on every timeout and retry interval."
+    )
+
+    log_format: Literal["json", "text"] = Field(default="text", description="Shape of a log line.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="Least level logged.")
+
+    _stack: DevInfo | None = PrivateAttr(default=None)
+
+    @field_validator("volume_root", "settle_sync_dir", "data_dir")
+    @classmethod
+    def _is_absolute(cls, path: Path | None) -> Path | None:
+        """A relative folder would be another one in each process."""
+        if path is not None and not path.is_absolute():
+            raise ValueError("must be an absolute path")
+        return path
+
+    @field_validator("s3_ca_bundle")
+    @classmethod
+    def _exists(cls, path: Path | None) -> Path | None:
+        if path is not None and not path.is_file():
+            raise ValueError("no such file")
+        return path
+
+    @field_validator("segment_bytes")
+    @classmethod
+    def _is_positive(cls, size: ByteSize | None) -> ByteSize | None:
+        if size is not None and size < 1:
+            raise ValueError("must be at least one byte")
+        return size
+
+    @field_validator("settle", mode="before")
+    @classmethod
+    def _in_seconds(cls, duration: object) -> object:
+        """A bare number means seconds; a string of digits is none to pydantic."""
+        try:
+            return float(duration) if isinstance(duration, str) else duration
+        except ValueError:
+            return duration
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _in_capitals(cls, level: object) -> object:
+        return level.upper() if isinstance(level, str) else level
+
+    @model_validator(mode="after")
+    def _has_both_keys(self) -> Self:
+        if (self.s3_access_key is None) != (self.s3_secret_key is None):
+            raise ValueError(f"{PREFIX}S3_ACCESS_KEY and {PREFIX}S3_SECRET_KEY belong together; set both or neither")
+        return self
+
+    @classmethod
+    def load(cls, data_dir: Path | None = None) -> Self:
+        """The settings of this process. ``data_dir`` says where to look for a running stack, before the environment.
+
+        Raises ``InvalidInput``, which names each variable that is wrong and shows no value.
+        """
+        _warn_of_unknown(cls)
+        try:
+            given = EnvSettingsSource(cls)()
+            if data_dir is not None:
+                given["data_dir"] = data_dir.absolute()
+            folder = Path(given.get("data_dir") or default_data_dir())
+            stack = DevInfo.read(folder)
+            settings = cls(**({**_from_stack(stack, folder, given), **given} if stack else given))
+        except ValidationError as error:
+            raise StorageError(ErrorCode.INVALID_INPUT, _explain(error), hint=_HINT) from error
+        settings._stack = stack
+        return settings
+
+    @property
+    def settle_delay(self) -> timedelta:
+        """How long to wait before the proof; see ``settle``."""
+        if self.settle is not None:
+            return self.settle
+        return timedelta(0) if self.is_aws or self.settle_sync_dir else _SELF_HOSTED_SETTLE
+
+    @property
+    def is_aws(self) -> bool:
+        """True where the store is AWS's own, which is durable once it has answered."""
+        host = (self.s3_endpoint or "https://s3.amazonaws.com").rstrip("/").rpartition("//")[2].partition(":")[0]
+        return host.endswith(_AWS_SUFFIXES)
+
+    @property
+    def volumes(self) -> Path:
+        """The folder of the directory backend: ``volume_root``, else the embedded stack's."""
+        return self.volume_root or Layout(self.data_dir).volumes
+
+    def scaled(self, duration: timedelta) -> timedelta:
+        """A timeout or retry interval, as ``time_scale`` has it."""
+        return duration * self.time_scale
+
+    def temporal_connect_config(self) -> ClientConnectConfig:
+        """Arguments for ``Client.connect``: Temporal's environment, else the running stack, else Temporal's defaults.
+
+        Raises ``InvalidInput`` for a profile or file that cannot be used.
+        """
+        if self._stack is not None and not any(os.environ.get(name) for name in _TEMPORAL_CHOICES):
+            namespace = os.environ.get("TEMPORAL_NAMESPACE") or self._stack.namespace
+            return ClientConnectConfig(target_host=self._stack.temporal_address, namespace=namespace)
+        try:
+            config = ClientConfig.load_client_connect_config()
+        except (RuntimeError, ValueError) as error:
+            raise StorageError(ErrorCode.INVALID_INPUT, f"Temporal's configuration: {error}", hint=_HINT) from error
+        config.setdefault("target_host", "localhost:7233")
+        return config
+
+
+_HINT = "Correct the environment; docs and `--help` list every setting."
+
+
+def variable(field: str) -> str:
+    """The environment variable of a field."""
+    return PREFIX + field.upper()
+
+
+def child_environment(values: Mapping[str, str], *, without: tuple[str, ...] = ()) -> dict[str, str]:
+    """This process's environment for a child, with ``values`` and without variables that start with ``without``."""
+    return {**{name: value for name, value in os.environ.items() if not name.startswith(without)}, **values}
+
+
+def _from_stack(stack: DevInfo, folder: Path, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What a running stack says. Its store is taken whole or not at all: no key of one store goes to another."""
+    values: dict[str, Any] = {"bucket": stack.bucket, "volume_root": stack.volume_root}
+    if not any(name in given for name in _STORE_FIELDS):
+        values.update({name: getattr(stack, name) for name in _STORE_FIELDS}, settle_sync_dir=Layout(folder).store)
+    return values
+
+
+def _explain(error: ValidationError) -> str:
+    """Every wrong variable with what is wrong, in one line; without the value, which may be a secret."""
+    return "; ".join(
+        f"{variable(str(each['loc'][0]))}: {each['msg']}" if each["loc"] else each["msg"].removeprefix("Value error, ")
+        for each in error.errors(include_input=False, include_url=False)
+    )
+
+
+def _warn_of_unknown(settings: type[Settings]) -> None:
+    """A misspelled variable would silently leave its setting at the default.
+
+    Only a warning: Kubernetes puts variables of this prefix there by itself for a Service named codehub-storage.
+    """
+    known = {variable(name) for name in settings.model_fields} | _NOT_SETTINGS
+    for name in sorted(set(os.environ) - known):
+        if name.startswith(PREFIX):
+            close = difflib.get_close_matches(name, known, n=1)
+            log.warning("%s is no setting%s", name, f"; did you mean {close[0]}?" if close else "")
