@@ -5,16 +5,19 @@ effect without a test fails the suite. In production nothing is armed and a poin
 
 ``CODEHUB_STORAGE_FAILPOINT`` arms points, separated by commas: ``name[:N][:once=FILE][:pause=FILE]``.
 ``N``: the N-th time that this process reaches it. ``once=FILE``: only the first process that comes here; it makes FILE.
-``pause=FILE``: do not kill, but stand still, thread and event loop, from ``FILE.reached`` (made here) until FILE
-exists. Without ``pause`` the process kills itself with SIGKILL: nothing is flushed, closed or undone.
+``pause=FILE``: do not kill, but stand still from ``FILE.reached`` (made here) until FILE exists; only the task or
+thread that reached the point stands. Without ``pause`` the process kills itself: nothing is flushed, closed or undone.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
+import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +26,7 @@ _POLL_SECONDS = 0.02
 
 _points: dict[str, str] = {}
 _reached: Counter[str] = Counter()
+_counting = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -69,27 +73,40 @@ def effect(name: str) -> str:
     return _points[name]
 
 
-def reach(name: str) -> None:
-    """Kill or hold this process if the point is armed. ``KeyError`` for one that is not declared."""
+async def reach(name: str) -> None:
+    """Kill this process or hold this task if the point is armed. ``KeyError`` for one that is not declared."""
+    for gate in _gates(name):
+        while not gate.exists():  # noqa: ASYNC110 - another process makes the file
+            await asyncio.sleep(_POLL_SECONDS)
+
+
+def reach_in_thread(name: str) -> None:
+    """The same for code that runs in a thread, or in a process without an event loop."""
+    for gate in _gates(name):
+        while not gate.exists():
+            time.sleep(_POLL_SECONDS)
+
+
+def _gates(name: str) -> Iterator[Path]:
+    """The files to wait for; does not return where the point is armed to kill."""
     _ = _points[name]
     armed = os.environ.get(VARIABLE)
-    if armed and name in armed:
-        for one in map(Armed.parse, armed.split(",")):
-            if one.name == name:
-                _fire(one)
+    if not armed or name not in armed:
+        return
+    for point in map(Armed.parse, armed.split(",")):
+        if point.name == name and _is_time(point):
+            if point.pause is None:
+                os.kill(os.getpid(), signal.SIGKILL)
+                signal.pause()
+            else:
+                point.pause.with_name(point.pause.name + ".reached").touch()
+                yield point.pause
 
 
-def _fire(point: Armed) -> None:
-    _reached[point.name] += 1
-    if _reached[point.name] != point.visit or not _is_first(point.once):
-        return
-    if point.pause is None:
-        os.kill(os.getpid(), signal.SIGKILL)
-        signal.pause()
-        return
-    point.pause.with_name(point.pause.name + ".reached").touch()
-    while not point.pause.exists():
-        time.sleep(_POLL_SECONDS)
+def _is_time(point: Armed) -> bool:
+    with _counting:
+        _reached[point.name] += 1
+        return _reached[point.name] == point.visit and _is_first(point.once)
 
 
 def _is_first(marker: Path | None) -> bool:

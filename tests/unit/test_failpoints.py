@@ -13,33 +13,42 @@ import pytest
 from activities import failpoints
 
 SCRIPT = """
+import asyncio, sys
 from activities import failpoints
 ONE = failpoints.declare("test.one", effect="nothing yet")
 TEN = failpoints.declare("test.one.ten", effect="nothing yet")
 for step in range(4):
     print(step, flush=True)
-    failpoints.reach(TEN)
-    failpoints.reach(ONE)
+    failpoints.reach_in_thread(TEN)
+    if sys.argv[1] == "thread":
+        failpoints.reach_in_thread(ONE)
+    else:
+        asyncio.run(failpoints.reach(ONE))
 """
+WAYS = ["thread", "task"]
 
 
-def run(armed: str) -> subprocess.CompletedProcess[str]:
+def run(armed: str, way: str = "thread") -> subprocess.CompletedProcess[str]:
     """The script with ``armed`` in its environment."""
     environment = {**os.environ, failpoints.VARIABLE: armed, "PYTHONPATH": os.pathsep.join(sys.path)}
-    return subprocess.run([sys.executable, "-c", SCRIPT], check=False, env=environment, capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, "-c", SCRIPT, way], check=False, env=environment, capture_output=True, text=True
+    )
 
 
 @pytest.mark.parametrize("armed", ["", "test.other", "test.on"])
 def test_unarmed_does_nothing(armed: str) -> None:
     """A point fires only by its whole name."""
     done = run(armed)
-    assert done.returncode == 0 and done.stdout.split() == list("0123")
+    assert done.returncode == 0
+    assert done.stdout.split() == list("0123")
 
 
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(("armed", "steps"), [("test.one", 1), ("test.one:3", 3), ("test.other,test.one:2", 2)])
-def test_kills_its_process_at_the_nth_visit(armed: str, steps: int) -> None:
+def test_kills_its_process_at_the_nth_visit(armed: str, steps: int, way: str) -> None:
     """SIGKILL at exactly the visit that was asked for, whatever else is armed."""
-    done = run(armed)
+    done = run(armed, way)
     assert done.returncode == -signal.SIGKILL
     assert len(done.stdout.split()) == steps
 
@@ -52,7 +61,8 @@ def test_once_fires_in_one_process_only(tmp_path: Path) -> None:
     assert run(f"test.one:once={marker}").returncode == 0
 
 
-def test_pause_holds_until_released(tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", WAYS)
+def test_pause_holds_until_released(tmp_path: Path, way: str) -> None:
     """A paused process says that it stands there and goes on when told to."""
     gate = tmp_path / "gate"
     environment = {
@@ -60,7 +70,9 @@ def test_pause_holds_until_released(tmp_path: Path) -> None:
         failpoints.VARIABLE: f"test.one:2:pause={gate}",
         "PYTHONPATH": os.pathsep.join(sys.path),
     }
-    with subprocess.Popen([sys.executable, "-c", SCRIPT], env=environment, stdout=subprocess.PIPE, text=True) as held:
+    with subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, way], env=environment, stdout=subprocess.PIPE, text=True
+    ) as held:
         assert held.stdout is not None
         assert [held.stdout.readline().strip() for _ in range(2)] == ["0", "1"]
         while not Path(f"{gate}.reached").exists():
@@ -70,11 +82,13 @@ def test_pause_holds_until_released(tmp_path: Path) -> None:
     assert held.returncode == 0
 
 
-def test_names_are_declared_once() -> None:
+def test_names_are_declared_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The registry refuses a second declaration and a point that nobody declared."""
+    monkeypatch.setattr(failpoints, "_points", {})
     name = failpoints.declare("test.registry.here", effect="before anything")
-    assert name in failpoints.names() and failpoints.effect(name) == "before anything"
+    assert name in failpoints.names()
+    assert failpoints.effect(name) == "before anything"
     with pytest.raises(ValueError, match="twice"):
         failpoints.declare(name, effect="again")
     with pytest.raises(KeyError):
-        failpoints.reach("test.registry.nowhere")
+        failpoints.reach_in_thread("test.registry.nowhere")
