@@ -38,7 +38,10 @@ class VolumeUser:
 
 @dataclass(frozen=True)
 class VolumeView:
-    """A volume as it stands. ``uid`` is ``None`` for a volume that we did not make."""
+    """A volume as it stands. ``uid`` is ``None`` for a volume that we did not make.
+
+    ``path``: the folder, where the control worker's own process can reach it; ``None`` where only a mover can.
+    """
 
     home_store_key: str
     uid: str | None
@@ -47,6 +50,7 @@ class VolumeView:
     users: tuple[VolumeUser, ...] = ()
     capacity_bytes: int | None = None
     spec: Mapping[str, str] = field(default_factory=dict)
+    path: str | None = None
 
 
 @dataclass(frozen=True)
@@ -132,8 +136,11 @@ class VolumeBackend(Protocol):
         """Remove those stopped holders that bear this workspace's label."""
         ...
 
-    async def attach(self, spec: MoverSpec, *, fence: Fence) -> Mover:
+    async def attach(self, spec: MoverSpec, *, fence: Fence, adopt_only: bool = False) -> Mover:
         """Start the mover of this run for this volume; adopt the one that bears this run's id and queue.
+
+        ``adopt_only``: ``MoverFailed`` instead of starting one (a lease that is tried again must not bring a second
+        writer to life).
 
         Any other mover of the volume is evicted first, and attach waits until it is known to be gone.
         """

@@ -1,0 +1,146 @@
+"""Activities on archive objects that move no bytes: begin, complete, sync, prune, abort."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import secrets
+from collections.abc import Callable
+
+from codehub_storage.errors import ErrorCode, StorageError
+from codehub_storage.keys import archive_key, manifest_key
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+from workflows.archive import UPLOAD_LOST
+from workflows.messages import AbortInput, ArchivedInput, CompleteInput, StepInput, StoredArchive, Upload
+
+from activities.dataplane.manifest import Manifest
+from activities.dataplane.segments import unpack_records
+from activities.objectstore.base import ObjectInfo, UploadedPart, UploadLost
+from activities.proofs import ARCHIVE_ID, read_manifest
+from activities.services import Services
+
+
+class ArchiveActivities:
+    """See the module."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._store = services.store
+
+    @activity.defn
+    async def begin_archive(self, step: StepInput) -> Upload:
+        """Abort every open upload of the key, see to a manifest that the proof can replace, begin an upload.
+
+        Begun twice, the first upload is aborted by the second: its id is the fence against late parts.
+        """
+        key = archive_key(step.workspace_id)
+        fenced = self._services.fenced(step.workspace_id)
+        for upload_id in await self._store.list_uploads(key):
+            await fenced.check()
+            await self._store.abort_upload(key, upload_id)
+        found = await read_manifest(self._store, key)
+        await fenced.check()
+        if found is None:
+            placeholder = Manifest(workspace_id=step.workspace_id)
+            etag = (await self._store.put_if(manifest_key(key), placeholder.to_json(), etag=None)).etag
+        else:
+            etag = found[1]
+        archive_id = secrets.token_hex(16)
+        await fenced.check()
+        upload_id = await self._store.create_upload(
+            key, {ARCHIVE_ID: archive_id, "workspace-id": step.workspace_id, "format-version": "1"}
+        )
+        return Upload(key=key, upload_id=upload_id, archive_id=archive_id, manifest_etag=etag)
+
+    @activity.defn
+    async def complete_archive(self, step: CompleteInput) -> StoredArchive:
+        """Make the object: one part for each packed record, then the parts of the tail."""
+        parts = [
+            UploadedPart(record.number, record.stored_bytes, record.etag, record.crc64)
+            for record in unpack_records(step.records)
+        ]
+        parts += [UploadedPart(number, size, etag, bytes.fromhex(crc)) for number, size, etag, crc in step.parts]
+        await self._services.fenced(step.workspace_id).check()
+        upload = step.upload
+        try:
+            info = await self._store.complete_upload(
+                upload.key, upload.upload_id, parts, archive_id=upload.archive_id
+            )
+        except UploadLost as lost:
+            raise upload_lost(lost) from lost
+        return _stored(info, upload.archive_id)
+
+    @activity.defn
+    async def sync_store(self, step: StepInput) -> None:
+        """syncfs of the file system that holds the embedded store. ``StoreUnavailable`` if the kernel refuses."""
+        if self._services.sync_dir is not None:
+            await asyncio.to_thread(_syncfs, self._services.sync_dir)
+
+    @activity.defn
+    async def prune_archive(self, step: ArchivedInput) -> None:
+        """Versions older than the one that the manifest names, and manifests older than it; listed anew.
+
+        A newer version, of whomever, stays. Nothing happens with `retention: keep` or without versioning.
+        """
+        key = archive_key(step.workspace_id)
+        found = await read_manifest(self._store, key)
+        if self._services.retention_keep or found is None or found[0].archive_id != step.archive_id:
+            return
+        proven = found[0].object
+        if proven is None or not await self._store.is_versioned():
+            return
+        await self._prune(step, key, lambda version: version.version_id == proven.version_id)
+        await self._prune(step, manifest_key(key), lambda version: version.etag == found[1])
+
+    async def _prune(self, step: ArchivedInput, key: str, is_kept: Callable[[ObjectInfo], bool]) -> None:
+        fenced = self._services.fenced(step.workspace_id)
+        older = False
+        for version in await self._store.list_versions(key):
+            if older:
+                await fenced.check()
+                await self._services.delete(key, version)
+            older = older or (is_kept(version) and not version.is_delete_marker)
+
+    @activity.defn
+    async def abort_archive(self, step: AbortInput) -> None:
+        """Forget the upload. A version that failed its verification is deleted, alone, where older ones remain."""
+        fenced = self._services.fenced(step.workspace_id)
+        if step.upload_id is not None:
+            await fenced.check()
+            await self._store.abort_upload(step.key, step.upload_id)
+        corrupt = step.corrupt
+        if corrupt is not None and corrupt.version_id is not None and await self._store.is_versioned():
+            await fenced.check()
+            await self._store.delete(step.key, version_id=corrupt.version_id)
+
+
+def upload_lost(error: UploadLost) -> ApplicationError:
+    """How a step says that only a new upload helps."""
+    return ApplicationError(f"the store lost the upload: {error}", type=UPLOAD_LOST, non_retryable=True)
+
+
+def _stored(info: ObjectInfo, archive_id: str) -> StoredArchive:
+    return StoredArchive(
+        key=info.key,
+        archive_id=archive_id,
+        size_bytes=info.size_bytes,
+        etag=info.etag,
+        version_id=info.version_id,
+        crc64=info.crc64.hex() if info.crc64 else "",
+    )
+
+
+def _syncfs(path: str) -> None:
+    """Python has os.sync, which waits for every disk of the machine; syncfs waits for the one that matters."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.syncfs(descriptor) != 0:
+            number = ctypes.get_errno()
+            raise StorageError(
+                ErrorCode.STORE_UNAVAILABLE, f"the embedded store cannot be synced: {os.strerror(number)}"
+            )
+    finally:
+        os.close(descriptor)

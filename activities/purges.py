@@ -1,0 +1,172 @@
+"""Activities of purge: refuse first, remove by exact name, list again.
+
+Only what belongs to the given keys is removed; whatever else stands under the workspace's prefix is named and kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from codehub_storage.errors import ErrorCode, StorageError
+from codehub_storage.keys import archive_key, is_foreign, manifest_key, record_key
+from temporalio import activity
+from workflows.messages import PurgeStepInput, PurgeStepResult
+
+from activities.backends.base import Deletion, VolumeView
+from activities.fencing import FencedRecord
+from activities.objectstore.base import PreconditionFailed
+from activities.record import Record, VolumeState
+from activities.services import Services
+from activities.volumes import check_unused, sealed
+
+SWEEPS = 20
+"""So often a listing is asked for anew before what keeps appearing is reported as left."""
+
+NOBODYS = frozenset({VolumeState.RESTORING, VolumeState.ARCHIVED, VolumeState.DELETING})
+"""States of a volume that no user holds: it goes with its archive."""
+
+
+class PurgeActivities:
+    """See the module."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._store = services.store
+        self._backend = services.backend
+
+    @activity.defn
+    async def look_for_purge(self, step: PurgeStepInput) -> PurgeStepResult:
+        """``VolumeInUse``, ``VolumeConflict`` or ``InvalidInput`` before anything is removed."""
+        here = self._backend.home_store_key(step.workspace_id)
+        if step.home_store_key not in (None, here):
+            raise StorageError(
+                ErrorCode.INVALID_INPUT, f"{step.home_store_key} is not a volume of this backend; that would be {here}"
+            )
+        fenced = self._services.fenced(step.workspace_id)
+        view = await self._backend.inspect(step.workspace_id, fence=fenced.check)
+        record = await fenced.check()
+        if view is None or not _is_in_scope(step, record, view):
+            return PurgeStepResult()
+        _check_ours(step, record, view)
+        if not record.is_disposable(view.uid or ""):
+            await self._check_unused(step, fenced, view)
+        return PurgeStepResult()
+
+    @activity.defn
+    async def purge_archive(self, step: PurgeStepInput) -> PurgeStepResult:
+        """Archive, manifest, their versions and markers, unfinished uploads; swept until a listing is empty."""
+        removed: list[str] = []
+        fenced = self._services.fenced(step.workspace_id)
+        for key in _keys(step):
+            for _ in range(SWEEPS):
+                if not await self._sweep(fenced, key, removed):
+                    break
+        return PurgeStepResult(removed=tuple(removed))
+
+    async def _sweep(self, fenced: FencedRecord, key: str, removed: list[str]) -> bool:
+        """Delete what one listing shows. False if it showed nothing."""
+        versions = await self._store.list_versions(key)
+        for version in versions:
+            await fenced.check()
+            try:
+                await self._services.delete(key, version)
+            except PreconditionFailed:
+                continue  # replaced between listing and deletion: the next sweep sees what it is now
+            removed.append(f"{key}@{version.version_id}" if version.version_id else key)
+        uploads = await self._store.list_uploads(key)
+        for upload_id in uploads:
+            await fenced.check()
+            await self._store.abort_upload(key, upload_id)
+            removed.append(f"{key} (unfinished upload)")
+        return bool(versions or uploads)
+
+    @activity.defn
+    async def purge_volume(self, step: PurgeStepInput) -> PurgeStepResult:
+        """The volume, if it is in scope: sealed first, unless nobody was ever handed it."""
+        fenced = self._services.fenced(step.workspace_id)
+        view = await self._backend.inspect(step.workspace_id, fence=fenced.check)
+        record = await fenced.check()
+        if view is None or not _is_in_scope(step, record, view):
+            return PurgeStepResult()
+        _check_ours(step, record, view)
+        uid = view.uid or ""
+        deletion = None
+        if not record.is_disposable(uid):
+            await self._check_unused(step, fenced, view)
+            deletion = Deletion(_nothing_to_compare, lambda: _seal(fenced, uid))
+        await self._backend.detach(step.workspace_id, uid, run_id=None, fence=fenced.check)
+        await self._backend.delete(step.workspace_id, uid, fence=fenced.check, deletion=deletion)
+        return PurgeStepResult(removed=(view.home_store_key,))
+
+    @activity.defn
+    async def confirm_purge(self, step: PurgeStepInput) -> PurgeStepResult:
+        """List again. Where volume and archive are both gone the record becomes a tombstone."""
+        fenced = self._services.fenced(step.workspace_id)
+        faults: list[str] = []
+        for key in _keys(step):
+            if await self._store.list_versions(key) or await self._store.list_uploads(key):
+                faults.append(f"{key} is still there")
+        view = await self._backend.inspect(step.workspace_id, fence=fenced.check)
+        record = await fenced.check()
+        if view is not None and _is_in_scope(step, record, view):
+            faults.append(f"volume {view.home_store_key} is still there")
+        left = await self._others(step)
+        if view is not None and not _is_in_scope(step, record, view):
+            left.append(view.home_store_key)
+        ours = {archive_key(step.workspace_id), manifest_key(archive_key(step.workspace_id))}
+        if view is None and not faults and not ours.intersection(left):
+            await fenced.change(lambda now: now.with_volume(None))
+        return PurgeStepResult(left=tuple(left), faults=tuple(faults))
+
+    async def _others(self, step: PurgeStepInput) -> list[str]:
+        """Keys under the workspace's own prefix that are out of scope, strangers among them."""
+        mine = {record_key(step.workspace_id), *_keys(step)}
+        return [key for key in await self._store.list_keys(f"{step.workspace_id}/") if key not in mine]
+
+    async def _check_unused(self, step: PurgeStepInput, fenced: FencedRecord, view: VolumeView) -> None:
+        users = view.users
+        if step.remove_stopped and users and all(user.stopped and user.ours for user in users):
+            await self._backend.remove_stopped_users(step.workspace_id, fence=fenced.check)
+            seen = await self._backend.inspect(step.workspace_id, fence=fenced.check)
+            users = seen.users if seen else ()
+        check_unused(replace(view, users=users))
+
+
+def _keys(step: PurgeStepInput) -> list[str]:
+    """Archive first, then what names it: a crash between leaves a manifest without object, which proves nothing."""
+    if step.archive_key is None:
+        return []
+    if is_foreign(step.archive_key):
+        return [step.archive_key]
+    return [step.archive_key, manifest_key(step.archive_key)]
+
+
+def _is_in_scope(step: PurgeStepInput, record: Record, view: VolumeView) -> bool:
+    if step.home_store_key is not None:
+        return True
+    if step.archive_key is None or is_foreign(step.archive_key) or view.uid is None:
+        return False
+    volume = record.volume
+    nobodys = volume is not None and volume.uid == view.uid and volume.state in NOBODYS
+    return nobodys or record.is_given_up(view.uid)
+
+
+def _check_ours(step: PurgeStepInput, record: Record, view: VolumeView) -> None:
+    named = record.volume is not None and record.volume.uid == view.uid
+    if view.uid is None or not (named or record.is_given_up(view.uid)):
+        raise StorageError(
+            ErrorCode.VOLUME_CONFLICT,
+            f"{view.home_store_key} ({view.uid or 'no uid of ours'}) is not this workspace's volume; it is kept",
+        )
+    if step.volume_uid not in (None, view.uid):
+        raise StorageError(
+            ErrorCode.VOLUME_CONFLICT, f"{view.home_store_key} is {view.uid}; the caller expected {step.volume_uid}"
+        )
+
+
+async def _nothing_to_compare(path: str | None) -> None:
+    """Purge removes whatever the volume holds; only users stop it, and the backend looks for those."""
+
+
+async def _seal(fenced: FencedRecord, uid: str) -> None:
+    await fenced.change(lambda record: sealed(record, uid))

@@ -1,0 +1,47 @@
+"""Activities on the record itself: the first step of every run and the last."""
+
+from __future__ import annotations
+
+import asyncio
+
+from codehub_storage.keys import check_workspace_id
+from temporalio import activity
+from workflows.messages import ClaimInput, ClaimResult, StepInput
+
+from activities.record import Record
+from activities.services import Services
+
+
+class RecordActivities:
+    """See the module."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    @activity.defn
+    async def claim(self, step: ClaimInput) -> ClaimResult:
+        """Become the owner. ``WrongStore`` before anything else where bucket or place is another.
+
+        Where the store ignores If-Match on DELETE, one of an owner that never signed off may still be under way: it
+        is waited out, *after* the fence has changed, so that no further one is sent meanwhile.
+        """
+        identity = await self._services.ground()
+        fenced = self._services.fenced(check_workspace_id(step.workspace_id))
+        before = await fenced.claim(step.place, step.operation)
+        unsure = activity.info().attempt > 1 or (before is not None and not before.owner.signed_off)
+        if unsure and not identity.capabilities.conditional_delete:
+            await asyncio.sleep(self._services.delete_wait(identity))
+        return ClaimResult(
+            home_store_key=self._services.backend.home_store_key(step.workspace_id),
+            settle_seconds=self._services.settle(identity),
+            settle_by_sync=self._services.sync_dir is not None,
+        )
+
+    @activity.defn
+    async def sign_off(self, step: StepInput) -> None:
+        """Say that nothing of this run is in flight."""
+
+        def edit(record: Record) -> Record:
+            return record.model_copy(update={"owner": record.owner.model_copy(update={"signed_off": True})})
+
+        await self._services.fenced(step.workspace_id).change(edit)

@@ -1,0 +1,72 @@
+"""What activities work with: the store, the backend, and the few settings that concern them."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from codehub_storage.errors import ErrorCode, StorageError
+from temporalio import activity
+
+from activities.backends.base import VolumeBackend
+from activities.fencing import FencedRecord
+from activities.objectstore.base import ObjectInfo, ObjectStore
+from activities.objectstore.identity import StoreIdentity, check_place, load_identity
+
+
+@dataclass(frozen=True)
+class Services:
+    """One place and the bucket that its archives go to.
+
+    ``settle_seconds`` overrides what the store's identity says; ``sync_dir``: the embedded store's folder, synced
+    instead. ``retention_keep``: older archive versions stay.
+    """
+
+    store: ObjectStore
+    backend: VolumeBackend
+    place: str
+    retention_keep: bool = False
+    settle_seconds: float | None = None
+    sync_dir: str | None = None
+    delete_wait_seconds: float | None = None
+
+    def fenced(self, workspace_id: str) -> FencedRecord:
+        """The workspace's record as the current run may write it."""
+        return FencedRecord(self.store, workspace_id, activity.info().workflow_run_id or "")
+
+    async def delete(self, key: str, version: ObjectInfo) -> None:
+        """Delete one listed version. Where the store ignores If-Match, an unanswered DELETE is waited out here.
+
+        So that no later step, and no next attempt, meets one that is still under way.
+        """
+        try:
+            await self.store.delete(key, version_id=version.version_id, etag=version.etag or None)
+        except StorageError as error:
+            if error.code == ErrorCode.STORE_UNAVAILABLE:
+                identity = await load_identity(self.store)
+                if not identity.capabilities.conditional_delete:
+                    await asyncio.sleep(self.delete_wait(identity))
+            raise
+
+    def settle(self, identity: StoreIdentity) -> float:
+        """Seconds that a complete object is left alone before it is read back."""
+        if self.sync_dir is not None:
+            return 0.0
+        return identity.settle_seconds if self.settle_seconds is None else self.settle_seconds
+
+    def delete_wait(self, identity: StoreIdentity) -> float:
+        """Seconds after which an unanswered DELETE can no longer take effect (the client's read time-out)."""
+        return identity.delete_wait_seconds if self.delete_wait_seconds is None else self.delete_wait_seconds
+
+    async def ground(self) -> StoreIdentity:
+        """The store's identity. ``WrongStore`` unless bucket and place are the ones that `init` marked."""
+        identity = await load_identity(self.store)
+        place_identity = await self.backend.identity()
+        if place_identity is None:
+            raise StorageError(
+                ErrorCode.WRONG_STORE,
+                f"place {self.place!r} has no identity: not mounted, or never marked",
+                hint="Mount the volume root, or run `codehub-storage init` once for a new one.",
+            )
+        check_place(identity, self.place, place_identity)
+        return identity

@@ -1,0 +1,454 @@
+"""StorageClient: the typed door to the service, over Temporal.
+
+One workflow id per workspace, whatever the operation, so the server runs one at a time. An open run of the same
+operation and input is joined; any other is ``OperationInProgress``. Nothing is remembered here: a new call starts a
+new run, whose first steps look at the world and answer at once where nothing is left to do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+from temporalio.api.enums.v1 import PendingActivityState
+from temporalio.client import (
+    Client,
+    WorkflowExecutionDescription,
+    WorkflowExecutionStatus,
+    WorkflowFailureError,
+    WorkflowHandle,
+)
+from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes, WorkflowIDConflictPolicy
+from temporalio.envconfig import ClientConfig
+from temporalio.exceptions import CancelledError, WorkflowAlreadyStartedError
+from temporalio.service import RPCError, RPCStatusCode
+
+from codehub_storage import keys
+from codehub_storage.contracts import (
+    DEFAULT_PLACE,
+    ArchiveInput,
+    CancelOutcome,
+    Contract,
+    Operation,
+    OperationResult,
+    Phase,
+    Progress,
+    ProvisionInput,
+    PurgeInput,
+    RestoreInput,
+    VolumeSpec,
+)
+from codehub_storage.converter import DATA_CONVERTER, storage_error
+from codehub_storage.errors import ErrorCode, StorageError
+
+WS_ID = SearchAttributeKey.for_keyword("WsId")
+WS_OP = SearchAttributeKey.for_keyword("WsOp")
+_INPUT_DIGEST = "input-digest"
+_STARTS = 3
+
+
+async def connect(**options: Any) -> Client:
+    """A Temporal client as the environment says (``TEMPORAL_ADDRESS``, ``TEMPORAL_NAMESPACE``, ...).
+
+    ``options`` override single settings of ``temporalio.client.Client.connect``. ``BackendUnavailable`` if there is
+    no server.
+    """
+    settings: dict[str, Any] = {**ClientConfig.load_client_connect_config(), **options}
+    try:
+        return await Client.connect(**{"data_converter": DATA_CONVERTER, **settings})
+    except RuntimeError as error:
+        raise StorageError(
+            ErrorCode.BACKEND_UNAVAILABLE,
+            f"no Temporal server at {settings.get('target_host')}",
+            hint="Check TEMPORAL_ADDRESS and that the server is up.",
+        ) from error
+
+
+@dataclass(frozen=True)
+class OperationHandle:
+    """A started (or joined) operation. Poll ``progress``, or await ``result``."""
+
+    workspace_id: str
+    operation: Operation
+    run_id: str
+    _handle: WorkflowHandle[Any, OperationResult]
+
+    async def result(self) -> OperationResult:
+        """Wait for the end. ``StorageError`` if it failed or was cancelled."""
+        return await _outcome(self._handle)
+
+    async def progress(self) -> Progress:
+        """Phase, bytes, last error, next attempt."""
+        return await _progress(self._handle, self.workspace_id)
+
+
+class StorageClient:
+    """``StorageProvider`` over Temporal.
+
+    ``place`` is where this client's workspaces live; every call can name another.
+    """
+
+    def __init__(self, client: Client, *, place: str = DEFAULT_PLACE) -> None:
+        self._client = client
+        self._place = place
+
+    @classmethod
+    async def connect(cls, *, place: str = DEFAULT_PLACE, **options: Any) -> StorageClient:
+        """Connect as the environment says; see ``codehub_storage.client.connect``."""
+        return cls(await connect(**options), place=place)
+
+    # ------------------------------------------------------------ the four operations, blocking
+
+    async def provision(
+        self,
+        workspace_id: str,
+        *,
+        place: str | None = None,
+        size_bytes: int | None = None,
+        storage_class: str | None = None,
+    ) -> str:
+        """See ``StorageProvider.provision``. Size and class are wishes to the backend."""
+        handle = await self.start_provision(
+            workspace_id, place=place, size_bytes=size_bytes, storage_class=storage_class
+        )
+        return _required((await handle.result()).home_store_key)
+
+    async def archive(
+        self,
+        home_store_key: str,
+        *,
+        place: str | None = None,
+        expected_volume_uid: str | None = None,
+        remove_stopped: bool = False,
+    ) -> str:
+        """See ``StorageProvider.archive``.
+
+        ``expected_volume_uid``: ``VolumeConflict`` if another volume has the name by now. ``remove_stopped``: stopped
+        containers and finished Pods of this workspace that hold the volume may be removed.
+        """
+        handle = await self.start_archive(
+            home_store_key, place=place, expected_volume_uid=expected_volume_uid, remove_stopped=remove_stopped
+        )
+        return _required((await handle.result()).archive_key)
+
+    async def restore(
+        self,
+        archive_key: str,
+        *,
+        place: str | None = None,
+        archive_id: str | None = None,
+        size_bytes: int | None = None,
+        storage_class: str | None = None,
+    ) -> str:
+        """See ``StorageProvider.restore``. ``archive_id``: a kept older version instead of the current one."""
+        handle = await self.start_restore(
+            archive_key, place=place, archive_id=archive_id, size_bytes=size_bytes, storage_class=storage_class
+        )
+        return _required((await handle.result()).home_store_key)
+
+    async def purge(
+        self,
+        home_store_key: str | None,
+        archive_key: str | None,
+        *,
+        place: str | None = None,
+        expected_volume_uid: str | None = None,
+        remove_stopped: bool = False,
+    ) -> None:
+        """See ``StorageProvider.purge``. With two ``None`` nothing is started."""
+        if home_store_key is None and archive_key is None:
+            return
+        handle = await self.start_purge(
+            home_store_key,
+            archive_key,
+            place=place,
+            expected_volume_uid=expected_volume_uid,
+            remove_stopped=remove_stopped,
+        )
+        await handle.result()
+
+    # ------------------------------------------------------------ start and poll
+
+    async def start_provision(
+        self,
+        workspace_id: str,
+        *,
+        place: str | None = None,
+        size_bytes: int | None = None,
+        storage_class: str | None = None,
+    ) -> OperationHandle:
+        """Start ``provision``, or join it."""
+        return await self._start(
+            Operation.PROVISION,
+            ProvisionInput(
+                workspace_id=keys.check_workspace_id(workspace_id),
+                place=place or self._place,
+                volume=_volume(size_bytes, storage_class),
+            ),
+        )
+
+    async def start_archive(
+        self,
+        home_store_key: str,
+        *,
+        place: str | None = None,
+        expected_volume_uid: str | None = None,
+        remove_stopped: bool = False,
+    ) -> OperationHandle:
+        """Start ``archive``, or join it."""
+        return await self._start(
+            Operation.ARCHIVE,
+            ArchiveInput(
+                workspace_id=keys.workspace_of_volume(home_store_key),
+                home_store_key=home_store_key,
+                place=place or self._place,
+                expected_volume_uid=expected_volume_uid,
+                remove_stopped=remove_stopped,
+            ),
+        )
+
+    async def start_restore(
+        self,
+        archive_key: str,
+        *,
+        place: str | None = None,
+        archive_id: str | None = None,
+        size_bytes: int | None = None,
+        storage_class: str | None = None,
+    ) -> OperationHandle:
+        """Start ``restore``, or join it."""
+        return await self._start(
+            Operation.RESTORE,
+            RestoreInput(
+                workspace_id=keys.workspace_of_archive(archive_key),
+                archive_key=archive_key,
+                archive_id=archive_id,
+                place=place or self._place,
+                volume=_volume(size_bytes, storage_class),
+            ),
+        )
+
+    async def start_purge(
+        self,
+        home_store_key: str | None,
+        archive_key: str | None,
+        *,
+        place: str | None = None,
+        expected_volume_uid: str | None = None,
+        remove_stopped: bool = False,
+    ) -> OperationHandle:
+        """Start ``purge``, or join it. ``InvalidInput`` for no key, or for keys of two workspaces."""
+        named = {keys.workspace_of_volume(home_store_key)} if home_store_key is not None else set()
+        named |= {keys.workspace_of_archive(archive_key)} if archive_key is not None else set()
+        if len(named) != 1:
+            raise StorageError(ErrorCode.INVALID_INPUT, "purge takes one or two keys, of one workspace")
+        return await self._start(
+            Operation.PURGE,
+            PurgeInput(
+                workspace_id=named.pop(),
+                home_store_key=home_store_key,
+                archive_key=archive_key,
+                place=place or self._place,
+                expected_volume_uid=expected_volume_uid,
+                remove_stopped=remove_stopped,
+            ),
+        )
+
+    async def progress(self, workspace_id: str) -> Progress | None:
+        """The workspace's latest operation; ``None`` if the server knows of none."""
+        handle = self._client.get_workflow_handle(keys.workflow_id(keys.check_workspace_id(workspace_id)))
+        try:
+            return await _progress(handle, workspace_id)
+        except RPCError as error:
+            if error.status == RPCStatusCode.NOT_FOUND:
+                return None
+            raise _unreachable(error) from error
+
+    # ------------------------------------------------------------ the user comes back
+
+    async def cancel(self, workspace_id: str, *, place: str | None = None) -> CancelOutcome:
+        """Stop what runs and undo it. ``CANCELLED``: the workspace is as it was before. ``TOO_LATE``: it is done.
+
+        Where nothing runs, an archive is asked to look whether an earlier one is past its point of no return:
+        ``CANCELLED`` then means that the volume is there and ready. ``VolumeNotFound`` if there is none and no archive.
+        """
+        handle = await self._open_run(workspace_id)
+        if handle is not None:
+            await handle.cancel()
+        else:
+            started = await self._start(
+                Operation.ARCHIVE,
+                ArchiveInput(
+                    workspace_id=keys.check_workspace_id(workspace_id), place=place or self._place, cancel_only=True
+                ),
+            )
+            handle = started._handle
+        try:
+            await _outcome(handle)
+        except StorageError as error:
+            if error.code == ErrorCode.CANCELLED:
+                return CancelOutcome.CANCELLED
+            raise
+        return CancelOutcome.TOO_LATE
+
+    async def _open_run(self, workspace_id: str) -> WorkflowHandle[Any, OperationResult] | None:
+        workflow_id = keys.workflow_id(keys.check_workspace_id(workspace_id))
+        handle = self._client.get_workflow_handle(workflow_id, result_type=OperationResult)
+        try:
+            description = await handle.describe()
+        except RPCError as error:
+            if error.status == RPCStatusCode.NOT_FOUND:
+                return None
+            raise _unreachable(error) from error
+        if description.status != WorkflowExecutionStatus.RUNNING:
+            return None
+        return self._client.get_workflow_handle(workflow_id, run_id=description.run_id, result_type=OperationResult)
+
+    # ------------------------------------------------------------ starting
+
+    async def _start(
+        self, operation: Operation, request: ProvisionInput | ArchiveInput | RestoreInput | PurgeInput
+    ) -> OperationHandle:
+        """Start or join. The policy is FAIL: the server's own adoption ignores type and input."""
+        workflow_id = keys.workflow_id(request.workspace_id)
+        digest = input_digest(operation, request)
+        for _ in range(_STARTS):
+            try:
+                handle: WorkflowHandle[Any, OperationResult] = await self._client.start_workflow(
+                    operation.value,
+                    request,
+                    id=workflow_id,
+                    task_queue=keys.storage_queue(request.place),
+                    result_type=OperationResult,
+                    id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+                    memo={_INPUT_DIGEST: digest},
+                    search_attributes=TypedSearchAttributes(
+                        [
+                            SearchAttributePair(WS_ID, request.workspace_id),
+                            SearchAttributePair(WS_OP, operation.value),
+                        ]
+                    ),
+                    static_summary=f"{operation.value} workspace {request.workspace_id}",
+                    static_details=_details(operation, request),
+                )
+                return OperationHandle(request.workspace_id, operation, handle.first_execution_run_id or "", handle)
+            except WorkflowAlreadyStartedError as error:
+                joined = await self._join(operation, request, digest, error)
+                if joined is not None:
+                    return joined
+            except RPCError as error:
+                raise _unreachable(error) from error
+        raise StorageError(ErrorCode.OPERATION_IN_PROGRESS, f"workspace {request.workspace_id} is never free")
+
+    async def _join(
+        self,
+        operation: Operation,
+        request: ProvisionInput | ArchiveInput | RestoreInput | PurgeInput,
+        digest: str,
+        error: WorkflowAlreadyStartedError,
+    ) -> OperationHandle | None:
+        """The open run, if it does the same; ``None`` if it has ended meanwhile."""
+        handle: WorkflowHandle[Any, OperationResult] = self._client.get_workflow_handle(
+            error.workflow_id, run_id=error.run_id, result_type=OperationResult
+        )
+        description = await handle.describe()
+        if description.status != WorkflowExecutionStatus.RUNNING:
+            return None
+        same = description.workflow_type == operation.value
+        if same and await description.memo_value(_INPUT_DIGEST, None) == digest:
+            return OperationHandle(request.workspace_id, operation, description.run_id, handle)
+        raise StorageError(
+            ErrorCode.OPERATION_IN_PROGRESS,
+            f"{description.workflow_type} of workspace {request.workspace_id} is running"
+            + (", with other parameters" if same else ""),
+            details={"operation": description.workflow_type, "run_id": description.run_id},
+        )
+
+
+def input_digest(operation: Operation, request: Contract) -> str:
+    """What tells whether two calls ask for the same."""
+    text = f"{operation.value}:{request.model_dump_json(exclude_defaults=True)}"
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _volume(size_bytes: int | None, storage_class: str | None) -> VolumeSpec:
+    if size_bytes is not None and size_bytes <= 0:
+        raise StorageError(ErrorCode.INVALID_INPUT, f"a volume of {size_bytes} bytes cannot be made")
+    return VolumeSpec(size_bytes=size_bytes, storage_class=storage_class)
+
+
+def _details(operation: Operation, request: Contract) -> str:
+    fields = request.model_dump(exclude_defaults=True, exclude={"schema_version"})
+    return "\n".join([f"**{operation.value}**", "", *(f"- {name}: `{value}`" for name, value in fields.items())])
+
+
+def _required(key: str | None) -> str:
+    if key is None:
+        raise StorageError(ErrorCode.UNKNOWN, "the service answered without a key; it is newer than this client")
+    return key
+
+
+def _unreachable(error: RPCError) -> StorageError:
+    if error.status == RPCStatusCode.NOT_FOUND:
+        return StorageError(ErrorCode.INVALID_INPUT, f"the Temporal server says: {error.message}")
+    return StorageError(
+        ErrorCode.BACKEND_UNAVAILABLE,
+        f"the Temporal server says: {error.message}",
+        hint="The operation, if it runs, goes on; call again when the server is reachable.",
+    )
+
+
+async def _outcome(handle: WorkflowHandle[Any, OperationResult]) -> OperationResult:
+    try:
+        return await handle.result()
+    except WorkflowFailureError as error:
+        if isinstance(error.cause, CancelledError):
+            raise StorageError(ErrorCode.CANCELLED, "the operation was cancelled and undone") from error
+        raise storage_error(error) from error
+    except RPCError as error:
+        raise _unreachable(error) from error
+
+
+async def _progress(handle: WorkflowHandle[Any, Any], workspace_id: str) -> Progress:
+    """What the workflow says of itself, and what the server knows of the step under way."""
+    description = await handle.describe()
+    running = description.status == WorkflowExecutionStatus.RUNNING
+    progress = Progress(
+        operation=description.workflow_type, workspace_id=workspace_id, run_id=description.run_id, closed=not running
+    )
+    try:
+        async with asyncio.timeout(5):
+            said = await handle.query("progress", result_type=Progress)
+        progress = progress.model_copy(
+            update=said.model_dump(include={"phase", "bytes_done", "bytes_total", "last_error"})
+        )
+    except (RPCError, TimeoutError):
+        pass  # no worker answers: the server's own view remains
+    if description.status == WorkflowExecutionStatus.COMPLETED:
+        return progress.model_copy(update={"phase": Phase.DONE})
+    return progress.model_copy(update=_pending(description, progress))
+
+
+def _pending(description: WorkflowExecutionDescription, progress: Progress) -> dict[str, Any]:
+    """The step that is being tried again, if one is; bytes of the batch under way, from its heartbeat."""
+    update: dict[str, Any] = {}
+    for pending in description.raw_description.pending_activities:
+        if pending.HasField("heartbeat_details"):
+            update["bytes_done"] = progress.bytes_done + _heartbeat_bytes(pending.heartbeat_details.payloads)
+        if pending.attempt > 1 or pending.HasField("last_failure"):
+            update["attempt"] = pending.attempt
+            update["last_error"] = pending.last_failure.message or progress.last_error
+            if pending.state == PendingActivityState.PENDING_ACTIVITY_STATE_SCHEDULED:
+                update["next_attempt_at"] = pending.scheduled_time.ToJsonString()
+    return update
+
+
+def _heartbeat_bytes(payloads: Any) -> int:
+    """The ``bytes`` of a heartbeat; 0 for any that has none."""
+    try:
+        (details,) = DATA_CONVERTER.payload_converter.from_payloads(list(payloads[:1]))
+        return int(details["bytes"])
+    except (ValueError, TypeError, KeyError):
+        return 0

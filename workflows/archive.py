@@ -1,0 +1,319 @@
+"""archive: volume to proven archive, then the volume deleted.
+
+Everything before the gate can be undone and is; behind it the archive is proven and only the deletion remains, which
+no cancel stops. So at every instant the volume is intact or a proven archive exists.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from codehub_storage.contracts import ArchiveInput, OperationResult, Phase
+from codehub_storage.converter import storage_error
+from codehub_storage.errors import ErrorCode, StorageError
+from codehub_storage.keys import archive_key, check_workspace_id, workspace_of_volume
+from temporalio import workflow
+from temporalio.exceptions import FailureError
+
+from workflows import policies, steps
+from workflows.messages import (
+    AbortInput,
+    ArchivedInput,
+    CompleteInput,
+    CopyInput,
+    LookInput,
+    LookResult,
+    PlanSummary,
+    ProofInput,
+    ProofResult,
+    ScanInput,
+    StepInput,
+    StoredArchive,
+    TailInput,
+    Upload,
+    Verdict,
+    VolumeInput,
+)
+from workflows.movers import MoverLease
+from workflows.operation import EXPECTED, OperationWorkflow, is_cancel, unbroken
+
+BATCH_SEGMENTS = 64
+"""Data segments of one copy activity: at 32 MiB, 2 GiB. Keeps the history of 1 TB below 2,000 events."""
+
+ROUNDS = 3
+"""So often a volume that changes while it is read, or an upload that the store lost, is begun anew."""
+
+UPLOAD_LOST = "UploadLost"
+"""Type of the failure by which a step says that the store no longer knows the upload."""
+
+KEEPS_VOLUME = frozenset({ErrorCode.VOLUME_CHANGED, ErrorCode.VOLUME_IN_USE, ErrorCode.NOT_YOURS})
+"""The deletion met somebody else's work: the operation fails and the volume stays. All else is `cleanup_required`."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the deletion takes: this volume, with this change fingerprint, is in this archive."""
+
+    volume_uid: str
+    archive_id: str
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Copied:
+    """A complete, not yet proven archive."""
+
+    plan: PlanSummary
+    upload: Upload
+    stored: StoredArchive
+    records: bytes
+
+
+@workflow.defn(name="archive")
+class ArchiveWorkflow(OperationWorkflow):
+    """See the module."""
+
+    @workflow.init
+    def __init__(self, request: ArchiveInput) -> None:
+        super().__init__(request)
+        self.upload: Upload | None = None
+        self.corrupt: StoredArchive | None = None
+        self.proof = ProofResult()
+        self.sent_bytes = 0
+
+    @workflow.run
+    async def run(self, request: ArchiveInput) -> OperationResult:
+        """Archive, or finish what an earlier run left behind its gate."""
+        self._check(request)
+        while True:
+            try:
+                look = await self._look(request)
+                evidence = await self._prove(look) if look.verdict == Verdict.GO else _evidence(look)
+                self.check_cancelled()  # the gate: from here on no cancel counts
+            except EXPECTED as error:
+                look = await unbroken(self._undo(request, error))
+                evidence = _evidence(look)
+            result = await unbroken(self._commit(look, evidence))
+            if result is not None:
+                return result
+
+    def _check(self, request: ArchiveInput) -> None:
+        check_workspace_id(request.workspace_id)
+        key = request.home_store_key
+        if key is not None and workspace_of_volume(key) != request.workspace_id:
+            raise StorageError(ErrorCode.INVALID_INPUT, f"{key} is not a volume of workspace {request.workspace_id}")
+
+    def _look_input(self, request: ArchiveInput) -> LookInput:
+        return self.input(
+            LookInput,
+            home_store_key=request.home_store_key,
+            expected_volume_uid=request.expected_volume_uid,
+            remove_stopped=request.remove_stopped,
+        )
+
+    # ------------------------------------------------------------ before the gate
+
+    async def _look(self, request: ArchiveInput) -> LookResult:
+        if self.claimed is None:
+            await self.claim()
+        if request.cancel_only:
+            raise StorageError(ErrorCode.CANCELLED, "only asked to cancel")
+        self.check_cancelled()
+        self.enter(Phase.INSPECTING)
+        return await self.step(steps.look_for_archive, self._look_input(request), "look at volume, record and archive")
+
+    async def _prove(self, look: LookResult) -> Evidence:
+        """Copy, settle, verify, write the manifest. The mover is gone when this returns."""
+        uid = look.volume_uid or ""
+        self.enter(Phase.ATTACHING)
+        async with MoverLease(self, uid, str(workflow.uuid4()), 1, writable=False) as mover:
+            copied = await self._copy(mover, uid)
+            await self._settle()
+            proof = self.input(
+                ProofInput,
+                volume_uid=uid,
+                fingerprint=copied.plan.fingerprint,
+                restored_from=look.restored_from,
+                spec=look.spec,
+                stored=copied.stored,
+                records=copied.records,
+                manifest_etag=copied.upload.manifest_etag,
+            )
+            self.enter(Phase.VERIFYING)
+            try:
+                await mover.run(steps.verify_archive, proof, "read the archive back and compare", "verify")
+            except FailureError as error:
+                if storage_error(error).code == ErrorCode.ARCHIVE_CORRUPT:
+                    self.corrupt = copied.stored
+                raise
+            self.proof = await mover.run(steps.write_manifest, proof, "write the manifest: the proof", "manifest")
+        return Evidence(uid, copied.upload.archive_id, copied.plan.fingerprint)
+
+    async def _copy(self, mover: MoverLease, uid: str) -> Copied:
+        """Copy; again from a new walk where the volume changed, or with a new upload where the store lost it."""
+        for round_number in range(1, ROUNDS + 1):
+            try:
+                return await self._copy_once(mover, uid, round_number)
+            except FailureError as error:
+                if round_number == ROUNDS or not _worth_another_round(error):
+                    raise
+                self.note_error(error)
+                await workflow.sleep(policies.mover_backoff(round_number), summary="pause before the next round")
+        raise AssertionError("unreachable")
+
+    async def _copy_once(self, mover: MoverLease, uid: str, number: int) -> Copied:
+        self.enter(Phase.PLANNING)
+        plan = await mover.run(
+            steps.scan_volume, self.input(ScanInput, volume_uid=uid), "walk the volume", f"scan-{number}"
+        )
+        self.bytes_done, self.bytes_total = 0, plan.file_bytes
+        self.upload = upload = await self.step(steps.begin_archive, self.input(StepInput), "begin an upload")
+        self.enter(Phase.COPYING)
+        records: list[bytes] = []
+        for first in range(1, plan.data_segments, BATCH_SEGMENTS):
+            last = min(first + BATCH_SEGMENTS, plan.data_segments) - 1
+            batch = await mover.run(
+                steps.copy_segments,
+                self.input(
+                    CopyInput, volume_uid=uid, fingerprint=plan.fingerprint, upload=upload, first=first, last=last
+                ),
+                f"copy segments {first} to {last} of {plan.data_segments}",
+                f"copy-{number}-{first:05d}",
+            )
+            records.append(batch.records)
+            self.sent_bytes += batch.sent_bytes
+            self.bytes_done = plan.file_bytes * last // plan.data_segments
+            self.describe()
+        self.enter(Phase.FINISHING)
+        tail = await mover.run(
+            steps.copy_tail,
+            self.input(TailInput, volume_uid=uid, fingerprint=plan.fingerprint, upload=upload),
+            "copy the last segment, walk again, copy the tail",
+            f"tail-{number}",
+        )
+        self.sent_bytes += tail.sent_bytes
+        self.bytes_done = plan.file_bytes
+        all_records = b"".join([*records, tail.records])
+        stored = await self.step(
+            steps.complete_archive,
+            self.input(CompleteInput, upload=upload, records=b"".join(records), parts=tail.parts),
+            "make the object of its parts",
+            timeouts=policies.complete(),
+        )
+        return Copied(plan, upload, stored, all_records)
+
+    async def _settle(self) -> None:
+        """Give the store the time in which it gets acknowledged bytes onto its disks (or make it do so)."""
+        assert self.claimed is not None
+        self.enter(Phase.SETTLING)
+        if self.claimed.settle_by_sync:
+            await self.step(steps.sync_store, self.input(StepInput), "force the store's bytes onto the disk")
+        if self.claimed.settle_seconds:
+            await workflow.sleep(self.claimed.settle_seconds, summary="settle: the store's own time to sync")
+        self.check_cancelled()
+
+    # ------------------------------------------------------------ undone, or too late
+
+    async def _undo(self, request: ArchiveInput, error: BaseException) -> LookResult:
+        """Take back what this run did. Raises ``error``, unless it is a cancel that comes too late: then the look."""
+        self.enter(Phase.UNDOING)
+        failure = self.failure(error)
+        if self.claimed is None:
+            if not is_cancel(error):
+                raise failure from error
+            await self.claim()
+        if self.upload is not None:
+            abort = self.input(
+                AbortInput, key=self.upload.key, upload_id=self.upload.upload_id, corrupt=self.corrupt
+            )
+            await self.attempt(steps.abort_archive, abort, "forget the upload")
+        if is_cancel(error):
+            look = await self.undisturbed(
+                steps.look_after_cancel, self._look_input(request), "see whether the cancel comes too late"
+            )
+            if look.verdict != Verdict.GO:
+                return look
+        await self.sign_off()
+        raise failure from error
+
+    # ------------------------------------------------------------ behind the gate
+
+    async def _commit(self, look: LookResult, evidence: Evidence | None) -> OperationResult | None:
+        """Delete the volume on evidence. ``None``: an old archive no longer stands for it, begin again."""
+        if look.verdict == Verdict.DONE or evidence is None:
+            return await self._done(look.archive_id, look.volume_uid)
+        volume = self.input(
+            VolumeInput,
+            volume_uid=evidence.volume_uid,
+            archive_id=evidence.archive_id,
+            fingerprint=evidence.fingerprint,
+        )
+        leftovers: tuple[str, ...] = ()
+        try:
+            if look.verdict == Verdict.GO:
+                self.enter(Phase.COMMITTING)
+                await self.undisturbed(steps.mark_archived, self._archived(evidence), "record: archived")
+            self.enter(Phase.DELETING)
+            await self.undisturbed(steps.delete_volume, volume, "delete the volume", timeouts=policies.deletion())
+        except FailureError as error:
+            found = self.note_error(error)
+            if look.verdict == Verdict.DELETE and found.code == ErrorCode.VOLUME_CHANGED:
+                await self.undisturbed(steps.mark_ready_again, volume, "record: ready, the old archive is outdated")
+                return None
+            if self.phase == Phase.COMMITTING or found.code in KEEPS_VOLUME:
+                await self.sign_off()
+                raise found from error
+            leftovers = (self.claimed.home_store_key,) if self.claimed else ()
+            workflow.logger.error("archive is proven but its volume could not be deleted: %s", found)
+        await self.attempt(steps.prune_archive, self._archived(evidence), "prune older versions")
+        return await self._done(evidence.archive_id, evidence.volume_uid, leftovers)
+
+    def _archived(self, evidence: Evidence) -> ArchivedInput:
+        return self.input(
+            ArchivedInput,
+            volume_uid=evidence.volume_uid,
+            fingerprint=evidence.fingerprint,
+            archive_id=evidence.archive_id,
+        )
+
+    async def _done(
+        self, archive_id: str | None, volume_uid: str | None, leftovers: tuple[str, ...] = ()
+    ) -> OperationResult:
+        await self.sign_off()
+        return self.result(
+            archive_key=archive_key(self.workspace_id),
+            archive_id=archive_id,
+            volume_uid=volume_uid,
+            moved=self.upload is not None,
+            cleanup_required=bool(leftovers),
+            leftovers=leftovers,
+            files=self.proof.files,
+            raw_bytes=self.proof.raw_bytes,
+            stored_bytes=self.proof.stored_bytes,
+            padding_bytes=self.proof.padding_bytes,
+            sent_again_bytes=max(0, self.sent_bytes - self.proof.stored_bytes) if self.proof.stored_bytes else 0,
+            skipped=self.proof.skipped,
+        )
+
+
+def _evidence(look: LookResult) -> Evidence | None:
+    """The evidence that an earlier run left in the record; ``None`` where there is nothing to delete."""
+    if look.verdict == Verdict.DONE:
+        return None
+    return Evidence(look.volume_uid or "", look.archive_id or "", look.fingerprint or "")
+
+
+def _worth_another_round(error: BaseException) -> bool:
+    """True where the volume changed under us, or the store no longer knows the upload."""
+    found = storage_error(error)
+    return found.code == ErrorCode.VOLUME_CHANGED or failure_type(error) == UPLOAD_LOST
+
+
+def failure_type(error: BaseException) -> str | None:
+    """The type of the innermost application failure."""
+    current: BaseException | None = error
+    found = None
+    while current is not None:
+        found = getattr(current, "type", None) or found
+        current = current.cause if isinstance(current, FailureError) else None
+    return found if isinstance(found, str) else None

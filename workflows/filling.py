@@ -1,0 +1,57 @@
+"""What restore and provision share: a new volume, announced in the record before it exists, given up when undone."""
+
+from __future__ import annotations
+
+from codehub_storage.contracts import Phase
+from codehub_storage.errors import ErrorCode, StorageError
+from codehub_storage.keys import check_workspace_id
+
+from workflows import steps
+from workflows.messages import LookResult, StepInput, VolumeInput
+from workflows.operation import OperationWorkflow, Request
+
+
+class FillingWorkflow(OperationWorkflow):
+    """Base of restore and provision. Not itself a workflow."""
+
+    def __init__(self, request: Request) -> None:
+        super().__init__(request)
+        self.volume_uid: str | None = None
+
+    def check(self, request: Request, workspace_of_key: str) -> None:
+        """``InvalidInput`` unless id and key are well formed and belong together."""
+        if check_workspace_id(request.workspace_id) != workspace_of_key:
+            raise StorageError(ErrorCode.INVALID_INPUT, f"the key is not one of workspace {request.workspace_id}")
+
+    def volume(self, look: LookResult) -> VolumeInput:
+        """The input of the steps on the volume that is being made."""
+        return self.input(
+            VolumeInput, volume_uid=self.volume_uid or "", archive_id=look.archive_id, spec=look.spec
+        )
+
+    async def make_volume(self, look: LookResult) -> None:
+        """Announce a new uid, then create its volume."""
+        self.enter(Phase.CREATING)
+        new = await self.undisturbed(steps.announce_volume, self.input(StepInput), "record: restoring, a new uid")
+        self.volume_uid = new.volume_uid
+        await self.step(steps.create_volume, self.volume(look), "create the volume")
+
+    async def abandon(self, look: LookResult) -> None:
+        """Give the uid up in the record, then delete its volume."""
+        if self.volume_uid is not None:
+            await self.attempt(steps.abandon_volume, self.volume(look), "give the half-made volume up")
+            self.volume_uid = None
+
+    async def hand_out(self, look: LookResult) -> None:
+        """`ready`: the last write but the sign-off, and the one that makes the volume somebody's."""
+        self.enter(Phase.COMMITTING)
+        await self.undisturbed(steps.hand_out_volume, self.volume(look), "record: ready")
+
+    async def undo(self, look: LookResult | None, error: BaseException) -> None:
+        """Take back what this run did, then raise ``error`` as what it is."""
+        self.enter(Phase.UNDOING)
+        failure = self.failure(error)
+        if look is not None:
+            await self.abandon(look)
+        await self.sign_off()
+        raise failure from error

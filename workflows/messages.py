@@ -1,0 +1,251 @@
+"""What the steps of a workflow say to one another: the inputs and results of activities.
+
+They stand in histories, so they only grow, like the contracts. Packed segment records are bytes (base64 in JSON).
+No path, no credential and no manifest is ever in here.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from codehub_storage.contracts import VolumeSpec
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Message(BaseModel):
+    """Base of all step messages."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", ser_json_bytes="base64", val_json_bytes="base64")
+
+
+class StepInput(Message):
+    """Every step names its workspace and place; the run that may write is the step's own (``activity.info()``)."""
+
+    workspace_id: str
+    place: str
+
+
+class ClaimInput(StepInput):
+    """Take the record for this run."""
+
+    operation: str
+
+
+class ClaimResult(Message):
+    """What the run needs to know of the place. ``settle_seconds`` 0 with ``settle_by_sync``: the store is synced."""
+
+    home_store_key: str
+    settle_seconds: float = 60.0
+    settle_by_sync: bool = False
+
+
+class Verdict(StrEnum):
+    """What a look at the world says is to be done.
+
+    ``GO``: do the operation. ``DELETE``: an archive is proven, go on at the deletion. ``FINISH``: the deletion was
+    sealed, finish it. ``DONE``: the postcondition holds.
+    """
+
+    GO = "go"
+    DELETE = "delete"
+    FINISH = "finish"
+    DONE = "done"
+
+
+class LookInput(StepInput):
+    """Look at volume, record and archive before an operation. Not every operation uses every field."""
+
+    home_store_key: str | None = None
+    archive_key: str | None = None
+    archive_id: str | None = None
+    expected_volume_uid: str | None = None
+    remove_stopped: bool = False
+    volume: VolumeSpec = VolumeSpec()
+
+
+class LookResult(Message):
+    """The verdict, and the names and evidence to go on with."""
+
+    verdict: Verdict
+    volume_uid: str | None = None
+    archive_id: str | None = None
+    fingerprint: str | None = None
+    restored_from: str | None = None
+    spec: dict[str, str] = Field(default_factory=dict)
+    foreign: bool = False
+    segments: int = 0
+    raw_bytes: int = 0
+
+
+class VolumeInput(StepInput):
+    """One volume, by uid. ``archive_id``: what it was or shall be restored from."""
+
+    volume_uid: str
+    archive_id: str | None = None
+    fingerprint: str | None = None
+    spec: dict[str, str] = Field(default_factory=dict)
+
+
+class NewVolume(Message):
+    """The uid that the record now announces."""
+
+    volume_uid: str
+
+
+class Upload(Message):
+    """A begun multipart upload. ``manifest_etag``: what the proof will replace."""
+
+    key: str
+    upload_id: str
+    archive_id: str
+    manifest_etag: str
+
+
+class HoldMoverInput(StepInput):
+    """A mover for one volume, serving one task queue for as long as the lease lives."""
+
+    volume_uid: str
+    queue: str
+    writable: bool
+
+
+class ScanInput(StepInput):
+    """Walk the volume and cut it into segments."""
+
+    volume_uid: str
+
+
+class PlanSummary(Message):
+    """What the walk found. A mover that lost its plan walks again and must find the same fingerprint."""
+
+    fingerprint: str
+    data_segments: int
+    files: int
+    file_bytes: int
+    entries: int
+    skipped: dict[str, int] = Field(default_factory=dict)
+
+
+class CopyInput(StepInput):
+    """Data segments ``first`` to ``last``, counted from 1, both included."""
+
+    volume_uid: str
+    fingerprint: str
+    upload: Upload
+    first: int
+    last: int
+
+
+class CopyResult(Message):
+    """Packed segment records, in order; bytes that were sent, those sent again included."""
+
+    records: bytes
+    sent_bytes: int = 0
+
+
+class TailInput(StepInput):
+    """The last data segment and the tail."""
+
+    volume_uid: str
+    fingerprint: str
+    upload: Upload
+
+
+class TailResult(Message):
+    """Their records, and the parts that they became: (number, size, ETag, CRC as hex)."""
+
+    records: bytes
+    parts: tuple[tuple[int, int, str, str], ...] = ()
+    sent_bytes: int = 0
+
+
+class CompleteInput(StepInput):
+    """All parts of the archive: one for each data segment but the last, then ``parts``."""
+
+    upload: Upload
+    records: bytes
+    parts: tuple[tuple[int, int, str, str], ...] = ()
+
+
+class StoredArchive(Message):
+    """The object as the store answered it."""
+
+    key: str
+    archive_id: str
+    size_bytes: int
+    etag: str
+    version_id: str | None = None
+    crc64: str = ""
+
+
+class ProofInput(StepInput):
+    """Verify the object and write the manifest that proves it."""
+
+    volume_uid: str
+    fingerprint: str
+    restored_from: str | None = None
+    spec: dict[str, str] = Field(default_factory=dict)
+    stored: StoredArchive
+    records: bytes
+    manifest_etag: str = ""
+
+
+class ProofResult(Message):
+    """Totals of the proven archive."""
+
+    files: int = 0
+    raw_bytes: int = 0
+    stored_bytes: int = 0
+    padding_bytes: int = 0
+    skipped: dict[str, int] = Field(default_factory=dict)
+
+
+class ArchivedInput(StepInput):
+    """Evidence for `archived`: this volume, with this fingerprint, is in this stored version."""
+
+    volume_uid: str
+    fingerprint: str
+    archive_id: str
+
+
+class AbortInput(StepInput):
+    """Compensation of an archive. ``corrupt``: the version that failed its verification, to be deleted alone."""
+
+    key: str
+    upload_id: str | None = None
+    corrupt: StoredArchive | None = None
+
+
+class FillInput(StepInput):
+    """Restore into a volume. ``archive_id`` names the version whose manifest is the map."""
+
+    volume_uid: str
+    archive_key: str
+    archive_id: str
+    first: int = 0
+    last: int = 0
+
+
+class FillResult(Message):
+    """What was written."""
+
+    files: int = 0
+    raw_bytes: int = 0
+    skipped: dict[str, int] = Field(default_factory=dict)
+
+
+class PurgeStepInput(StepInput):
+    """What is in scope: the two keys as the caller gave them. ``volume_uid``: what the caller expects there."""
+
+    home_store_key: str | None = None
+    archive_key: str | None = None
+    volume_uid: str | None = None
+    remove_stopped: bool = False
+
+
+class PurgeStepResult(Message):
+    """What was removed and what is left, named."""
+
+    removed: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()

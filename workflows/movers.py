@@ -1,0 +1,100 @@
+"""A mover for one volume, held by a lease activity for as long as the block lasts.
+
+All movers of one run and volume serve one task queue, one after the other: the lease starts the next only when the
+former is known to be gone, and then a step that was cut off is tried again there with its heartbeat. Where bytes are
+written (restore) a dead mover is not replaced; the caller starts over on a new volume.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import TypeVar
+
+from codehub_storage.converter import storage_error
+from codehub_storage.errors import ErrorCode
+from codehub_storage.keys import mover_queue, movers_queue
+from temporalio import workflow
+from temporalio.exceptions import FailureError, is_cancelled_exception
+
+from workflows import policies, steps
+from workflows.messages import HoldMoverInput
+from workflows.operation import OperationWorkflow, unbroken
+
+T = TypeVar("T")
+I = TypeVar("I")  # noqa: E741
+
+
+class MoverLease:
+    """``async with MoverLease(...) as mover: await mover.run(step, argument, summary)``."""
+
+    def __init__(
+        self, operation: OperationWorkflow, volume_uid: str, token: str, number: int, *, writable: bool
+    ) -> None:
+        self._operation = operation
+        self._place = operation.place
+        self._writable = writable
+        self._queue = mover_queue(token, number)
+        self._input = operation.input(HoldMoverInput, volume_uid=volume_uid, queue=self._queue, writable=writable)
+        self._keeper: asyncio.Task[None] | None = None
+        self._steps_done = 0
+
+    async def __aenter__(self) -> MoverLease:
+        self._keeper = asyncio.create_task(self._keep())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await unbroken(self._release())
+
+    async def run(self, step: Callable[[I], Awaitable[T]], argument: I, summary: str, name: str) -> T:
+        """One data activity in the mover; ``name`` is its id, legible in UI and CLI."""
+        assert self._keeper is not None
+        work = workflow.start_activity(
+            step, argument, task_queue=self._queue, activity_id=name, summary=summary, **policies.data()
+        )
+        await workflow.wait([work, self._keeper], return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():
+            work.cancel()
+            await self._keeper
+        result: T = await work
+        self._steps_done += 1
+        self._operation.check_cancelled()
+        return result
+
+    async def _keep(self) -> None:
+        """Hold a mover; replace one that died, where nothing is written, a few times in a row."""
+        number = deaths = 0
+        while True:
+            number, done = number + 1, self._steps_done
+            try:
+                await workflow.execute_activity(
+                    steps.hold_mover,
+                    self._input,
+                    task_queue=movers_queue(self._place),
+                    activity_id=f"{self._queue.replace('/', '-')}-{number}",
+                    summary=f"mover {number} of this volume",
+                    **policies.lease(),
+                )
+            except FailureError as error:
+                if is_cancelled_exception(error):
+                    raise
+                found = self._operation.note_error(error)
+                deaths = 1 if self._steps_done > done else deaths + 1
+                if found.code != ErrorCode.MOVER_FAILED or self._writable or deaths > policies.MOVER_DEATHS:
+                    raise
+                await workflow.sleep(policies.mover_backoff(deaths), summary="pause before the next mover")
+
+    async def _release(self) -> None:
+        """End the lease; when this returns the mover is known to be gone."""
+        assert self._keeper is not None
+        self._keeper.cancel()
+        try:
+            await self._keeper
+        except asyncio.CancelledError:
+            pass
+        except FailureError as error:
+            if not is_cancelled_exception(error):
+                workflow.logger.info("mover ended: %s", storage_error(error))

@@ -1,0 +1,192 @@
+"""What the four workflows share: phases, steps, what an operator sees, and going on in spite of a cancel.
+
+The gate of every operation is a comparison with ``is_cancelled()`` after each step: the SDK drops a cancel that
+arrives while an activity is completing, and then nothing but a look shows it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from datetime import datetime
+from typing import Any, Protocol, TypeVar
+
+from codehub_storage.contracts import OperationResult, Phase, Progress
+from codehub_storage.converter import storage_error
+from codehub_storage.errors import ErrorCode, StorageError
+from temporalio import workflow
+from temporalio.common import SearchAttributeKey
+from temporalio.exceptions import FailureError, is_cancelled_exception
+
+from workflows import policies, steps
+from workflows.messages import ClaimInput, ClaimResult, StepInput
+from workflows.policies import Timeouts
+
+WS_ID = SearchAttributeKey.for_keyword("WsId")
+WS_OP = SearchAttributeKey.for_keyword("WsOp")
+WS_PHASE = SearchAttributeKey.for_keyword("WsPhase")
+WS_BYTES = SearchAttributeKey.for_int("WsBytes")
+SEARCH_ATTRIBUTES = (WS_ID, WS_OP, WS_PHASE, WS_BYTES)
+
+T = TypeVar("T")
+I = TypeVar("I")  # noqa: E741  (the usual letter of an input)
+
+EXPECTED = (asyncio.CancelledError, FailureError, StorageError)
+"""What a step may raise. Anything else is a bug of ours and leaves the run retrying its workflow task, unharmed."""
+
+
+class Request(Protocol):
+    """What the inputs of the four operations have in common."""
+
+    @property
+    def workspace_id(self) -> str:
+        """Whose volume and archive."""
+
+    @property
+    def place(self) -> str:
+        """Where the volume is."""
+
+
+def is_cancel(error: BaseException) -> bool:
+    """True for a cancel in any of its forms."""
+    asked = isinstance(error, StorageError) and error.code == ErrorCode.CANCELLED
+    return asked or is_cancelled_exception(error)
+
+
+def is_cancelled() -> bool:
+    """True once this run was asked to cancel, whether or not an ``await`` has shown it."""
+    return workflow.cancellation_reason() is not None
+
+
+async def unbroken(work: Coroutine[Any, Any, T]) -> T:
+    """Await ``work`` to its end, whatever cancels arrive meanwhile; who needs to know asks ``is_cancelled``."""
+    task = asyncio.create_task(work)
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if task.cancelled():
+                raise
+        except BaseException:
+            break
+    return task.result()
+
+
+class OperationWorkflow:
+    """Base of the four workflows. Not itself a workflow."""
+
+    def __init__(self, request: Request) -> None:
+        self.operation = workflow.info().workflow_type
+        self.workspace_id = request.workspace_id
+        self.place = request.place
+        self.phase = Phase.CLAIMING
+        self.claimed: ClaimResult | None = None
+        self.bytes_done = 0
+        self.bytes_total = 0
+        self.last_error: str | None = None
+        self.seconds: dict[str, float] = {}
+        self._phase_began: datetime = workflow.now()
+
+    # ------------------------------------------------------------ what is seen
+
+    @workflow.query(description="Phase, bytes and last error of this operation.")
+    def progress(self) -> Progress:
+        """A look that writes no history."""
+        return Progress(
+            operation=self.operation,
+            workspace_id=self.workspace_id,
+            run_id=workflow.info().run_id,
+            phase=self.phase,
+            bytes_done=self.bytes_done,
+            bytes_total=self.bytes_total,
+            last_error=self.last_error,
+        )
+
+    def enter(self, phase: Phase) -> None:
+        """The operation is now in ``phase``; told to queries, to the web UI and to the list."""
+        now = workflow.now()
+        self.seconds[self.phase] = self.seconds.get(self.phase, 0.0) + (now - self._phase_began).total_seconds()
+        self.phase, self._phase_began = phase, now
+        workflow.upsert_search_attributes([WS_PHASE.value_set(phase)])
+        self.describe()
+
+    def describe(self) -> None:
+        """The current details in the web UI, as Markdown."""
+        lines = [f"**{self.operation}** of workspace `{self.workspace_id}`: **{self.phase.value}**"]
+        if self.bytes_total:
+            lines.append(f"{self.bytes_done:,} of {self.bytes_total:,} bytes")
+        if self.last_error:
+            lines.append(f"Last error: {self.last_error}")
+        workflow.set_current_details("\n\n".join(lines))
+
+    def note_error(self, error: BaseException) -> StorageError:
+        """Remember what went wrong for those who look, and answer it as one of ours."""
+        found = storage_error(error, ErrorCode.BACKEND_UNAVAILABLE)
+        self.last_error = str(found)
+        self.describe()
+        return found
+
+    # ------------------------------------------------------------ steps
+
+    def input(self, kind: Callable[..., I], **fields: Any) -> I:
+        """An input of a step, with workspace and place filled in."""
+        return kind(workspace_id=self.workspace_id, place=self.place, **fields)
+
+    async def step(
+        self, step: Callable[[I], Awaitable[T]], argument: I, summary: str, *, timeouts: Timeouts | None = None
+    ) -> T:
+        """One control activity. A cancel that came meanwhile is raised afterwards, its result notwithstanding."""
+        result = await self.undisturbed(step, argument, summary, timeouts=timeouts)
+        self.check_cancelled()
+        return result
+
+    async def undisturbed(
+        self, step: Callable[[I], Awaitable[T]], argument: I, summary: str, *, timeouts: Timeouts | None = None
+    ) -> T:
+        """One control activity behind the gate or in a compensation, where a cancel no longer counts."""
+        return await workflow.execute_activity(step, argument, summary=summary, **(timeouts or policies.control()))
+
+    async def attempt(self, step: Callable[[I], Awaitable[None]], argument: I, summary: str) -> bool:
+        """A step whose failure must not hide or stop what else is to be done; told in the log and to who looks."""
+        try:
+            await self.undisturbed(step, argument, summary, timeouts=policies.undo())
+        except FailureError as error:
+            workflow.logger.warning("%s failed: %s", summary, self.note_error(error))
+            return False
+        return True
+
+    def check_cancelled(self) -> None:
+        """Raise if this run was asked to cancel."""
+        if is_cancelled():
+            raise asyncio.CancelledError("asked to cancel")
+
+    async def claim(self) -> ClaimResult:
+        """The first step: without it nothing may be written. Answers what is to be known of the place."""
+        self.claimed = await self.undisturbed(
+            steps.claim, self.input(ClaimInput, operation=self.operation), "claim the workspace's record"
+        )
+        return self.claimed
+
+    async def sign_off(self) -> None:
+        """The last step. Its failure costs the next run a wait, nothing else."""
+        if self.claimed is None:
+            return
+        await self.attempt(steps.sign_off, self.input(StepInput), "sign off in the record")
+
+    def result(self, **fields: Any) -> OperationResult:
+        """The result, with what every result has."""
+        self.enter(Phase.DONE)
+        fields.setdefault("home_store_key", self.claimed.home_store_key if self.claimed else None)
+        return OperationResult(
+            operation=self.operation,
+            workspace_id=self.workspace_id,
+            run_id=workflow.info().run_id,
+            seconds={phase: round(spent, 3) for phase, spent in self.seconds.items() if spent},
+            **fields,
+        )
+
+    def failure(self, error: BaseException) -> BaseException:
+        """What to end the run with: a cancel as a cancel, all else as the ``StorageError`` that it is."""
+        if is_cancelled() and is_cancel(error):
+            return asyncio.CancelledError("cancelled and undone")
+        return self.note_error(error)

@@ -1,0 +1,50 @@
+"""provision: a new, empty volume, unless an archive exists that it would stand in for."""
+
+from __future__ import annotations
+
+from codehub_storage.contracts import OperationResult, Phase, ProvisionInput
+from temporalio import workflow
+
+from workflows import steps
+from workflows.filling import FillingWorkflow
+from workflows.messages import LookInput, LookResult, Verdict
+from workflows.operation import EXPECTED, unbroken
+
+
+@workflow.defn(name="provision")
+class ProvisionWorkflow(FillingWorkflow):
+    """See the module."""
+
+    @workflow.init
+    def __init__(self, request: ProvisionInput) -> None:
+        super().__init__(request)
+
+    @workflow.run
+    async def run(self, request: ProvisionInput) -> OperationResult:
+        """Answer the volume that is there and ready, or make one."""
+        self.check(request, request.workspace_id)
+        look: LookResult | None = None
+        try:
+            await self.claim()
+            self.check_cancelled()
+            self.enter(Phase.INSPECTING)
+            look = await self.step(
+                steps.look_for_provision,
+                self.input(LookInput, volume=request.volume),
+                "look at volume, record and archive",
+            )
+            if look.verdict == Verdict.GO:
+                await self.make_volume(look)
+        except EXPECTED as error:
+            await unbroken(self.undo(look, error))
+        assert look is not None
+        return await unbroken(self._commit(look))
+
+    async def _commit(self, look: LookResult) -> OperationResult:
+        if look.verdict == Verdict.GO:
+            try:
+                await self.hand_out(look)
+            except EXPECTED as error:
+                await self.undo(look, error)
+        await self.sign_off()
+        return self.result(volume_uid=self.volume_uid or look.volume_uid)

@@ -1,0 +1,122 @@
+"""restore: archive to new volume. The archive stays; the volume is handed out only when it equals the archive."""
+
+from __future__ import annotations
+
+from codehub_storage.contracts import OperationResult, Phase, RestoreInput
+from codehub_storage.converter import storage_error
+from codehub_storage.errors import ErrorCode
+from codehub_storage.keys import workspace_of_archive
+from temporalio import workflow
+from temporalio.exceptions import FailureError
+
+from workflows import policies, steps
+from workflows.filling import FillingWorkflow
+from workflows.messages import FillInput, FillResult, LookInput, LookResult, Verdict
+from workflows.movers import MoverLease
+from workflows.operation import EXPECTED, unbroken
+
+BATCH_SEGMENTS = 64
+
+
+@workflow.defn(name="restore")
+class RestoreWorkflow(FillingWorkflow):
+    """See the module."""
+
+    @workflow.init
+    def __init__(self, request: RestoreInput) -> None:
+        super().__init__(request)
+        self.filled = FillResult()
+
+    @workflow.run
+    async def run(self, request: RestoreInput) -> OperationResult:
+        """Answer the volume that came from this archive, or make one and fill it."""
+        self.check(request, workspace_of_archive(request.archive_key))
+        look: LookResult | None = None
+        try:
+            await self.claim()
+            self.check_cancelled()
+            self.enter(Phase.INSPECTING)
+            look = await self.step(
+                steps.look_for_restore,
+                self.input(
+                    LookInput,
+                    archive_key=request.archive_key,
+                    archive_id=request.archive_id,
+                    volume=request.volume,
+                ),
+                "look at archive, record and volume",
+            )
+            if look.verdict == Verdict.GO:
+                await self._fill(request, look)
+        except EXPECTED as error:
+            await unbroken(self.undo(look, error))
+        assert look is not None
+        return await unbroken(self._commit(request, look))
+
+    async def _fill(self, request: RestoreInput, look: LookResult) -> None:
+        """Make a volume and fill it. A mover that died may have written anything: then on a new volume, anew."""
+        token, deaths = str(workflow.uuid4()), 0
+        while True:
+            await self.make_volume(look)
+            self.enter(Phase.ATTACHING)
+            try:
+                async with MoverLease(self, self.volume_uid or "", token, deaths + 1, writable=True) as mover:
+                    await self._fill_by(mover, request, look)
+                return  # the mover is gone
+            except FailureError as error:
+                deaths += 1
+                if storage_error(error).code != ErrorCode.MOVER_FAILED or deaths > policies.MOVER_DEATHS:
+                    raise
+                self.note_error(error)
+            await unbroken(self.abandon(look))
+            self.check_cancelled()
+            await workflow.sleep(policies.mover_backoff(deaths), summary="pause before the next mover")
+
+    async def _fill_by(self, mover: MoverLease, request: RestoreInput, look: LookResult) -> None:
+        def fill(first: int = 0, last: int = 0) -> FillInput:
+            return self.input(
+                FillInput,
+                volume_uid=self.volume_uid or "",
+                archive_key=request.archive_key,
+                archive_id=look.archive_id or "",
+                first=first,
+                last=last,
+            )
+
+        self.bytes_done, self.bytes_total = 0, look.raw_bytes
+        self.enter(Phase.COPYING)
+        if look.foreign:
+            self.filled = await mover.run(steps.fill_foreign, fill(), "restore a foreign archive", "foreign")
+            return
+        await mover.run(steps.prepare_restore, fill(), "check for room, make the folders", "prepare")
+        for first in range(1, look.segments + 1, BATCH_SEGMENTS):
+            last = min(first + BATCH_SEGMENTS - 1, look.segments)
+            await mover.run(
+                steps.fill_segments,
+                fill(first, last),
+                f"restore segments {first} to {last} of {look.segments}",
+                f"fill-{first:05d}",
+            )
+            self.bytes_done = look.raw_bytes * last // look.segments
+            self.describe()
+        self.enter(Phase.COMPARING)
+        self.filled = await mover.run(
+            steps.finish_restore, fill(), "links and metadata, compare with the archive, sync", "finish"
+        )
+
+    async def _commit(self, request: RestoreInput, look: LookResult) -> OperationResult:
+        if look.verdict == Verdict.GO:
+            try:
+                await self.hand_out(look)
+            except EXPECTED as error:
+                await self.undo(look, error)
+        await self.sign_off()
+        return self.result(
+            archive_key=request.archive_key,
+            archive_id=look.archive_id,
+            volume_uid=self.volume_uid or look.volume_uid,
+            moved=look.verdict == Verdict.GO,
+            files=self.filled.files,
+            raw_bytes=self.filled.raw_bytes,
+            skipped=self.filled.skipped,
+        )

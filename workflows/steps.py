@@ -1,0 +1,242 @@
+"""Typed signatures of all activities: what workflows call without importing what does the work.
+
+Names are part of histories and never change. A test compares each signature with its implementation.
+"""
+
+from __future__ import annotations
+
+from temporalio import activity
+
+from workflows.messages import (
+    AbortInput,
+    ArchivedInput,
+    ClaimInput,
+    ClaimResult,
+    CompleteInput,
+    CopyInput,
+    CopyResult,
+    FillInput,
+    FillResult,
+    HoldMoverInput,
+    LookInput,
+    LookResult,
+    NewVolume,
+    PlanSummary,
+    ProofInput,
+    ProofResult,
+    PurgeStepInput,
+    PurgeStepResult,
+    ScanInput,
+    StepInput,
+    StoredArchive,
+    TailInput,
+    TailResult,
+    Upload,
+    VolumeInput,
+)
+
+# ---------------------------------------------------------------- the record
+
+
+@activity.defn
+async def claim(step: ClaimInput) -> ClaimResult:
+    """Take the record for this run; the first step of every run."""
+    raise NotImplementedError
+
+
+@activity.defn
+async def sign_off(step: StepInput) -> None:
+    """Say in the record that this run has no write in flight; the last step of every run."""
+    raise NotImplementedError
+
+
+# ---------------------------------------------------------------- volumes
+
+
+@activity.defn
+async def look_for_provision(step: LookInput) -> LookResult:
+    """Decide what provision has to do: ``GO`` or ``DONE``."""
+    raise NotImplementedError
+
+
+@activity.defn
+async def look_for_archive(step: LookInput) -> LookResult:
+    """Decide what archive has to do: ``GO``, ``DELETE``, ``FINISH`` or ``DONE``."""
+    raise NotImplementedError
+
+
+@activity.defn
+async def look_after_cancel(step: LookInput) -> LookResult:
+    """A cancelled archive looks: ``DONE`` the volume is ready; ``FINISH`` too late, the deletion was sealed."""
+    raise NotImplementedError
+
+
+@activity.defn
+async def look_for_restore(step: LookInput) -> LookResult:
+    """Decide what restore has to do: ``GO`` or ``DONE``."""
+    raise NotImplementedError
+
+
+@activity.defn
+async def announce_volume(step: StepInput) -> NewVolume:
+    """Write a new uid, `restoring`, into the record before any volume bears it."""
+    raise NotImplementedError
+
+
+@activity.defn
+async def create_volume(step: VolumeInput) -> None:
+    """Create the volume that the record announces."""
+    raise NotImplementedError
+
+
+@activity.defn
+async def hand_out_volume(step: VolumeInput) -> None:
+    """Write `ready`: from here on the volume may be given to a user."""
+    raise NotImplementedError
+
+
+@activity.defn
+async def abandon_volume(step: VolumeInput) -> None:
+    """Give a `restoring` uid up in the record, then delete its volume."""
+    raise NotImplementedError
+
+
+@activity.defn
+async def mark_archived(step: ArchivedInput) -> None:
+    """See the proven version once more, then write `archived`."""
+    raise NotImplementedError
+
+
+@activity.defn
+async def mark_ready_again(step: VolumeInput) -> None:
+    """Take `archived` back: the volume changed since, so the archive no longer stands for it."""
+    raise NotImplementedError
+
+
+@activity.defn
+async def delete_volume(step: VolumeInput) -> None:
+    """Check for the last time, seal, delete."""
+    raise NotImplementedError
+
+
+# ---------------------------------------------------------------- archives
+
+
+@activity.defn
+async def begin_archive(step: StepInput) -> Upload:
+    """Abort what was left open, make sure of a manifest to replace, begin an upload."""
+    raise NotImplementedError
+
+
+@activity.defn
+async def complete_archive(step: CompleteInput) -> StoredArchive:
+    """Make the object of its parts."""
+    raise NotImplementedError
+
+
+@activity.defn
+async def sync_store(step: StepInput) -> None:
+    """Force what the embedded store holds onto the disk."""
+    raise NotImplementedError
+
+
+@activity.defn
+async def prune_archive(step: ArchivedInput) -> None:
+    """Delete archive versions older than the proven one, and older manifests."""
+    raise NotImplementedError
+
+
+@activity.defn
+async def abort_archive(step: AbortInput) -> None:
+    """Forget the upload; on a versioned bucket delete exactly the version that failed its verification."""
+    raise NotImplementedError
+
+
+# ---------------------------------------------------------------- purge
+
+
+@activity.defn
+async def look_for_purge(step: PurgeStepInput) -> PurgeStepResult:
+    """Refuse before anything is removed: volume in use, not ours, or of another workspace."""
+    raise NotImplementedError
+
+
+@activity.defn
+async def purge_archive(step: PurgeStepInput) -> PurgeStepResult:
+    """Delete archive and manifest with all versions, markers and unfinished uploads."""
+    raise NotImplementedError
+
+
+@activity.defn
+async def purge_volume(step: PurgeStepInput) -> PurgeStepResult:
+    """Delete the volume."""
+    raise NotImplementedError
+
+
+@activity.defn
+async def confirm_purge(step: PurgeStepInput) -> PurgeStepResult:
+    """List again; where both are gone the record becomes a tombstone."""
+    raise NotImplementedError
+
+
+# ---------------------------------------------------------------- movers and what runs inside them
+
+
+@activity.defn
+async def hold_mover(step: HoldMoverInput) -> None:
+    """The lease: start the mover, live as long as it, stop it on cancel. Never returns by itself."""
+    raise NotImplementedError
+
+
+@activity.defn
+async def scan_volume(step: ScanInput) -> PlanSummary:
+    """Walk and cut."""
+    raise NotImplementedError
+
+
+@activity.defn
+async def copy_segments(step: CopyInput) -> CopyResult:
+    """Pack and send a batch of data segments; each accepted one is heartbeated."""
+    raise NotImplementedError
+
+
+@activity.defn
+async def copy_tail(step: TailInput) -> TailResult:
+    """Pack the last data segment, walk again, pack the tail, send the last parts."""
+    raise NotImplementedError
+
+
+@activity.defn
+async def verify_archive(step: ProofInput) -> ProofResult:
+    """Read the object back whole and compare everything."""
+    raise NotImplementedError
+
+
+@activity.defn
+async def write_manifest(step: ProofInput) -> ProofResult:
+    """Prove: write the manifest in place of its predecessor."""
+    raise NotImplementedError
+
+
+@activity.defn
+async def prepare_restore(step: FillInput) -> FillResult:
+    """Pre-flight, then the folders."""
+    raise NotImplementedError
+
+
+@activity.defn
+async def fill_segments(step: FillInput) -> FillResult:
+    """Restore a batch of data segments."""
+    raise NotImplementedError
+
+
+@activity.defn
+async def finish_restore(step: FillInput) -> FillResult:
+    """Links and metadata, comparison with the content fingerprint, sync."""
+    raise NotImplementedError
+
+
+@activity.defn
+async def fill_foreign(step: FillInput) -> FillResult:
+    """Restore an archive that we did not make, as one stream."""
+    raise NotImplementedError
