@@ -65,13 +65,18 @@ class Settings(BaseSettings):
 
     bucket: str = Field(default="codehub-archives", min_length=3, description="Bucket of archives and records.")
     s3_endpoint: str | None = Field(
-        default=None, pattern=r"^https?://[^/\s]+/?$", description="URL of the S3 server; unset for AWS."
+        default=None,
+        pattern=r"^https?://[^/\s@]+/?$",
+        description="URL of the S3 server, without credentials; unset for AWS.",
     )
     s3_region: str = Field(default="us-east-1", description="Region that requests are signed for.")
     s3_access_key: SecretStr | None = Field(
         default=None, description="Access key; unset for AWS's provider chain (profile, role, instance)."
     )
     s3_secret_key: SecretStr | None = Field(default=None, description="Secret that belongs to the access key.")
+    s3_session_token: SecretStr | None = Field(
+        default=None, description="Token of temporary credentials; belongs to the two keys."
+    )
     s3_addressing: Literal["auto", "path", "virtual"] = Field(
         default="auto", description="Where the bucket stands in a URL; auto: path for an own endpoint, else virtual."
     )
@@ -80,7 +85,8 @@ class Settings(BaseSettings):
         default=None,
         ge=timedelta(0),
         description="Wait between the upload's end and its proof, in seconds or as ISO 8601, until a power cut at the "
-        "store no longer loses the object. Unset: 0 for AWS and where settle_sync_dir is set, else 60.",
+        "store no longer loses the object. Unset: what `init` noted, 0 for AWS and where settle_sync_dir is set, else "
+        "60 seconds.",
     )
     settle_sync_dir: Path | None = Field(
         default=None, description="Data folder of a store on this machine: it is synced to disk instead of waited for."
@@ -170,7 +176,7 @@ class Settings(BaseSettings):
 
     @property
     def settle_delay(self) -> timedelta:
-        """How long to wait before the proof; see ``settle``."""
+        """The wait that `init` notes for this store; see ``settle``."""
         if self.settle is not None:
             return self.settle
         return timedelta(0) if self.is_aws or self.settle_sync_dir else _SELF_HOSTED_SETTLE

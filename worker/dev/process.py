@@ -21,7 +21,11 @@ _LOOK_SECONDS = 0.05
 _TAIL_LINES = 15
 
 
-class PartFailed(Exception):
+class StackError(Exception):
+    """The embedded stack cannot do what it was asked."""
+
+
+class PartFailed(StackError):
     """A part of the stack did not start, or ended; the message names its log and shows the last lines."""
 
 

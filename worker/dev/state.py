@@ -1,0 +1,91 @@
+"""What a start of the embedded stack needs again after a kill: its ports and its credentials; and who may start."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict
+
+from worker.dev.info import Layout, write_private
+from worker.dev.process import StackError
+from worker.dev.seaweed import free_ports
+from worker.dev.temporal import USUAL_PORTS
+
+_USUAL_STORE_PORT = 8333
+_STORE_PORTS = 10
+_ANY = 0
+_PATIENCE_SECONDS = 3.0
+_LOOK_SECONDS = 0.05
+
+
+class StackRuns(StackError):
+    """Another stack runs on this folder."""
+
+
+class StackState(BaseModel):
+    """Kept in the data folder, for its owner's eyes only."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    temporal_ports: tuple[int, ...] = (*USUAL_PORTS, _ANY)
+    store_ports: tuple[int, ...] = (_USUAL_STORE_PORT, *[_ANY] * (_STORE_PORTS - 1))
+    access_key: str
+    secret_key: str
+
+    @classmethod
+    def load(cls, layout: Layout) -> Self:
+        """The state of the last start, or a first one; with other ports where somebody else has them by now."""
+        try:
+            state, patience = cls.model_validate_json(layout.state.read_bytes()), _PATIENCE_SECONDS
+        except FileNotFoundError:
+            state, patience = cls(access_key=secrets.token_hex(10), secret_key=secrets.token_hex(20)), 0.0
+        ports = usable_ports((*state.temporal_ports, *state.store_ports), patience)
+        middle = len(state.temporal_ports)
+        state = state.model_copy(update={"temporal_ports": ports[:middle], "store_ports": ports[middle:]})
+        write_private(layout.state, state.model_dump_json(indent=2) + "\n")
+        return state
+
+
+def usable_ports(wanted: Sequence[int], patience: float) -> tuple[int, ...]:
+    """The wanted ports of loopback, another one for each that is 0 or still taken after ``patience`` seconds.
+
+    A killed server gives its ports back a moment after its death.
+    """
+    deadline = time.monotonic() + patience
+    while not all(_is_free(port) for port in wanted if port) and time.monotonic() < deadline:
+        time.sleep(_LOOK_SECONDS)
+    spare = iter(set(free_ports(2 * len(wanted))) - set(wanted))
+    return tuple(port if port and _is_free(port) else next(spare) for port in wanted)
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # closed connections may linger on it
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+@contextlib.contextmanager
+def sole_stack(path: Path) -> Iterator[None]:
+    """Hold the lock of the folder. Raises ``StackRuns`` if somebody else does; a killed holder holds nothing."""
+    with open(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = file.read().strip() or "unknown"
+            raise StackRuns(f"a stack runs on {path.parent} already (pid {holder}); stop it first, or use it") from None
+        file.truncate()
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
