@@ -1,0 +1,183 @@
+"""archive: volume -> proven archive -> volume deleted.  One function per step, in the order of the workflow.
+
+claim, inspect, attach, plan, begin (abort, create), parts, finish (walk, complete), settle, verify, manifest, gate,
+head, archived, delete, prune, sign off.  Settling is waiting and signing off changes only what `wait` assumes; neither
+is a step here.  Inside `finish` the walk and the complete are two steps, because a user may write between them.
+"""
+
+from collections.abc import Callable
+
+from model.steps import Do, End, Go, Step, delete, do, give_up, go, put, settle_trash
+from model.world import Cfg, Eff, Manifest, Record, Run, State, current, proven
+
+PAST_GATE = ("head", "archived", "delete", "changed", "prune")
+
+
+def archive(s: State, rec: Record, r: Run, cfg: Cfg) -> Step:
+    if r.pc in IN_THE_MOVER and (r.uid, r.rid) not in s.movers:
+        return go(r, "attach", resume=r.pc)  # the mover died: a new one goes on here
+    if s.vol is None and r.pc in ("plan", "parts", "walk"):
+        return give_up(r, "VolumeNotFound")
+    return STEPS[r.pc](s, rec, r, cfg)
+
+
+def inspect(s: State, rec: Record, r: Run, cfg: Cfg) -> Step:
+    """Look what an earlier run has left.  A cancelled archive looks just the same, and answers at `ready` (H8)."""
+    if back := settle_trash(s, rec, r, cfg):
+        return back
+    v = s.vol
+    if v is None:
+        is_archived = rec.state in ("archived", "deleting") and s.man and s.man.aid == rec.aid and proven(s)
+        return End("ok" if is_archived else "VolumeNotFound")
+    if v.uid in rec.given_up:
+        return delete(s, rec, r, cfg, v.uid, "inspect")
+    if v.uid != rec.uid and "MUTANT no lineage" not in cfg.rules:
+        return End("VolumeConflict")
+    if rec.state == "restoring":
+        return End("VolumeConflict")
+    if rec.state == "deleting" and "MUTANT revived" not in cfg.rules:
+        return go(r, "delete", uid=v.uid, aid=rec.aid, fp=rec.fp)
+    if rec.state in ("archived", "deleting"):
+        if not r.cancel and s.man and s.man.aid == rec.aid and proven(s) and v.content == rec.fp:
+            return go(r, "delete", uid=v.uid, aid=rec.aid, fp=rec.fp)
+        return put(s, rec, r, "inspect", state="ready", aid=None, fp=None)
+    if r.cancel:
+        return End("Cancelled")
+    replaces = s.man.aid if s.man else None
+    if replaces and s.man and s.man.source != v.uid and v.origin != replaces and "MUTANT no lineage" not in cfg.rules:
+        return End("LineageConflict")
+    return go(r, "attach", uid=v.uid, aid=("A", r.rid))
+
+
+def attach(s: State, rec: Record, r: Run, cfg: Cfg) -> Step:
+    if (r.uid, r.rid) in s.movers:
+        return go(r, r.resume or "plan", resume=None)
+    if any(m[0] == r.uid for m in s.movers):
+        return do(r, Eff("mover.stop", r.rid, r.uid), r)
+    if s.vol is None or s.vol.uid != r.uid:
+        return give_up(r, "VolumeNotFound")
+    return do(r, Eff("mover.start", r.rid, r.uid), r)
+
+
+def plan(s: State, rec: Record, r: Run, cfg: Cfg) -> Step:
+    return go(r, "abort", fp=_content(s), upload=None)
+
+
+def abort(s: State, rec: Record, r: Run, cfg: Cfg) -> Step:
+    if not s.ups:
+        return go(r, "create")
+    return do(r, Eff("up.abort", r.rid, frozenset(u.id for u in s.ups)), r._replace(pc="create"))
+
+
+def create(s: State, rec: Record, r: Run, cfg: Cfg) -> Step:
+    """H5: with an empty manifest where none is, the proof is always If-Match."""
+    if "placeholder" in cfg.rules and s.man is None:
+        writer = r.rid if "own-placeholder" in cfg.rules else 0
+        return do(r, Eff("man.put", r.rid, None, Manifest(None, None, None, writer)), r)
+    upload, nxt = ("U", r.rid, r.serial), r._replace(serial=r.serial + 1)
+    done = nxt._replace(pc="parts", upload=upload)
+    return do(r, Eff("up.new", r.rid, upload, r.aid), done, retry=nxt._replace(pc="abort"))
+
+
+def parts(s: State, rec: Record, r: Run, cfg: Cfg) -> Step:
+    effect = Eff("up.parts", r.rid, r.upload, _content(s))
+    return do(r, effect, r._replace(pc="walk"), refused=r._replace(pc="plan"))
+
+
+def walk(s: State, rec: Record, r: Run, cfg: Cfg) -> Step:
+    return go(r, "complete" if _content(s) == r.fp else "plan")
+
+
+def complete(s: State, rec: Record, r: Run, cfg: Cfg) -> Step:
+    """A lost answer is settled by looking; a retry is one of the whole `finish`, so it walks again."""
+    o = current(s)
+    if o and o.aid == r.aid and not any(u.id == r.upload for u in s.ups):
+        return go(r, "verify")
+    effect = Eff("up.complete", r.rid, r.upload, r.fp)
+    return do(r, effect, r._replace(pc="verify"), refused=r._replace(pc="plan"), retry=r._replace(pc="walk"))
+
+
+def verify(s: State, rec: Record, r: Run, cfg: Cfg) -> Step:
+    o = current(s)
+    if "MUTANT no verify" in cfg.rules or (o and o.aid == r.aid and o.good and o.content == r.fp):
+        return go(r, "manifest")
+    return give_up(r, "ArchiveCorrupt")
+
+
+def manifest(s: State, rec: Record, r: Run, cfg: Cfg) -> Step:
+    if s.man and s.man.aid == r.aid:
+        return go(r, "gate")
+    if "MUTANT early delete" in cfg.rules:
+        return go(r, "archived")
+    return do(r, Eff("man.put", r.rid, s.man, Manifest(r.aid, r.uid, r.fp)), r._replace(pc="gate"))
+
+
+def gate(s: State, rec: Record, r: Run, cfg: Cfg) -> Step:
+    """The point of no return.  A cancel is modelled at the step where it is noticed, so nothing waits here."""
+    return go(r, "head")
+
+
+def head(s: State, rec: Record, r: Run, cfg: Cfg) -> Step:
+    o = proven(s)
+    return go(r, "archived") if o and o.aid == r.aid else End("ArchiveNotFound")
+
+
+def archived(s: State, rec: Record, r: Run, cfg: Cfg) -> Step:
+    return put(s, rec, r, "delete", state="archived", aid=r.aid, fp=r.fp)
+
+
+def delete_volume(s: State, rec: Record, r: Run, cfg: Cfg) -> Step:
+    return delete(s, rec, r, cfg, r.uid, "prune", fp=r.fp, changed="changed")
+
+
+def changed(s: State, rec: Record, r: Run, cfg: Cfg) -> Step:
+    return End("VolumeChanged")
+
+
+def prune(s: State, rec: Record, r: Run, cfg: Cfg) -> Step:
+    """Versions older than the one the manifest names, listed anew."""
+    if r.aid is None:
+        return End("VolumeNotFound")  # the deletion finished here was a purge's
+    kept = proven(s)
+    older = frozenset(o.aid for o in s.obj[: s.obj.index(kept)]) if kept else frozenset()
+    return do(r, Eff("obj.del", r.rid, older), r) if older else End("ok")
+
+
+def undo(s: State, rec: Record, r: Run, cfg: Cfg) -> Step:
+    """Compensation, only before the gate.  After it a cancelled run looks: an earlier one may be past its own gate."""
+    if r.upload and any(u.id == r.upload for u in s.ups):
+        return do(r, Eff("up.abort", r.rid, frozenset([r.upload])), r)
+    if cfg.versioned and r.err == "ArchiveCorrupt" and any(o.aid == r.aid for o in s.obj):
+        return do(r, Eff("obj.del", r.rid, frozenset([r.aid])), r)
+    if (r.uid, r.rid) in s.movers:
+        return do(r, Eff("mover.stop", r.rid, r.uid), r)
+    if r.err == "Cancelled" and "cancel-looks" in cfg.rules:
+        return go(r, "inspect", cancel=True, err=None, uid=None, aid=None, fp=None, upload=None)
+    return End(r.err or "ok")
+
+
+def _content(s: State) -> int:
+    assert s.vol is not None  # `archive` has looked
+    return s.vol.content
+
+
+STEPS: dict[str, Callable[[State, Record, Run, Cfg], Go | Do | End]] = {
+    "inspect": inspect,
+    "attach": attach,
+    "plan": plan,
+    "abort": abort,
+    "create": create,
+    "parts": parts,
+    "walk": walk,
+    "complete": complete,
+    "verify": verify,
+    "manifest": manifest,
+    "gate": gate,
+    "head": head,
+    "archived": archived,
+    "delete": delete_volume,
+    "changed": changed,
+    "prune": prune,
+    "undo": undo,
+}
+IN_THE_MOVER = ("plan", "parts", "walk", "complete", "verify", "manifest")

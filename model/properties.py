@@ -1,0 +1,111 @@
+"""What must hold in every reachable state, numbered as section 2 of the design numbers it; L is no lock-out."""
+
+from model.effects import land
+from model.operations import step
+from model.reconciler import finish, start
+from model.steps import Do, End, Go
+from model.world import Budget, Cfg, Eff, State, proven
+
+STEPS_AT_MOST = 80  # a fault-free run is far shorter: whoever is longer goes round in circles
+
+# Called without faults from a state where no run is open, all of these must end well.
+CHAIN = {
+    "NEW": ("provision", "archive", "restore"),
+    "WARM": ("archive", "restore"),
+    "ARCHIVING": ("archive", "restore"),
+    "COLD": ("restore", "archive"),
+    "RESTORING": ("restore", "archive"),
+    "DELETING": ("purge", "provision"),
+    "DELETED": ("provision",),
+}
+
+VOLUME = "an empty volume"
+Memo = dict[tuple[object, ...], str | None]
+
+
+def is_lost(s: State) -> bool:
+    """1: the newest content is on the volume, in the trash, or in a good object that the manifest names."""
+    if s.need <= 0 or s.purging:
+        return False
+    o = proven(s)
+    in_archive = o is not None and o.good and o.content == s.need
+    return not (in_archive or any(v is not None and v.content == s.need for v in (s.vol, s.trash)))
+
+
+def unfenced(before: State, after: State, e: Eff) -> list[str]:
+    """6: what a late effect of an older run did to the work of a newer one, or to a handed-out volume."""
+    hit = []
+    if before.rec and after.rec != before.rec and before.rec.owner > e.rid:
+        hit.append("newer record")
+    if before.man and after.man != before.man and before.man.aid and before.man.aid[1] > e.rid:
+        hit.append("newer manifest")
+    if any(o.aid[1] > e.rid and o not in after.obj for o in before.obj):
+        hit.append("newer archive")
+    v = before.vol
+    if v and after.vol != v and v.uid and not before.purging:
+        if before.row == "WARM":
+            hit.append("handed-out volume")
+        elif v.uid[1] > e.rid:
+            hit.append("newer volume")
+    return [f"6 late {e.kind} hit a {what}" for what in hit]
+
+
+def at_rest(s: State, cfg: Cfg, memo: Memo) -> list[str]:
+    """Where no run is open: 10 after purge nothing is there, and L."""
+    bad: list[str] = []
+    is_strangers = s.vol is not None and s.vol.uid is None
+    if s.row == "DELETED":
+        bad = [f"10 after purge {what}" for what in _appeared(s) if not (what == VOLUME and is_strangers)]
+    complaint = None if is_strangers else locked_out(s, cfg, memo)
+    return [*bad, complaint + s.tag] if complaint else bad
+
+
+def _appeared(s: State) -> list[str]:
+    """What a late create can leave is empty: an upload, a placeholder, a volume."""
+    there = []
+    if s.obj:
+        there.append("an archive")
+    if s.man:
+        there.append("a manifest" if s.man.aid else "an empty manifest")
+    if s.ups:
+        there.append("an upload with parts" if any(u.content is not None for u in s.ups) else "an empty upload")
+    if s.vol:
+        there.append(VOLUME if not s.vol.content else "a volume with content")
+    return [*there, "something in the trash"] if s.trash else there
+
+
+def locked_out(s: State, cfg: Cfg, memo: Memo) -> str | None:
+    """L: does calling the right operations, without faults, end well from here?"""
+    key = (s.rec, s.obj, s.man, s.ups, s.vol, s.trash, s.row, s.keys, s.need, s.purging)
+    if key not in memo:
+        memo[key] = _locked_out(s, cfg)
+    return memo[key]
+
+
+def _locked_out(s: State, cfg: Cfg) -> str | None:
+    s = s._replace(late=(), movers=frozenset(), budget=Budget(), hist=(), runs=s.runs + 20)
+    for op in CHAIN[s.row]:
+        s, result, bad = _run_without_faults(start(s, op, cfg), cfg)
+        if s.run is not None:
+            return f"L {op} never ends at {s.run.pc}"
+        if bad:
+            return f"L {op}, then: {bad[0]}"
+        if result != "ok":
+            return f"L {op} answers {result} for ever"
+    return None
+
+
+def _run_without_faults(s: State, cfg: Cfg) -> tuple[State, str, list[str]]:
+    for _ in range(STEPS_AT_MOST):
+        if s.run is None:
+            break
+        match step(s, s.run, cfg):
+            case End(result):
+                s, bad = finish(s, result)
+                return s, result, bad
+            case Go(run):
+                s = s._replace(run=run)
+            case Do(effect, done, refused, _):
+                s, answer = land(s, effect, cfg)
+                s = s._replace(run=done if answer else refused)
+    return s, "ok", []

@@ -1,0 +1,55 @@
+"""The rules that make the protocol safe, each of which can be dropped alone; and mutants that must be caught.
+
+`mark` is the rule's number in the design; of a mutant, the property that it breaks.  `witness` names a configuration in
+which, without the rule, a trace comes back to a violation that begins with `shows`.  Two rules have no witness: within
+the bounds nothing was found without them.
+"""
+
+from typing import NamedTuple
+
+
+class Rule(NamedTuple):
+    """A rule, or a mutant."""
+
+    name: str
+    mark: str
+    says: str
+    witness: str | None = None
+    shows: str = ""
+
+
+RULES = (
+    Rule("run-id", "H1", "the record's owner is the run id of the claiming attempt", "cold-reset", "1 "),
+    Rule(
+        "deleting", "H2", "a final record state before a volume is destroyed that was handed out", "docker-half", "1 "
+    ),
+    Rule("given-up", "H3", "the record keeps the uids it gave up, and is written first", "undo-k8s", "1 "),
+    Rule("tombstone", "H4", "purge leaves a record without a volume", "undo-k8s", "L provision"),
+    Rule("wait", "H4", "an unanswered unconditional DELETE is waited out", "foreign", "1 "),
+    Rule(
+        "placeholder", "H5", "begin writes an empty manifest, so the proof is If-Match", "new", "10 after purge a man"
+    ),
+    Rule("own-placeholder", "H5", "that manifest bears its run's id: its ETag never recurs", "first", "L archive"),
+    Rule("one-attempt", "H6", "a mover that may still hold a hung attempt is given up", "undo-k8s", "1 "),
+    Rule("lock", "H7", "directory: whoever changes folder or trash holds the volume's lock", "new", "6 "),
+    Rule("trash", "H7", "directory: the trash is settled before anybody looks", "new", "L archive"),
+    Rule("cancel-looks", "H8", "a cancelled archive claims and looks before it answers", "cleanup", "5 "),
+    Rule("ready-from", "H9", "`ready` keeps the archive id that restore's shortcut set", "cleanup", "L restore"),
+    Rule("evict", "H9", "a restore that returns early stops older movers first", "cleanup", "3 "),
+    Rule("leftovers", "", "purge of an archive takes a volume that nobody holds", "purge-row-cold", "L provision"),
+    Rule("holder", "", "Docker: something holds the name, so that DELETE refuses; not built", "docker-half", "1 "),
+    Rule("keep-record", "", "a purge of one key keeps the record"),
+    Rule("revision", "", "the record's revision grows with every PUT, so its ETag never recurs"),
+)
+FINAL = frozenset(rule.name for rule in RULES)
+
+MUTANTS = (
+    Rule("MUTANT no verify", "1", "the proof without reading the archive back", "warm", "1 "),
+    Rule("MUTANT early delete", "1", "the volume is deleted before the manifest is written", "purge-minio", "1 "),
+    Rule("MUTANT no last check", "1", "the deletion compares no fingerprint", "stale-user", "1 "),
+    Rule("MUTANT no lineage", "1", "archive takes any volume of that name", "foreign", "1 "),
+    Rule("MUTANT revived", "1", "archive takes a volume found `deleting` for a ready one", "docker-half", "1 "),
+    Rule("MUTANT no compare", "3", "restore hands out what it has filled so far", "undo-k8s", "3 "),
+    Rule("MUTANT no fence", "6", "no step reads the record's owner", "cold-reset", "1 "),
+    Rule("MUTANT no confirm", "10", "purge does not look again", "undo-k8s", "10 "),
+)
