@@ -11,6 +11,9 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+ARCHIVE_ID = "archive-id"
+"""The metadata of an archive object that holds its id: by it a lost answer to `complete` is settled."""
+
 
 class PreconditionFailed(Exception):
     """The object is not in the state that the caller expected; nothing was written."""
@@ -132,5 +135,8 @@ class ObjectStore(Protocol):
         ...
 
     async def list_uploads(self, key: str) -> list[str]:
-        """The open uploads of exactly ``key`` (by exact key: some stores answer a mere prefix with nothing)."""
+        """Open uploads of exactly ``key`` (by exact key: some stores answer a mere prefix with nothing).
+
+        Perhaps only a page of them, empty only if there are none: abort these and list anew.
+        """
         ...
