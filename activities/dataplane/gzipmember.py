@@ -123,7 +123,7 @@ class MemberReader:
         while True:
             try:
                 raw = self._inflate.decompress(data, _OUTPUT_BYTES)
-            except IsalError as error:
+            except IsalError as error:  # type: ignore[misc]  # its stub declares a variable, not a class
                 raise CorruptMember(f"a gzip member cannot be inflated: {error}") from error
             self.raw_bytes += len(raw)
             if self._raw_limit is not None and self.raw_bytes > self._raw_limit:

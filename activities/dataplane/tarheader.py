@@ -114,6 +114,11 @@ class TarScanner:
         self._in_entry = False
 
     @property
+    def buffered(self) -> int:
+        """Bytes of an incomplete block that were fed but not consumed yet."""
+        return len(self._buffer)
+
+    @property
     def ended(self) -> bool:
         """True once two end-of-archive blocks were seen."""
         return self.end_offset is not None and self.position - self.end_offset >= len(END_OF_ARCHIVE)
