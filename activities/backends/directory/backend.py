@@ -1,0 +1,276 @@
+"""The directory backend: the Protocol's methods, each from its fence to its last effect under the workspace's lock."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from weakref import WeakValueDictionary
+
+from activities import failpoints
+from activities.backends.base import Deletion, Fence, Mover, MoverSpec, VolumeView
+from activities.backends.directory import lock as locks
+from activities.backends.directory.errors import translated
+from activities.backends.directory.layout import Layout
+from activities.backends.directory.lock import STARTING_MOVER, Holder, Lock
+from activities.backends.directory.movers import DirectoryMover, MoverStarter
+from activities.backends.directory.patience import Patience
+from activities.backends.directory.place import read_identity, write_identity
+from activities.backends.directory.shelf import Shelf, Standing
+from activities.backends.directory.users import users_of
+from activities.backends.unbroken import run_to_end
+from activities.record import Record, VolumeState
+from codehub_storage.errors import ErrorCode, StorageError
+from codehub_storage.keys import check_workspace_id
+
+PRELOAD = ("pydantic", "temporalio.worker", "aioboto3", "isal.igzip_threaded", "awscrt.checksums")
+_CHECKED = failpoints.declare("directory.delete.checked", effect="the volume in the trash is unchanged and unused")
+_SEALED = failpoints.declare("directory.delete.sealed", effect="the record says `deleting`, nothing is removed")
+_DELETED = failpoints.declare("directory.delete.deleted", effect="folder and note are gone, the lock is still held")
+_LOCKED = failpoints.declare("directory.attach.locked", effect="others are evicted, the mover is not started")
+_ATTACHED = failpoints.declare("directory.attach.started", effect="the mover lives and has the lock")
+
+Evictable = Callable[[Holder, Record], bool]
+
+
+@dataclass(frozen=True)
+class _Hold:
+    """What a method works with while it has the workspace's lock."""
+
+    shelf: Shelf
+    record: Record
+    lock: Lock
+
+
+class DirectoryBackend:
+    """Folders below ``root``, moved by children of this process.
+
+    ``mover_entry``: ``package.module:function``, called in the mover as (spec, folder, lock descriptor).
+    Two of these may serve one root, in one process or in several on one machine.
+    """
+
+    name = "directory"
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        *,
+        mover_entry: str,
+        patience: Patience | None = None,
+        preload: tuple[str, ...] = PRELOAD,
+    ) -> None:
+        self._layout = Layout(root)
+        self._patience = patience or Patience()
+        self._starter = MoverStarter(mover_entry, preload, self._patience)
+        self._movers: dict[str, DirectoryMover] = {}
+        self._attaching: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._identity: str | None = None
+
+    def home_store_key(self, workspace_id: str) -> str:
+        """``ws_{id}_home``."""
+        return self._layout.name(check_workspace_id(workspace_id))
+
+    async def identity(self) -> str | None:
+        """What `init` wrote into the root; ``None`` also for a disk that is not mounted."""
+        return await run_to_end(lambda: read_identity(self._layout))
+
+    async def mark(self, identity: str, *, adopt: bool) -> str:
+        """See ``write_identity``."""
+        return await run_to_end(lambda: write_identity(self._layout, identity, adopt=adopt))
+
+    async def create(
+        self, workspace_id: str, uid: str, *, restored_from: str | None, spec: Mapping[str, str], fence: Fence
+    ) -> VolumeView:
+        """A new empty folder of mode 0700. Size and class are noted, not enforced."""
+        async with self._hold(workspace_id, fence, "create") as hold:
+            if hold.record.is_given_up(uid):
+                raise StorageError(ErrorCode.VOLUME_CONFLICT, f"uid {uid} was given up; no volume is made for it")
+            return await run_to_end(lambda: hold.shelf.create(uid, restored_from, spec))
+
+    async def inspect(self, workspace_id: str, *, fence: Fence) -> VolumeView | None:
+        """The folder and who uses it, but for the run's own mover; while that lives, nothing is settled or locked."""
+        check_workspace_id(workspace_id)
+        await self._check_place()
+        record = await fence()
+        holder = locks.read_holder(self._layout.lock(workspace_id))
+        if holder is not None and holder.is_mover and holder.run_id == record.owner.run_id and holder.is_alive():
+            shelf = Shelf(self._layout, workspace_id)
+            return await run_to_end(lambda: _view(shelf, sessions=(holder.pid,)))
+        async with self._hold(workspace_id, fence, "inspect") as hold:
+            return await run_to_end(lambda: _view(hold.shelf))
+
+    async def delete(self, workspace_id: str, uid: str, *, fence: Fence, deletion: Deletion | None) -> None:
+        """Rename to the trash, look for users, check, seal, remove. No window is known.
+
+        What was opened before the rename shows as a user, and after it nobody new gets in. Any failure before the
+        removal renames back, which is right even if the seal was written: whoever finds `deleting` goes on.
+        """
+        async with self._hold(workspace_id, fence, "delete") as hold:
+            standing = await run_to_end(hold.shelf.volume)
+            if standing is None or standing.uid != uid:
+                return
+            if deletion is None and not hold.record.is_disposable(uid):
+                raise StorageError(
+                    ErrorCode.VOLUME_CONFLICT, f"the record does not say that {standing.path} may be deleted"
+                )
+            trash = await _take_away(hold.shelf, standing, deletion)
+            stop = threading.Event()
+            await run_to_end(lambda: hold.shelf.remove(trash, is_stopped=stop.is_set), on_cancel=stop.set)
+            await failpoints.reach(_DELETED)
+
+    async def remove_stopped_users(self, workspace_id: str, *, fence: Fence) -> None:
+        """Nothing: whoever uses a folder is a process, and runs."""
+        await fence()
+
+    async def attach(self, spec: MoverSpec, *, fence: Fence, adopt_only: bool = False) -> Mover:
+        """Start the run's mover and hand it the lock; another one is killed first, here or of another worker.
+
+        Movers die with their worker, so none is adopted from another process.
+        """
+        check_workspace_id(spec.workspace_id)
+        async with self._attaching.setdefault(spec.workspace_id, asyncio.Lock()):
+            mover = self._movers.get(spec.workspace_id)
+            if mover is not None and mover.is_alive() and mover.is_for(spec):
+                await fence()
+                return mover
+            if adopt_only:
+                raise StorageError(
+                    ErrorCode.MOVER_FAILED, f"the mover on queue {spec.queue} is gone, or is not of this worker"
+                )
+            self._movers = {key: other for key, other in self._movers.items() if other.is_alive()}
+            self._movers[spec.workspace_id] = mover = await self._start(spec, fence)
+            await failpoints.reach(_ATTACHED)
+            return mover
+
+    async def detach(self, workspace_id: str, uid: str, *, run_id: str | None, fence: Fence) -> None:
+        """Stop the workspace's mover, of this worker or another: that of ``run_id``, or any if it is ``None``."""
+        check_workspace_id(workspace_id)
+        await self._check_place()
+        await fence()
+        mover = self._movers.get(workspace_id)
+        if mover is not None and run_id in (None, mover.spec.run_id):
+            await mover.stop()
+        path = self._layout.lock(workspace_id)
+
+        async def attempt() -> bool | None:
+            with translated(f"the lock of workspace {workspace_id}"):
+                if locks.is_free(path):
+                    return True
+            holder = locks.read_holder(path)
+            if holder is None or holder.doing == STARTING_MOVER:
+                return None
+            if not holder.is_mover or run_id not in (None, holder.run_id):
+                return True
+            await run_to_end(lambda: holder.kill(path))
+            return None
+
+        await self._patience.until(attempt, lambda: f"{_label(path)} does not end")
+
+    async def _start(self, spec: MoverSpec, fence: Fence) -> DirectoryMover:
+        async with self._hold(spec.workspace_id, fence, STARTING_MOVER, is_evictable=_any_mover) as hold:
+            standing = await run_to_end(hold.shelf.volume)
+            if standing is None:
+                raise StorageError(ErrorCode.VOLUME_NOT_FOUND, f"there is no {self._layout.volume(spec.workspace_id)}")
+            volume = hold.record.volume
+            is_doomed = volume is not None and volume.uid == spec.volume_uid and volume.state is VolumeState.DELETING
+            if standing.uid != spec.volume_uid or is_doomed or hold.record.is_given_up(spec.volume_uid):
+                raise StorageError(
+                    ErrorCode.VOLUME_CONFLICT,
+                    f"{standing.path} (uid {standing.uid}) is not volume {spec.volume_uid}, or is to be deleted",
+                )
+            await failpoints.reach(_LOCKED)
+            log, lock_path = self._layout.log(spec.workspace_id), self._layout.lock(spec.workspace_id)
+            with translated("the mover cannot be started"):
+                return await self._starter.start(spec, standing.path, log, hold.lock, lock_path)
+
+    @asynccontextmanager
+    async def _hold(
+        self, workspace_id: str, fence: Fence, doing: str, *, is_evictable: Evictable | None = None
+    ) -> AsyncIterator[_Hold]:
+        """The lock, then the fence, then the trash settled; the lock is let go when the block and its threads end."""
+        check_workspace_id(workspace_id)
+        await self._check_place()
+        lock = await self._take(workspace_id, fence, doing, is_evictable or _is_left_over)
+        try:
+            await self._check_place()
+            hold = _Hold(Shelf(self._layout, workspace_id), await fence(), lock)
+            stop = threading.Event()
+            await run_to_end(
+                lambda: hold.shelf.settle(hold.record, is_stopped=stop.is_set),
+                on_cancel=stop.set,
+            )
+            yield hold
+        finally:
+            lock.release()
+
+    async def _take(self, workspace_id: str, fence: Fence, doing: str, is_evictable: Evictable) -> Lock:
+        path = self._layout.lock(workspace_id)
+
+        async def attempt() -> Lock | None:
+            with translated(f"the lock of workspace {workspace_id}"):
+                lock = locks.try_lock(path)
+            if lock is not None:
+                lock.sign(Holder.me(doing))
+                return lock
+            holder = locks.read_holder(path)
+            if holder is not None and holder.is_mover and is_evictable(holder, await fence()):
+                await run_to_end(lambda: holder.kill(path))
+            return None
+
+        return await self._patience.until(attempt, lambda: f"workspace {workspace_id} is locked by {_label(path)}")
+
+    async def _check_place(self) -> None:
+        """``WrongStore`` unless the root bears the identity that it had when this backend first saw it."""
+        found = await self.identity()
+        if found is None or self._identity not in (None, found):
+            raise StorageError(
+                ErrorCode.WRONG_STORE,
+                f"{self._layout.root} has identity {found}, expected {self._identity or 'one'}: is the disk mounted?",
+            )
+        self._identity = found
+
+
+async def _take_away(shelf: Shelf, standing: Standing, deletion: Deletion | None) -> Standing:
+    """The volume in the trash, decided and sealed. Back under its name if anything fails."""
+    try:
+        trash = await run_to_end(lambda: shelf.to_trash(standing))
+        if deletion is not None:
+            users = await run_to_end(lambda: users_of(trash.path))
+            if users:
+                raise StorageError(
+                    ErrorCode.VOLUME_IN_USE,
+                    f"{standing.path.name} is used by {', '.join(user.name for user in users)}",
+                )
+            await deletion.check(str(trash.path))
+            await failpoints.reach(_CHECKED)
+            await deletion.seal()
+    except BaseException:
+        await run_to_end(shelf.put_back)
+        raise
+    await failpoints.reach(_SEALED)
+    return trash
+
+
+def _view(shelf: Shelf, *, sessions: tuple[int, ...] = ()) -> VolumeView | None:
+    standing = shelf.volume()
+    if standing is None:
+        return None
+    return replace(shelf.view(standing), users=users_of(standing.path, sessions=sessions))
+
+
+def _any_mover(holder: Holder, record: Record) -> bool:
+    return True
+
+
+def _is_left_over(holder: Holder, record: Record) -> bool:
+    """A mover of another run, or the tars of one that is dead."""
+    return holder.run_id != record.owner.run_id or not holder.is_alive()
+
+
+def _label(path: Path) -> str:
+    holder = locks.read_holder(path)
+    return holder.label if holder else "an unknown process"

@@ -1,0 +1,169 @@
+"""Movers as child processes: started from a fork server with all imports done, watched, and ended with their tars."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+from dataclasses import dataclass, replace
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+from activities.backends.base import MoverSpec
+from activities.backends.directory import lock as locks
+from activities.backends.directory import moverchild, processes
+from activities.backends.directory.lock import MOVER, Holder, Lock
+from activities.backends.directory.moverchild import InheritedFd, Task
+from activities.backends.directory.patience import Patience
+from activities.backends.directory.processes import Process
+from activities.backends.unbroken import run_to_end
+from codehub_storage.errors import ErrorCode, StorageError
+
+_LOG_BYTES = 4096
+_LOG_LINES = 20
+_starting = threading.Lock()
+
+
+class DirectoryMover:
+    """A mover that this process started."""
+
+    def __init__(self, child: ForkServerProcess, process: Process, task: Task, lock: Path, patience: Patience) -> None:
+        self.spec = task.spec
+        self._child = child
+        self._process = process
+        self._log = Path(task.log)
+        self._lock = lock
+        self._patience = patience
+        self._ended = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().add_reader(child.sentinel, self._note_end)
+
+    @property
+    def session(self) -> int:
+        """The session of the mover and of all its children: the mover's own process id."""
+        return self._process.pid
+
+    def is_alive(self) -> bool:
+        """True while the mover itself runs."""
+        return not self._ended.done()
+
+    def is_for(self, spec: MoverSpec) -> bool:
+        """True if this is the mover that a lease of ``spec`` would adopt."""
+        mine = replace(self.spec, environment={})
+        return mine == replace(spec, environment={})
+
+    async def wait(self, timeout: float) -> str | None:
+        """``None`` while it lives after ``timeout`` seconds, else why it ended."""
+        await asyncio.wait([self._ended], timeout=timeout)
+        if self.is_alive():
+            return None
+        await self._until_gone()
+        return self._reason()
+
+    async def stop(self) -> None:
+        """SIGTERM, then SIGKILL for it and its children; returns when the lock says that none of them is left."""
+        if self.is_alive():
+            processes.send(self._process, signal.SIGTERM)
+            await asyncio.wait([self._ended], timeout=self._patience.grace_seconds)
+        await self._until_gone()
+
+    async def _until_gone(self) -> None:
+        """Kill what is left, until nothing is."""
+        await self._patience.until(self._is_gone, lambda: f"{self._process.label} or its children do not end")
+
+    async def _is_gone(self) -> bool | None:
+        is_gone = await run_to_end(self._kill)
+        return True if is_gone and not self.is_alive() else None
+
+    def _kill(self) -> bool:
+        """True if the lock is free, or somebody else's: then nothing of this mover has it any more."""
+        me = self._process
+        processes.kill_session(me.pid, me.started, self._lock)
+        if locks.is_free(self._lock):
+            return True
+        holder = locks.read_holder(self._lock)
+        return holder is not None and (holder.pid, holder.started) != (me.pid, me.started)
+
+    def _note_end(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._child.sentinel)
+        self._child.join(0)
+        code = self._child.exitcode
+        self._child.close()
+        if not self._ended.done():
+            self._ended.set_result(code)
+
+    def _reason(self) -> str:
+        code = self._ended.result()
+        if code is not None and code < 0:
+            how = f"was killed by {signal.Signals(-code).name}"
+        else:
+            how = f"ended with exit status {code}"
+        lines = last_lines(self._log)
+        return f"mover {self._process.label} {how}" + (f"; its last lines:\n{lines}" if lines else "")
+
+
+@dataclass(frozen=True)
+class MoverStarter:
+    """How movers are started. ``preload``: modules that the fork server imports once, for all of them."""
+
+    entry: str
+    preload: tuple[str, ...]
+    patience: Patience
+
+    async def start(self, spec: MoverSpec, folder: Path, log: Path, lock: Lock, lock_path: Path) -> DirectoryMover:
+        """Start a mover and hand it ``lock``; ours is let go. ``MoverFailed`` if it dies while it starts."""
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(log, log.with_name(log.name + ".old"))
+        task = Task(self.entry, spec, os.fspath(folder), os.fspath(log), InheritedFd(lock.fd))
+        child = _context(self.entry, self.preload).Process(target=moverchild.run, args=(task,), name="mover")
+        try:
+            process = await run_to_end(lambda: _launch(child))
+        except asyncio.CancelledError:
+            if child.pid is not None:
+                child.kill()
+            raise
+        if process is not None:
+            lock.sign(_holder(process, spec))
+        lock.release()
+        if process is None:
+            raise StorageError(ErrorCode.MOVER_FAILED, f"the mover ended while it started: {last_lines(log)}")
+        return DirectoryMover(child, process, task, lock_path, self.patience)
+
+
+def _context(entry: str, preload: tuple[str, ...]) -> multiprocessing.context.ForkServerContext:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(
+        ["activities.backends.directory.forkserver", moverchild.__name__, entry.partition(":")[0], *preload]
+    )
+    return context
+
+
+def _launch(child: ForkServerProcess) -> Process | None:
+    with _starting:
+        child.start()
+    assert child.pid is not None
+    return processes.look(child.pid)
+
+
+def _holder(process: Process, spec: MoverSpec) -> Holder:
+    return Holder(
+        process.pid,
+        process.started,
+        processes.scope(),
+        MOVER,
+        run_id=spec.run_id,
+        queue=spec.queue,
+        volume_uid=spec.volume_uid,
+    )
+
+
+def last_lines(log: Path) -> str:
+    """The end of a log, for a message; empty if there is none."""
+    try:
+        with open(log, "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _LOG_BYTES))
+            return "\n".join(file.read().decode("utf-8", "replace").splitlines()[-_LOG_LINES:])
+    except FileNotFoundError:
+        return ""

@@ -1,0 +1,187 @@
+"""The folders of a root, moved between their places: what is done while the workspace's lock is held.
+
+Every method here blocks and is called in a thread. A crash between any two lines leaves what the next look settles.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from activities import failpoints
+from activities.backends.base import VolumeView
+from activities.backends.directory.errors import translated
+from activities.backends.directory.layout import Layout, Note, read_note, write_durably
+from activities.backends.directory.syscalls import Inode, inode, rename_new, sync_folder
+from activities.backends.directory.trash import remove_tree
+from activities.backends.directory.users import mounts_below
+from activities.record import Record
+from codehub_storage.errors import ErrorCode, StorageError
+
+MODE = 0o700
+"""Of a new volume. A restore sets what the archive says; a new home is its owner's alone, as useradd makes it."""
+
+_MADE = failpoints.declare("directory.create.made", effect="the folder stands under its temporary name, without a note")
+_NOTED = failpoints.declare("directory.create.noted", effect="the note is durable, the folder has not its name yet")
+_PLACED = failpoints.declare("directory.create.placed", effect="the folder has its name, not yet made durable")
+_TO_TRASH = failpoints.declare("directory.delete.rename", effect="nothing; the volume is about to be renamed to trash")
+_IN_TRASH = failpoints.declare("directory.delete.renamed", effect="the volume stands in the trash")
+_TO_BACK = failpoints.declare("directory.trash.back", effect="the volume is in the trash, about to be renamed back")
+_BACK = failpoints.declare("directory.trash.restored", effect="the volume has its name again")
+_TO_REMOVE = failpoints.declare("directory.trash.remove", effect="a sealed volume is whole in the trash")
+_REMOVED = failpoints.declare("directory.trash.removed", effect="the folder is gone, its note still stands")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A folder that stands somewhere, and the note that proves it ours; without a note it is a stranger's."""
+
+    path: Path
+    inode: Inode
+    note: Note | None
+
+    @property
+    def uid(self) -> str | None:
+        """``None`` for a folder that is not ours."""
+        return self.note.uid if self.note else None
+
+
+class Shelf:
+    """All folders of one workspace."""
+
+    def __init__(self, layout: Layout, workspace_id: str) -> None:
+        self._layout = layout
+        self._workspace_id = workspace_id
+        self._volume = layout.volume(workspace_id)
+        self._trash = layout.trash(workspace_id)
+        self._making = layout.making(workspace_id)
+        self._note = layout.note(workspace_id)
+
+    def volume(self) -> Standing | None:
+        """What stands under the volume's name, be it a stranger's folder, a file or a link."""
+        return self._at(self._volume)
+
+    def settle(self, record: Record, *, is_stopped: Callable[[], bool] = lambda: False) -> None:
+        """Clear what a crash left: a sealed or given up volume is removed from the trash, another renamed back.
+
+        ``VolumeConflict`` where something else took the name meanwhile; both are kept.
+        """
+        with translated(f"what was left of {self._volume.name} cannot be settled"):
+            if inode(self._making) is not None:
+                os.rmdir(self._making)
+            trash = self._at(self._trash)
+            if trash is None:
+                self._drop_note(record)
+            elif trash.uid is not None and record.is_disposable(trash.uid):
+                self.remove(trash, is_stopped=is_stopped)
+            else:
+                self.put_back()
+
+    def create(self, uid: str, restored_from: str | None, spec: Mapping[str, str]) -> VolumeView:
+        """A new empty volume; the one of this uid if it stands there already. ``VolumeConflict`` for any other."""
+        standing = self.volume()
+        if standing is not None:
+            if standing.uid != uid:
+                raise StorageError(
+                    ErrorCode.VOLUME_CONFLICT, f"{self._volume} exists already (uid {standing.uid}), it is kept"
+                )
+            return self.view(standing)
+        with translated(f"volume {self._volume.name} cannot be created"):
+            os.mkdir(self._making, MODE)
+            os.chmod(self._making, MODE)
+            failpoints.reach_in_thread(_MADE)
+            made = inode(self._making)
+            assert made is not None
+            note = Note(
+                workspace_id=self._workspace_id,
+                uid=uid,
+                inode=made.number,
+                born_ns=made.born_ns,
+                restored_from=restored_from,
+                spec=dict(spec),
+            )
+            write_durably(self._note, note.model_dump_json(exclude_none=True).encode() + b"\n")
+            failpoints.reach_in_thread(_NOTED)
+            try:
+                rename_new(self._making, self._volume)
+            except FileExistsError as error:
+                raise StorageError(
+                    ErrorCode.VOLUME_CONFLICT, f"{self._volume} appeared while it was being made; it is kept"
+                ) from error
+            failpoints.reach_in_thread(_PLACED)
+            sync_folder(self._layout.root)
+        return self.view(Standing(self._volume, made, note))
+
+    def to_trash(self, standing: Standing) -> Standing:
+        """Take the volume away from its name, so that nobody new can open it. ``VolumeInUse`` for a mount in it."""
+        mounts = mounts_below(standing.path)
+        if mounts:
+            raise StorageError(ErrorCode.VOLUME_IN_USE, f"{standing.path} has mounts: {', '.join(mounts)}")
+        with translated(f"volume {standing.path.name} cannot be moved to the trash"):
+            failpoints.reach_in_thread(_TO_TRASH)
+            rename_new(standing.path, self._trash)
+            failpoints.reach_in_thread(_IN_TRASH)
+        moved = self._at(self._trash)
+        if moved is None or moved.uid != standing.uid:
+            self.put_back()
+            raise StorageError(ErrorCode.VOLUME_CONFLICT, f"{standing.path} was replaced meanwhile; it is kept")
+        return moved
+
+    def put_back(self) -> None:
+        """Undo ``to_trash``, if it was done. ``VolumeConflict`` if something else has taken the name; both are kept."""
+        with translated(f"{self._trash} cannot be renamed back"):
+            if inode(self._trash) is None:
+                return
+            failpoints.reach_in_thread(_TO_BACK)
+            try:
+                rename_new(self._trash, self._volume)
+            except FileExistsError as error:
+                raise StorageError(
+                    ErrorCode.VOLUME_CONFLICT,
+                    f"{self._volume} was made by somebody while the volume of that name stands in {self._trash}; "
+                    "both are kept",
+                    hint="Move away the one that is not wanted, and call again.",
+                ) from error
+            failpoints.reach_in_thread(_BACK)
+            sync_folder(self._layout.root)
+
+    def remove(self, trash: Standing, *, is_stopped: Callable[[], bool] = lambda: False) -> None:
+        """Destroy what stands in the trash, then its note: as long as any of it stands, it can be identified."""
+        with translated(f"{self._trash} cannot be removed"):
+            failpoints.reach_in_thread(_TO_REMOVE)
+            remove_tree(trash.path, trash.inode, is_stopped=is_stopped)
+            failpoints.reach_in_thread(_REMOVED)
+            sync_folder(self._trash.parent)
+            sync_folder(self._layout.root)
+            self._note.unlink(missing_ok=True)
+            sync_folder(self._note.parent)
+
+    def view(self, standing: Standing) -> VolumeView:
+        """What the Protocol answers of it, but for its users. Size and class are what was asked for, not enforced."""
+        return VolumeView(
+            home_store_key=self._volume.name,
+            uid=standing.uid,
+            restored_from=standing.note.restored_from if standing.note else None,
+            spec=dict(standing.note.spec) if standing.note else {},
+            path=str(standing.path),
+        )
+
+    def _at(self, path: Path) -> Standing | None:
+        with translated(f"{path} cannot be looked at"):
+            found = inode(path)
+            if found is None:
+                return None
+            root = inode(self._layout.root)
+            note = read_note(self._note)
+            is_ours = note is not None and root is not None and note.is_of(found, root)
+            return Standing(path, found, note if is_ours else None)
+
+    def _drop_note(self, record: Record) -> None:
+        """A note whose folder is gone goes too, unless the record still counts on that volume (somebody moved it)."""
+        note = read_note(self._note)
+        if note is not None and self.volume() is None:
+            is_awaited = record.volume is not None and record.volume.uid == note.uid
+            if not is_awaited or record.is_disposable(note.uid):
+                self._note.unlink(missing_ok=True)

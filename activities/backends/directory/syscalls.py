@@ -1,0 +1,100 @@
+"""The two system calls that the standard library lacks: statx (birth, mount) and renameat2 (never replace)."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import stat
+import struct
+from dataclasses import dataclass
+
+_AT_FDCWD = -100
+_AT_SYMLINK_NOFOLLOW = 0x100
+_AT_NO_AUTOMOUNT = 0x800
+_AT_EMPTY_PATH = 0x1000
+_STATX_BASIC = 0x7FF
+_STATX_BTIME = 0x800
+_STATX_MNT_ID = 0x1000
+_RENAME_NOREPLACE = 1
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True)
+class Inode:
+    """Which file it is, wherever it stands.
+
+    ``born_ns`` tells an inode number that was used again from the first one; ``None`` where the file system does not
+    keep it. ``mount`` tells a bind mount of the same file system from the tree around it; ``None`` before Linux 5.8.
+    """
+
+    device: int
+    number: int
+    mode: int
+    born_ns: int | None
+    mount: int | None
+
+    @property
+    def is_folder(self) -> bool:
+        """True for a directory; a link to one is none."""
+        return stat.S_ISDIR(self.mode)
+
+    def is_same_mount(self, other: Inode) -> bool:
+        """True unless a mount lies between the two."""
+        return (self.device, self.mount) == (other.device, other.mount)
+
+
+def inode(path: str | os.PathLike[str]) -> Inode | None:
+    """The inode at ``path``, no link followed in its last part; ``None`` if nothing is there."""
+    try:
+        return _statx(_AT_FDCWD, os.fsencode(path), _AT_SYMLINK_NOFOLLOW)
+    except FileNotFoundError:
+        return None
+
+
+def inode_of_fd(fd: int) -> Inode:
+    """The inode behind an open descriptor."""
+    return _statx(fd, b"", _AT_EMPTY_PATH)
+
+
+def _statx(fd: int, path: bytes, flags: int) -> Inode:
+    buffer = ctypes.create_string_buffer(256)
+    wanted = _STATX_BASIC | _STATX_BTIME | _STATX_MNT_ID
+    if _libc.statx(fd, path, flags | _AT_NO_AUTOMOUNT, wanted, buffer) != 0:
+        raise _error(path)
+    (known,) = struct.unpack_from("=I", buffer, 0)
+    (mode,) = struct.unpack_from("=H", buffer, 28)
+    (number,) = struct.unpack_from("=Q", buffer, 32)
+    seconds, nanoseconds = struct.unpack_from("=qI", buffer, 80)
+    major, minor, mount = struct.unpack_from("=IIQ", buffer, 136)
+    return Inode(
+        device=os.makedev(major, minor),
+        number=number,
+        mode=mode,
+        born_ns=seconds * 1_000_000_000 + nanoseconds if known & _STATX_BTIME else None,
+        mount=mount if known & _STATX_MNT_ID else None,
+    )
+
+
+def rename_new(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
+    """Rename, and never replace: ``FileExistsError`` if anything stands at ``target``, be it an empty folder."""
+    if _libc.renameat2(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), _RENAME_NOREPLACE) != 0:
+        error = _error(os.fsencode(target))
+        if error.errno == errno.EINVAL:
+            error.strerror = "this file system cannot rename without replacing (RENAME_NOREPLACE)"
+        raise error
+
+
+def sync_folder(path: str | os.PathLike[str]) -> None:
+    """Make the names in a folder survive a power cut."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _error(path: bytes) -> OSError:
+    number = ctypes.get_errno()
+    return OSError(number, os.strerror(number), os.fsdecode(path))

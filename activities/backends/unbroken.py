@@ -1,0 +1,36 @@
+"""Work that a cancellation does not leave behind.
+
+``asyncio.to_thread`` and ``shield`` return at once when they are cancelled, and what they started goes on. A lock
+released then would no longer guard what is still being done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+async def unbroken(work: Coroutine[Any, Any, T], *, on_cancel: Callable[[], None] = lambda: None) -> T:
+    """The result of ``work``. A cancellation is raised when the work has ended, not before.
+
+    ``on_cancel`` is called at once, to tell the work that it may stop early.
+    """
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as error:
+            cancelled = error
+            on_cancel()
+    if cancelled is not None:
+        raise cancelled from (None if task.cancelled() else task.exception())
+    return task.result()
+
+
+async def run_to_end(work: Callable[[], T], *, on_cancel: Callable[[], None] = lambda: None) -> T:
+    """The same for blocking work in a thread."""
+    return await unbroken(asyncio.to_thread(work), on_cancel=on_cancel)
