@@ -1,7 +1,7 @@
 """Structured logs: every line says which workspace, operation and run it is about, and no line shows a secret.
 
 The three fields come from Temporal where a step or workflow is running, and from ``about`` elsewhere, such as in a
-mover. Code logs as usual (``logging.getLogger(__name__)``, fields in ``extra``); only `configure` knows of shapes.
+mover. Code logs as usual (``logging.getLogger(__name__)``, fields in ``extra``) and knows nothing of shapes.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import ByteSize, Field, PrivateAttr, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 from temporalio.envconfig import ClientConfig, ClientConnectConfig
 
 from codehub_storage.contracts import DEFAULT_PLACE, Place
@@ -156,14 +156,26 @@ class Settings(BaseSettings):
         return self
 
     @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """``Settings(...)`` is what it is given; only ``load`` reads the environment."""
+        return (init_settings,)
+
+    @classmethod
     def load(cls, data_dir: Path | None = None) -> Self:
         """The settings of this process. ``data_dir`` says where to look for a running stack, before the environment.
 
         Raises ``InvalidInput``, which names each variable that is wrong and shows no value.
         """
         _warn_of_unknown(cls)
+        given = EnvSettingsSource(cls)()
         try:
-            given = EnvSettingsSource(cls)()
             if data_dir is not None:
                 given["data_dir"] = data_dir.absolute()
             folder = Path(given.get("data_dir") or default_data_dir())

@@ -79,6 +79,12 @@ def test_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.scaled(timedelta(seconds=60)) == timedelta(seconds=6)
 
 
+def test_given_settings_ignore_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only ``load`` reads the environment; settings made in code are what they are given."""
+    set_(monkeypatch, bucket="elsewhere")
+    assert Settings().bucket == "codehub-archives"
+
+
 def test_all_wrong_settings_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """One message names each variable that is wrong."""
     message = wrong(monkeypatch, settle="-1", volume_root="relative", max_movers="none", retention="perhaps")

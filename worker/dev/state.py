@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from worker.dev.info import Layout, write_private
 from worker.dev.process import StackError
@@ -47,6 +47,8 @@ class StackState(BaseModel):
             state, patience = cls.model_validate_json(layout.state.read_bytes()), _PATIENCE_SECONDS
         except FileNotFoundError:
             state, patience = cls(access_key=secrets.token_hex(10), secret_key=secrets.token_hex(20)), 0.0
+        except ValidationError as error:
+            raise StackError(f"{layout.state} is damaged; remove it for new ports and credentials") from error
         ports = usable_ports((*state.temporal_ports, *state.store_ports), patience)
         middle = len(state.temporal_ports)
         state = state.model_copy(update={"temporal_ports": ports[:middle], "store_ports": ports[middle:]})

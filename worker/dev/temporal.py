@@ -13,9 +13,9 @@ from pathlib import Path
 
 from worker.dev.process import Child, find_program
 from worker.dev.seaweed import free_ports
+from workflows.operation import SEARCH_ATTRIBUTES
 
 NAMESPACE = "default"
-SEARCH_ATTRIBUTES: Mapping[str, str] = {"WsId": "Keyword", "WsOp": "Keyword", "WsPhase": "Keyword", "WsBytes": "Int"}
 USUAL_PORTS = (7233, 8233)
 """Where people look for Temporal and its web UI first."""
 
@@ -90,7 +90,7 @@ class TemporalServer:
             "--log-level=warn",
             "--ui-disable-news-fetch",
             *([f"--db-filename={self._database}"] if self._database else []),
-            *(f"--search-attribute={name}={kind}" for name, kind in SEARCH_ATTRIBUTES.items()),
+            *(f"--search-attribute={key.name}={key.indexed_value_type.name.title()}" for key in SEARCH_ATTRIBUTES),
             *(f"--dynamic-config-value={key}={json.dumps(value)}" for key, value in self._dynamic_config.items()),
         ]
 
@@ -100,6 +100,6 @@ class TemporalServer:
             with _DIRECT.open(url, timeout=5) as answer:
                 known = json.load(answer).get("customAttributes", {})
             with _DIRECT.open(self.web_ui, timeout=5):
-                return set(SEARCH_ATTRIBUTES) <= set(known)
+                return {key.name for key in SEARCH_ATTRIBUTES} <= set(known)
         except (OSError, ValueError):
             return False

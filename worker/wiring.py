@@ -1,0 +1,77 @@
+"""From settings to the parts that do the work: the store, the backend, and the place that `init` marks."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from activities.backends.base import VolumeBackend
+from activities.backends.directory.backend import DirectoryBackend
+from activities.objectstore.client import S3Settings
+from activities.objectstore.identity import StoreIdentity, init_store, load_identity
+from activities.objectstore.s3 import open_store
+from activities.services import Services
+from worker.settings import Retention, Settings
+
+MOVER_ENTRY = "worker.mover:run"
+"""What a mover process of the directory backend calls."""
+
+
+def s3_settings(settings: Settings) -> S3Settings:
+    """What the object store's adapter needs to know, its timeouts scaled."""
+
+    def revealed(name: str) -> str | None:
+        secret = getattr(settings, name)
+        return secret.get_secret_value() if secret is not None else None
+
+    addressing = "path" if settings.s3_addressing == "auto" and not settings.is_aws else settings.s3_addressing
+    return S3Settings(
+        bucket=settings.bucket,
+        endpoint_url=settings.s3_endpoint,
+        region=settings.s3_region,
+        access_key=revealed("s3_access_key"),
+        secret_key=revealed("s3_secret_key"),
+        session_token=revealed("s3_session_token"),
+        addressing_style=addressing,
+        ca_bundle=str(settings.s3_ca_bundle) if settings.s3_ca_bundle else None,
+    ).scaled(settings.time_scale)
+
+
+def make_backend(settings: Settings) -> VolumeBackend:
+    """The backend of this place."""
+    return DirectoryBackend(settings.volumes, mover_entry=MOVER_ENTRY)
+
+
+@asynccontextmanager
+async def open_services(settings: Settings) -> AsyncIterator[Services]:
+    """What activities work with. ``WrongStore`` for a bucket that `init` never marked."""
+    connection = s3_settings(settings)
+    async with open_store(connection) as store:
+        capabilities = (await load_identity(store)).capabilities
+    async with open_store(connection, capabilities) as store:
+        yield Services(
+            store=store,
+            backend=make_backend(settings),
+            place=settings.place,
+            retention_keep=settings.retention is Retention.KEEP,
+            settle_seconds=settings.settle.total_seconds() if settings.settle is not None else None,
+            sync_dir=str(settings.settle_sync_dir) if settings.settle_sync_dir else None,
+        )
+
+
+async def initialize(settings: Settings, *, adopt: bool) -> StoreIdentity:
+    """`init`: mark volume place and bucket as belonging together. Marked already: answers what is there.
+
+    Raises ``WrongStore`` for either that is not empty, unless ``adopt``, and ``Unsupported`` for a store that cannot
+    carry the record.
+    """
+    place_identity = await make_backend(settings).mark(secrets.token_hex(16), adopt=adopt)
+    async with open_store(s3_settings(settings)) as store:
+        return await init_store(
+            store,
+            place=settings.place,
+            place_identity=place_identity,
+            adopt=adopt,
+            settle_seconds=settings.settle_delay.total_seconds(),
+        )
