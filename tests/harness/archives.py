@@ -1,0 +1,62 @@
+"""A tree into an archive in one call, through the same steps as the activities take."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from activities.dataplane.copy import UploadRef, copy_segments, copy_tail, parts_of
+from activities.dataplane.manifest import Manifest, Source
+from activities.dataplane.plan import Plan, PlanLimits, scan_volume
+from activities.dataplane.proof import build_manifest
+from activities.dataplane.segments import SegmentRecord
+from activities.dataplane.tail import Origin
+from activities.objectstore.base import ObjectInfo, ObjectStore
+
+TINY = PlanLimits(segment_bytes=8192, large_file_bytes=10_000, min_part_bytes=0)
+"""So small that a few files meet every cut; for a store that asks for no least part."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """A finished archive, and what it was made from."""
+
+    plan: Plan
+    records: list[SegmentRecord]
+    info: ObjectInfo
+    manifest: Manifest
+
+
+def ignore(_: object) -> None:
+    """A callback that does nothing."""
+
+
+async def plan_of(root: Path, limits: PlanLimits = TINY, *, spool: Path | None = None) -> Plan:
+    """The plan of a tree, in a spool folder beside it unless one is given."""
+    folder = spool or Path(tempfile.mkdtemp(prefix="spool-", dir=root.parent))
+    return await scan_volume(root, folder, limits, ignore)
+
+
+async def make_archive(
+    root: Path,
+    store: ObjectStore,
+    *,
+    limits: PlanLimits = TINY,
+    key: str = "ws1/home.tar.gz",
+    archive_id: str = "00000000-archive",
+) -> Made:
+    """Plan, upload, complete, and the manifest (not yet verified, nor stored)."""
+    plan = await plan_of(root, limits)
+    upload = UploadRef(key, await store.create_upload(key, {"archive-id": archive_id}), archive_id)
+    last = plan.summary.data_segments - 1
+    records = (
+        await copy_segments(plan, store, upload, 1, last, done=[], accepted=ignore, progress=ignore) if last > 0 else []
+    )
+    source = Source(volume_uid="uid-1", place="default", change_fingerprint=plan.summary.change_fingerprint)
+    origin = Origin(archive_id=archive_id, workspace_id="ws1", created_at="2026-01-01T00:00:00Z", source=source)
+    tail = await copy_tail(plan, store, upload, records=records, origin=origin, progress=ignore)
+    parts = parts_of(records, tail)
+    info = await store.complete_upload(key, upload.upload_id, parts, archive_id=archive_id)
+    records = records + tail.records
+    return Made(plan, records, info, await build_manifest(plan, records, info, origin=origin))
