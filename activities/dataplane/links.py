@@ -1,0 +1,121 @@
+"""Making what is in the tail: folders before any file, links and specials after all of them, folders' metadata last.
+
+Each step may run again after it was cut off: what is there and right stays, what is there and a link is made anew.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections import Counter
+
+from activities.dataplane import attributes
+from activities.dataplane.attributes import Abilities
+from activities.dataplane.beneath import Beneath, shown, writing
+from activities.dataplane.entries import EMPTY_CONTENT, Content, Entry, FileType, content_of
+from codehub_storage.errors import ErrorCode, StorageError
+
+_DEVICES = {FileType.CHARACTER_DEVICE: stat.S_IFCHR, FileType.BLOCK_DEVICE: stat.S_IFBLK}
+_DEFAULT_ACL = b"system.posix_acl_default"
+_ACCESS_ACL = b"system.posix_acl_access"
+
+
+def prepare_root(beneath: Beneath, name: str) -> None:
+    """An empty folder, 0700, that hands no default ACL and no group down. ``VolumeConflict`` if it holds any file.
+
+    Folders may be there: an attempt that was cut off has made them. A new ext4 brings ``lost+found``; it goes.
+    """
+    with writing(b""):
+        if "lost+found" in os.listdir(beneath.root_fd):
+            _remove_empty(beneath, b"lost+found")
+        for folder, _, files, _ in os.fwalk(".", dir_fd=beneath.root_fd):
+            if files:
+                found = os.fsencode(os.path.join(folder, files[0]))
+                raise StorageError(ErrorCode.VOLUME_CONFLICT, f"{name} is not empty: {shown(found)} is there")
+        beneath.removexattr(b"", _DEFAULT_ACL)
+        beneath.removexattr(b"", _ACCESS_ACL)
+        beneath.chmod(b"", 0o700)
+
+
+def make_folder(beneath: Beneath, entry: Entry) -> None:
+    """The folder, 0700, and those above it; its metadata come last of all."""
+    if entry.type is FileType.DIRECTORY:
+        with writing(entry.path):
+            beneath.makedirs(entry.path)
+
+
+class TailMaker:
+    """Makes links and specials and gives folders their metadata, in the tail's order.
+
+    ``left_out`` names what this process may not make (devices), together with further names of it: counted, and added
+    up as content, so that the comparison knows what cannot be there.
+    """
+
+    def __init__(self, beneath: Beneath, abilities: Abilities, skipped: Counter[str]) -> None:
+        self._beneath = beneath
+        self._abilities = abilities
+        self._skipped = skipped
+        self._left_out = LeftOut(abilities)
+
+    def make(self, entry: Entry) -> None:
+        """One entry of the tail."""
+        if self._left_out.takes(entry):
+            self._skipped["devices"] += 1
+            return
+        with writing(entry.path):
+            if entry.type is FileType.HARD_LINK:
+                self._link(entry)
+                return
+            if entry.type is FileType.SYMLINK:
+                self._make_room(entry, stat.S_IFLNK)
+                self._beneath.symlink(entry.path, entry.target)
+            elif entry.type is FileType.FIFO:
+                self._make_room(entry, stat.S_IFIFO)
+                self._beneath.mknod(entry.path, stat.S_IFIFO | 0o600)
+            elif entry.type in _DEVICES:
+                kind = _DEVICES[entry.type]
+                self._make_room(entry, kind)
+                self._beneath.mknod(entry.path, kind | 0o600, os.makedev(*entry.device))
+        attributes.apply(self._beneath, entry, self._abilities, self._skipped)
+
+    def _link(self, entry: Entry) -> None:
+        target = self._beneath.lstat(entry.target)
+        if target is None or stat.S_ISDIR(target.st_mode):
+            raise StorageError(ErrorCode.ARCHIVE_CORRUPT, f"the hard link {shown(entry.path)} leads to no file")
+        there = self._beneath.lstat(entry.path)
+        if there is None or (there.st_dev, there.st_ino) != (target.st_dev, target.st_ino):
+            self._beneath.link(entry.path, entry.target)
+
+    def _make_room(self, entry: Entry, kind: int) -> None:
+        """What an earlier attempt made goes; anything of another kind is a contradiction, found by the next call."""
+        there = self._beneath.lstat(entry.path)
+        if there is not None and stat.S_IFMT(there.st_mode) == kind:
+            self._beneath.remove(entry.path)
+
+
+class LeftOut:
+    """Which entries of the tail cannot be made here. To be asked in order."""
+
+    def __init__(self, abilities: Abilities) -> None:
+        self._abilities = abilities
+        self._names: set[bytes] = set()
+        self.content: Content = EMPTY_CONTENT
+
+    def takes(self, entry: Entry) -> bool:
+        """True for a device where none may be made, and for a further name of one."""
+        if self._abilities.devices:
+            return False
+        if entry.type not in _DEVICES and not (entry.type is FileType.HARD_LINK and entry.target in self._names):
+            return False
+        self._names.add(entry.path)
+        self.content = self.content.plus(content_of(entry))
+        return True
+
+
+def _remove_empty(beneath: Beneath, name: bytes) -> None:
+    try:
+        os.rmdir(name, dir_fd=beneath.root_fd)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EACCES, errno.EPERM):
+            raise

@@ -1,0 +1,326 @@
+"""One data segment back into files: fetch, inflate, digest, gate, write.
+
+Runs of small files go to a GNU tar of their own, which is faster than Python by far; large files and paths that tar
+cannot name are written here. A segment counts as restored only when its digest was right *and* its writer ended well;
+what a wrong one has written stays in a volume that nobody is handed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import subprocess
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from awscrt import checksums
+
+from activities.dataplane import attributes
+from activities.dataplane.attributes import Abilities, count_skipped
+from activities.dataplane.beneath import Beneath, shown, write_all, writing
+from activities.dataplane.entries import Entry, FileType
+from activities.dataplane.gate import Gate, GatedBytes, corrupt_segment
+from activities.dataplane.gzipmember import CorruptMember, MemberReader
+from activities.dataplane.large import MAX_PATH_BYTES
+from activities.dataplane.manifest import Piece, Segment, decode_path
+from activities.dataplane.report import RestoreReport
+from activities.dataplane.segments import SegmentKind
+from activities.dataplane.tarheader import END_OF_ARCHIVE, TarError, TarScanner, padding_of
+from activities.dataplane.threads import Stop
+from codehub_storage.errors import ErrorCode, StorageError
+
+_PIPE_BYTES = 1 << 20
+_STDERR_BYTES = 4096
+_ZEROS = bytes(1 << 18)
+_CONTRADICTIONS = ("Not a directory", "Is a directory", "File exists", "File name too long")
+_COMMAND = (
+    *("tar", "--extract", "--file=-", "--blocking-factor=128", "--read-full-records"),
+    *("--numeric-owner", "--same-permissions", "--xattrs"),
+    *("--no-selinux", "--warning=no-timestamp"),
+)
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where to write, and as who. ``pass_fds`` are inherited by the tars: a lock among them tells when all are gone."""
+
+    root: Path
+    abilities: Abilities
+    pass_fds: tuple[int, ...] = ()
+
+
+class Writer(Protocol):
+    """Takes the raw bytes of one segment in order; leaving its context kills what it started."""
+
+    def write(self, raw: bytes) -> None:
+        """The next bytes."""
+
+    def finish(self) -> None:
+        """All bytes have come and their digest is right: wait until they are written."""
+
+
+def unpack_segment(target: Target, chunks: Iterable[bytes], segment: Segment, number: int, stop: Stop) -> RestoreReport:
+    """Restore one data segment from its stored bytes.
+
+    Raises ``ArchiveCorrupt`` naming the segment, ``NoSpace``, ``AccessDenied``, ``BackendUnavailable``.
+    """
+    report = RestoreReport()
+    with _writer_for(target, segment, number, report, stop) as writer:
+        copy_checked(chunks, segment, number, writer, stop)
+        writer.finish()
+    stop.check()
+    return report
+
+
+def copy_checked(chunks: Iterable[bytes], segment: Segment, number: int, writer: Writer, stop: Stop) -> None:
+    """All raw bytes of a segment into ``writer``; ``ArchiveCorrupt`` unless they are those that the manifest names."""
+    member, digest, crc64 = MemberReader(segment.raw_bytes), hashlib.sha256(), 0
+    try:
+        for chunk in chunks:
+            stop.check()
+            crc64 = checksums.crc64nvme(chunk, crc64)
+            for raw in member.feed(chunk):
+                digest.update(raw)
+                writer.write(raw)
+        member.finish()
+    except (CorruptMember, TarError) as error:
+        raise corrupt_segment(number, str(error)) from error
+    if crc64.to_bytes(8, "big").hex() != segment.crc64 or digest.hexdigest() != segment.sha256:
+        raise corrupt_segment(number, "its bytes are not those that were archived")
+
+
+def _writer_for(
+    target: Target, segment: Segment, number: int, report: RestoreReport, stop: Stop
+) -> AbstractContextManager[Writer]:
+    if segment.kind == SegmentKind.LARGE.name.lower() and segment.piece is not None:
+        return PieceWriter(target, segment.piece, number)
+
+    def on_entry(entry: Entry) -> None:
+        report.files += 1
+        report.bytes += entry.size
+        count_skipped(entry, target.abilities, report.skipped)
+
+    gate = Gate(segment, number, on_entry)
+    if len(decode_path(segment.first)) > MAX_PATH_BYTES:
+        return FileWriter(target, gate)
+    return TarWriter(target, gate, stop)
+
+
+class TarWriter:
+    """A GNU tar that extracts what the gate lets through, inside the wall of the thread that started it."""
+
+    def __init__(self, target: Target, gate: Gate, stop: Stop) -> None:
+        self._target = target
+        self._gated = GatedBytes(gate)
+        self._stop = stop
+        self._cleanup = ExitStack()
+
+    def __enter__(self) -> TarWriter:
+        with ExitStack() as cleanup:
+            self._errors = os.memfd_create("stderr")
+            cleanup.callback(os.close, self._errors)
+            abilities = self._target.abilities
+            owner = "--same-owner" if abilities.owners else "--no-same-owner"
+            # No shell, and nothing of our environment: TAR_OPTIONS or a locale would change what is read.
+            self._tar = subprocess.Popen(
+                (*_COMMAND, owner, *(f"--xattrs-include={pattern}" for pattern in abilities.patterns)),
+                cwd=self._target.root,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=self._errors,
+                env={"LC_ALL": "C", "PATH": os.environ.get("PATH", os.defpath)},
+                pass_fds=self._target.pass_fds,
+                bufsize=0,
+            )
+            cleanup.callback(self._end)
+            cleanup.enter_context(self._stop.on_stop(self._tar.kill))
+            assert self._tar.stdin is not None
+            self._pipe = self._tar.stdin.fileno()
+            fcntl.fcntl(self._pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+            self._cleanup = cleanup.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._cleanup.close()
+
+    def write(self, raw: bytes) -> None:
+        """Gate the bytes and send what may pass."""
+        self._send(self._gated.feed(raw))
+
+    def finish(self) -> None:
+        """End the stream and wait for tar; its complaints become typed errors."""
+        self._gated.finish()
+        self._send(memoryview(END_OF_ARCHIVE))
+        assert self._tar.stdin is not None
+        self._tar.stdin.close()
+        if self._tar.wait() != 0:
+            raise self._failure()
+
+    def _send(self, data: memoryview) -> None:
+        try:
+            while data:
+                data = data[os.write(self._pipe, data) :]
+        except BrokenPipeError as error:
+            self._tar.wait()
+            self._stop.check()
+            raise self._failure() from error
+
+    def _failure(self) -> StorageError:
+        said = os.pread(self._errors, _STDERR_BYTES, 0).decode("utf-8", "backslashreplace")
+        line = next(iter(said.splitlines()), f"it ended with status {self._tar.returncode}")
+        code = ErrorCode.BACKEND_UNAVAILABLE
+        if "No space left on device" in said or "Disk quota exceeded" in said:
+            code = ErrorCode.NO_SPACE
+        elif "Permission denied" in said or "Operation not permitted" in said or "Read-only file system" in said:
+            code = ErrorCode.ACCESS_DENIED
+        elif any(text in said for text in _CONTRADICTIONS):
+            code = ErrorCode.ARCHIVE_CORRUPT
+        return StorageError(code, f"tar could not write a segment: {line.removeprefix('tar: ')}")
+
+    def _end(self) -> None:
+        """Kill, reap, close; in this order nothing is left, whatever happened before."""
+        self._tar.kill()
+        self._tar.wait()
+        if self._tar.stdin is not None:
+            self._tar.stdin.close()
+
+
+class FileWriter:
+    """Writes whole files by our own code, for paths that are too long for tar."""
+
+    def __init__(self, target: Target, gate: Gate) -> None:
+        self._target = target
+        self._gate = gate
+        self._scanner = TarScanner()
+        self._entry: Entry | None = None
+        self._fd = -1
+        self._at = 0
+
+    def __enter__(self) -> FileWriter:
+        self._beneath = Beneath(self._target.root)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+        self._beneath.close()
+
+    def write(self, raw: bytes) -> None:
+        """Headers make files, data fills them."""
+        for found in self._scanner.feed(raw):
+            if isinstance(found, Entry):
+                self._seal()
+                self._gate.admit(found)
+                self._open(found)
+            else:
+                with writing(self._entry.path if self._entry else b""):
+                    write_all(self._fd, found, self._at)
+                self._at += len(found)
+
+    def finish(self) -> None:
+        """Give the last file its metadata."""
+        if not self._scanner.between_entries:
+            raise self._gate.refusal("it does not end with a whole file")
+        self._seal()
+        self._gate.finish()
+
+    def _open(self, entry: Entry) -> None:
+        with writing(entry.path):
+            self._beneath.remove(entry.path)
+            self._fd = self._beneath.create(entry.path)
+        self._entry, self._at = entry, 0
+
+    def _seal(self) -> None:
+        self._close()
+        if self._entry is not None:
+            # Counted by the gate already.
+            attributes.apply(self._beneath, self._entry, self._target.abilities, Counter())
+        self._entry = None
+
+    def _close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd = -1
+
+
+class PieceWriter:
+    """Writes one piece of a large file at its offset; holes are left out, so they become holes again.
+
+    Pieces of one file run side by side. Metadata come once, after all of them: a write strips capabilities.
+    """
+
+    def __init__(self, target: Target, piece: Piece, number: int) -> None:
+        self._target = target
+        self._piece = piece
+        self._number = number
+        self._path = decode_path(piece.path)
+        self._header_left = piece.header_bytes
+        self._scanner = TarScanner()
+        self._entry: Entry | None = None
+        self._at = piece.offset
+        self._end = piece.offset + piece.length
+        self._padding = padding_of(piece.file_bytes) if self._end == piece.file_bytes else 0
+        self._holes = sorted(piece.holes)
+        self._hole = 0
+
+    def __enter__(self) -> PieceWriter:
+        with Beneath(self._target.root) as beneath, writing(self._path):
+            self._fd = beneath.open_shared(self._path)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)
+
+    def write(self, raw: bytes) -> None:
+        """Header first (of the first piece), then data, then padding (of the last)."""
+        data = memoryview(raw)
+        if self._header_left:
+            data = self._take_header(data)
+        with writing(self._path):
+            while data and self._at < self._end:
+                data = self._take_data(data)
+        if any(data) or len(data) > self._padding:
+            raise corrupt_segment(self._number, "it holds more than its piece of the file")
+        self._padding -= len(data)
+
+    def finish(self) -> None:
+        """All bytes have come; the file gets its full length, which a hole at its end would not give it."""
+        if self._header_left or self._at != self._end or self._padding:
+            raise corrupt_segment(self._number, "it holds less than its piece of the file")
+        if self._piece.offset == 0 and self._entry is None:
+            raise corrupt_segment(self._number, f"it has no header of {shown(self._path)}")
+        if self._end == self._piece.file_bytes:
+            with writing(self._path):
+                os.ftruncate(self._fd, self._piece.file_bytes)
+
+    def _take_header(self, data: memoryview) -> memoryview:
+        header, data = data[: self._header_left], data[self._header_left :]
+        self._header_left -= len(header)
+        for found in self._scanner.feed(header):
+            if isinstance(found, Entry):
+                self._entry = found
+        if not self._header_left and not _is_header_of(self._entry, self._path, self._piece.file_bytes):
+            raise corrupt_segment(self._number, f"its header is not that of {shown(self._path)}")
+        return data
+
+    def _take_data(self, data: memoryview) -> memoryview:
+        """Write up to the next hole, or pass over a hole's zeros."""
+        while self._hole < len(self._holes) and sum(self._holes[self._hole]) <= self._at:
+            self._hole += 1
+        start, length = self._holes[self._hole] if self._hole < len(self._holes) else (self._end, 0)
+        inside = start <= self._at
+        run = data[: min(self._end, start + length if inside else start) - self._at]
+        if not inside:
+            write_all(self._fd, run, self._at)
+        elif run != _ZEROS[: len(run)]:
+            raise corrupt_segment(self._number, f"there are data where the manifest sees a hole in {shown(self._path)}")
+        self._at += len(run)
+        return data[len(run) :]
+
+
+def _is_header_of(entry: Entry | None, path: bytes, size: int) -> bool:
+    return entry is not None and (entry.path, entry.type, entry.size) == (path, FileType.FILE, size)
