@@ -22,7 +22,8 @@ from typing import Any
 from activities import failpoints
 from activities.backends.base import MoverSpec
 
-_PR_SET_PDEATHSIG = 1
+_PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
+_NAME = b"storage-mover"
 _BEGUN = failpoints.declare("directory.mover.begun", effect="the mover lives and has the lock, its work not begun")
 
 MoverEntry = Callable[[MoverSpec, str, int], None]
@@ -62,6 +63,7 @@ def run(task: Task) -> None:
     os.chdir("/")
     os.environ.update(task.spec.environment)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # blocked by the fork server
     failpoints.reach_in_thread(_BEGUN)
     module, _, function = task.entry.partition(":")
     entry: MoverEntry = getattr(importlib.import_module(module), function)
@@ -69,7 +71,9 @@ def run(task: Task) -> None:
 
 
 def _die_with_worker() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    libc = ctypes.CDLL(None)
+    libc.prctl(_PR_SET_NAME, _NAME)
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     # The fork server ends when nobody has the other end of its pipe; as long as movers kept it, it would outlive us.
     server: Any = multiprocessing.forkserver._forkserver
     if server._forkserver_alive_fd is not None:
