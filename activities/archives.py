@@ -7,6 +7,7 @@ import ctypes
 import os
 import secrets
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import archive_key, manifest_key
@@ -46,13 +47,19 @@ class ArchiveActivities:
             placeholder = Manifest(workspace_id=step.workspace_id)
             etag = (await self._store.put_if(manifest_key(key), placeholder.to_json(), etag=None)).etag
         else:
-            etag = found[1]
+            etag = found[1].etag
         archive_id = secrets.token_hex(16)
         await fenced.check()
         upload_id = await self._store.create_upload(
             key, {ARCHIVE_ID: archive_id, "workspace-id": step.workspace_id, "format-version": "1"}
         )
-        return Upload(key=key, upload_id=upload_id, archive_id=archive_id, manifest_etag=etag)
+        return Upload(
+            key=key,
+            upload_id=upload_id,
+            archive_id=archive_id,
+            manifest_etag=etag,
+            created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
 
     @activity.defn
     async def complete_archive(self, step: CompleteInput) -> StoredArchive:
@@ -92,7 +99,7 @@ class ArchiveActivities:
         if proven is None or not await self._store.is_versioned():
             return
         await self._prune(step, key, lambda version: version.version_id == proven.version_id)
-        await self._prune(step, manifest_key(key), lambda version: version.etag == found[1])
+        await self._prune(step, manifest_key(key), lambda version: version.version_id == found[1].version_id)
 
     async def _prune(self, step: ArchivedInput, key: str, is_kept: Callable[[ObjectInfo], bool]) -> None:
         fenced = self._services.fenced(step.workspace_id)

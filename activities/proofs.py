@@ -18,10 +18,12 @@ ARCHIVE_ID = "archive-id"
 """The metadata field by which an object of ours says which archive it is."""
 
 
-async def read_manifest(store: ObjectStore, key: str, version_id: str | None = None) -> tuple[Manifest, str] | None:
-    """The manifest of the archive at ``key`` and its ETag; ``None`` if there is none."""
+async def read_manifest(
+    store: ObjectStore, key: str, version_id: str | None = None
+) -> tuple[Manifest, ObjectInfo] | None:
+    """The manifest of the archive at ``key`` and the object that it is; ``None`` if there is none."""
     found = await store.get(manifest_key(key), version_id=version_id)
-    return None if found is None else (Manifest.from_json(found[0]), found[1].etag)
+    return None if found is None else (Manifest.from_json(found[0]), found[1])
 
 
 async def is_proven(store: ObjectStore, workspace_id: str, archive_id: str | None) -> bool:

@@ -28,7 +28,7 @@ class Services:
     retention_keep: bool = False
     settle_seconds: float | None = None
     sync_dir: str | None = None
-    delete_wait_seconds: float | None = None
+    time_scale: float = 1.0
 
     def fenced(self, workspace_id: str) -> FencedRecord:
         """The workspace's record as the current run may write it."""
@@ -56,7 +56,7 @@ class Services:
 
     def delete_wait(self, identity: StoreIdentity) -> float:
         """Seconds after which an unanswered DELETE can no longer take effect (the client's read time-out)."""
-        return identity.delete_wait_seconds if self.delete_wait_seconds is None else self.delete_wait_seconds
+        return identity.delete_wait_seconds * self.time_scale
 
     async def ground(self) -> StoreIdentity:
         """The store's identity. ``WrongStore`` unless bucket and place are the ones that `init` marked."""

@@ -7,6 +7,7 @@ no cancel stops. So at every instant the volume is intact or a proven archive ex
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from codehub_storage.contracts import ArchiveInput, OperationResult, Phase
 from codehub_storage.converter import storage_error
@@ -23,7 +24,6 @@ from workflows.messages import (
     CopyInput,
     LookInput,
     LookResult,
-    PlanSummary,
     ProofInput,
     ProofResult,
     ScanInput,
@@ -61,10 +61,9 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Copied:
-    """A complete, not yet proven archive."""
+    """A complete, not yet proven archive. ``fields``: those of ``ArchiveStep``."""
 
-    plan: PlanSummary
-    upload: Upload
+    fields: dict[str, Any]
     stored: StoredArchive
     records: bytes
 
@@ -127,18 +126,9 @@ class ArchiveWorkflow(OperationWorkflow):
         uid = look.volume_uid or ""
         self.enter(Phase.ATTACHING)
         async with MoverLease(self, uid, str(workflow.uuid4()), 1, writable=False) as mover:
-            copied = await self._copy(mover, uid)
+            copied = await self._copy(mover, look)
             await self._settle()
-            proof = self.input(
-                ProofInput,
-                volume_uid=uid,
-                fingerprint=copied.plan.fingerprint,
-                restored_from=look.restored_from,
-                spec=look.spec,
-                stored=copied.stored,
-                records=copied.records,
-                manifest_etag=copied.upload.manifest_etag,
-            )
+            proof = self.input(ProofInput, stored=copied.stored, records=copied.records, **copied.fields)
             self.enter(Phase.VERIFYING)
             try:
                 await mover.run(steps.verify_archive, proof, "read the archive back and compare", "verify")
@@ -147,13 +137,13 @@ class ArchiveWorkflow(OperationWorkflow):
                     self.corrupt = copied.stored
                 raise
             self.proof = await mover.run(steps.write_manifest, proof, "write the manifest: the proof", "manifest")
-        return Evidence(uid, copied.upload.archive_id, copied.plan.fingerprint)
+        return Evidence(uid, copied.stored.archive_id, copied.fields["fingerprint"])
 
-    async def _copy(self, mover: MoverLease, uid: str) -> Copied:
+    async def _copy(self, mover: MoverLease, look: LookResult) -> Copied:
         """Copy; again from a new walk where the volume changed, or with a new upload where the store lost it."""
         for round_number in range(1, ROUNDS + 1):
             try:
-                return await self._copy_once(mover, uid, round_number)
+                return await self._copy_once(mover, look, round_number)
             except FailureError as error:
                 if round_number == ROUNDS or not _worth_another_round(error):
                     raise
@@ -161,22 +151,27 @@ class ArchiveWorkflow(OperationWorkflow):
                 await workflow.sleep(policies.mover_backoff(round_number), summary="pause before the next round")
         raise AssertionError("unreachable")
 
-    async def _copy_once(self, mover: MoverLease, uid: str, number: int) -> Copied:
+    async def _copy_once(self, mover: MoverLease, look: LookResult, number: int) -> Copied:
         self.enter(Phase.PLANNING)
-        plan = await mover.run(
-            steps.scan_volume, self.input(ScanInput, volume_uid=uid), "walk the volume", f"scan-{number}"
-        )
+        scan = self.input(ScanInput, volume_uid=look.volume_uid)
+        plan = await mover.run(steps.scan_volume, scan, "walk the volume", f"scan-{number}")
         self.bytes_done, self.bytes_total = 0, plan.file_bytes
         self.upload = upload = await self.step(steps.begin_archive, self.input(StepInput), "begin an upload")
+        fields: dict[str, Any] = {
+            "volume_uid": look.volume_uid,
+            "fingerprint": plan.fingerprint,
+            "cut_digest": plan.cut_digest,
+            "restored_from": look.restored_from,
+            "spec": look.spec,
+            "upload": upload,
+        }
         self.enter(Phase.COPYING)
         records: list[bytes] = []
         for first in range(1, plan.data_segments, BATCH_SEGMENTS):
             last = min(first + BATCH_SEGMENTS, plan.data_segments) - 1
             batch = await mover.run(
                 steps.copy_segments,
-                self.input(
-                    CopyInput, volume_uid=uid, fingerprint=plan.fingerprint, upload=upload, first=first, last=last
-                ),
+                self.input(CopyInput, first=first, last=last, **fields),
                 f"copy segments {first} to {last} of {plan.data_segments}",
                 f"copy-{number}-{first:05d}",
             )
@@ -187,7 +182,7 @@ class ArchiveWorkflow(OperationWorkflow):
         self.enter(Phase.FINISHING)
         tail = await mover.run(
             steps.copy_tail,
-            self.input(TailInput, volume_uid=uid, fingerprint=plan.fingerprint, upload=upload),
+            self.input(TailInput, records=b"".join(records), **fields),
             "copy the last segment, walk again, copy the tail",
             f"tail-{number}",
         )
@@ -200,7 +195,7 @@ class ArchiveWorkflow(OperationWorkflow):
             "make the object of its parts",
             timeouts=policies.complete(),
         )
-        return Copied(plan, upload, stored, all_records)
+        return Copied(fields, stored, all_records)
 
     async def _settle(self) -> None:
         """Give the store the time in which it gets acknowledged bytes onto its disks (or make it do so)."""

@@ -93,12 +93,13 @@ class NewVolume(Message):
 
 
 class Upload(Message):
-    """A begun multipart upload. ``manifest_etag``: what the proof will replace."""
+    """A begun multipart upload. ``manifest_etag``: what the proof will replace. ``created_at``: RFC 3339."""
 
     key: str
     upload_id: str
     archive_id: str
     manifest_etag: str
+    created_at: str = ""
 
 
 class HoldMoverInput(StepInput):
@@ -116,9 +117,10 @@ class ScanInput(StepInput):
 
 
 class PlanSummary(Message):
-    """What the walk found. A mover that lost its plan walks again and must find the same fingerprint."""
+    """What the walk found. A mover that lost its plan walks again and must find the same fingerprint and cuts."""
 
     fingerprint: str
+    cut_digest: str = ""
     data_segments: int
     files: int
     file_bytes: int
@@ -126,12 +128,20 @@ class PlanSummary(Message):
     skipped: dict[str, int] = Field(default_factory=dict)
 
 
-class CopyInput(StepInput):
-    """Data segments ``first`` to ``last``, counted from 1, both included."""
+class ArchiveStep(StepInput):
+    """What all steps that make one archive go by: the volume as it was planned, where it came from, the upload."""
 
     volume_uid: str
     fingerprint: str
+    cut_digest: str = ""
+    restored_from: str | None = None
+    spec: dict[str, str] = Field(default_factory=dict)
     upload: Upload
+
+
+class CopyInput(ArchiveStep):
+    """Data segments ``first`` to ``last``, counted from 1, both included."""
+
     first: int
     last: int
 
@@ -143,12 +153,10 @@ class CopyResult(Message):
     sent_bytes: int = 0
 
 
-class TailInput(StepInput):
-    """The last data segment and the tail."""
+class TailInput(ArchiveStep):
+    """The last data segment and the tail. ``records``: of all data segments before the last."""
 
-    volume_uid: str
-    fingerprint: str
-    upload: Upload
+    records: bytes = b""
 
 
 class TailResult(Message):
@@ -178,16 +186,11 @@ class StoredArchive(Message):
     crc64: str = ""
 
 
-class ProofInput(StepInput):
-    """Verify the object and write the manifest that proves it."""
+class ProofInput(ArchiveStep):
+    """Verify the object and write the manifest that proves it. ``records``: of all segments."""
 
-    volume_uid: str
-    fingerprint: str
-    restored_from: str | None = None
-    spec: dict[str, str] = Field(default_factory=dict)
     stored: StoredArchive
     records: bytes
-    manifest_etag: str = ""
 
 
 class ProofResult(Message):

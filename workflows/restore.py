@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from codehub_storage.contracts import OperationResult, Phase, RestoreInput
 from codehub_storage.converter import storage_error
 from codehub_storage.errors import ErrorCode
@@ -89,20 +91,24 @@ class RestoreWorkflow(FillingWorkflow):
             self.filled = await mover.run(steps.fill_foreign, fill(), "restore a foreign archive", "foreign")
             return
         await mover.run(steps.prepare_restore, fill(), "check for room, make the folders", "prepare")
+        skipped: Counter[str] = Counter()
         for first in range(1, look.segments + 1, BATCH_SEGMENTS):
             last = min(first + BATCH_SEGMENTS - 1, look.segments)
-            await mover.run(
+            batch = await mover.run(
                 steps.fill_segments,
                 fill(first, last),
                 f"restore segments {first} to {last} of {look.segments}",
                 f"fill-{first:05d}",
             )
+            skipped.update(batch.skipped)
             self.bytes_done = look.raw_bytes * last // look.segments
             self.describe()
         self.enter(Phase.COMPARING)
         self.filled = await mover.run(
             steps.finish_restore, fill(), "links and metadata, compare with the archive, sync", "finish"
         )
+        skipped.update(self.filled.skipped)
+        self.filled = self.filled.model_copy(update={"skipped": dict(skipped)})
 
     async def _commit(self, request: RestoreInput, look: LookResult) -> OperationResult:
         if look.verdict == Verdict.GO:

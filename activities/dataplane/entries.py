@@ -19,6 +19,7 @@ _BASE = struct.Struct(">BHQqIII")
 _LENGTH = struct.Struct(">I")
 _IDS = struct.Struct(">QQ")
 _CHANGE = struct.Struct(">BQQqIqI")
+_MAX_SIGNED = (1 << 63) - 1
 _NANOS = 1_000_000_000
 
 ACL_ATTRIBUTES = (b"system.posix_acl_access", b"system.posix_acl_default")
@@ -137,9 +138,15 @@ def content_of(entry: Entry) -> Content:
 
 
 def change_bytes(entry: Entry) -> bytes:
-    """What the change fingerprint is made of: it says whether something moved, under one volume uid."""
+    """What the change fingerprint is made of: it says whether something moved, under one volume uid.
+
+    Of the root, mode and ids stand in for its ctime: being renamed (into the trash) changes that and nothing else.
+    """
     seconds, nanos = divmod(entry.mtime_ns, _NANOS)
-    ctime_seconds, ctime_nanos = divmod(entry.ctime_ns, _NANOS)
+    if entry.path:
+        ctime_seconds, ctime_nanos = divmod(entry.ctime_ns, _NANOS)
+    else:
+        ctime_seconds, ctime_nanos = (entry.uid << 32 | entry.gid) & _MAX_SIGNED, entry.mode
     return (
         _LENGTH.pack(len(entry.path))
         + entry.path

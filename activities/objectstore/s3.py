@@ -132,7 +132,9 @@ class S3Store:
             found += [_listed(each, False) for each in page.get("Versions", ()) if each["Key"] == key]
             found += [_listed(each, True) for each in page.get("DeleteMarkers", ()) if each["Key"] == key]
         if len(found) == 1 and found[0].version_id == UNVERSIONED and not await self._has_versions():
-            found = [_without_version(found[0])]
+            # HEAD, not the listing, has the ETag that If-Match is compared with (SeaweedFS lists another one for parts).
+            current = await self.head(key)
+            return [] if current is None else [current]
         return sorted(found, key=lambda each: (not each.is_current, -each.modified_at))
 
     async def list_keys(self, prefix: str) -> list[str]:
@@ -220,15 +222,4 @@ def _listed(entry: Mapping[str, Any], is_delete_marker: bool) -> ObjectInfo:
         modified_at=entry["LastModified"].timestamp(),
         is_current=bool(entry.get("IsLatest", False)),
         is_delete_marker=is_delete_marker,
-    )
-
-
-def _without_version(info: ObjectInfo) -> ObjectInfo:
-    """On a bucket that never kept versions HEAD names none, and a listing must not name another."""
-    return ObjectInfo(
-        key=info.key,
-        size_bytes=info.size_bytes,
-        etag=info.etag,
-        modified_at=info.modified_at,
-        is_current=info.is_current,
     )

@@ -1,0 +1,219 @@
+"""Activities that make an archive: scan, copy, copy the tail, verify, prove.
+
+Thin: the data plane does the work, these give it folder, store, limits and progress. A mover that did not make the
+plan itself walks again and must find the same fingerprint and cuts, else the volume changed.
+"""
+
+from __future__ import annotations
+
+import shutil
+
+from codehub_storage.errors import ErrorCode, StorageError
+from codehub_storage.keys import manifest_key
+from temporalio import activity
+from workflows.messages import (
+    ArchiveStep,
+    CopyInput,
+    CopyResult,
+    PlanSummary,
+    ProofInput,
+    ProofResult,
+    ScanInput,
+    TailInput,
+    TailResult,
+    Upload,
+)
+
+from activities.archives import upload_lost
+from activities.dataplane.copy import UploadRef, copy_segments, copy_tail
+from activities.dataplane.manifest import Manifest, Source, VolumeBlock
+from activities.dataplane.plan import Plan, scan_volume
+from activities.dataplane.proof import build_manifest
+from activities.dataplane.segments import SegmentRecord, pack_records, unpack_records
+from activities.dataplane.tail import Origin
+from activities.dataplane.verify import verify_archive
+from activities.heartbeats import Progress, last_records
+from activities.objectstore.base import PreconditionFailed, UploadLost
+from activities.proofs import read_manifest
+from activities.transfers import MoverGround, object_info
+
+
+class PackingActivities:
+    """See the module. One instance per mover; its plan lives as long as the process."""
+
+    def __init__(self, ground: MoverGround) -> None:
+        self._ground = ground
+        self._store = ground.store
+        self._plan: Plan | None = None
+
+    @activity.defn
+    async def scan_volume(self, step: ScanInput) -> PlanSummary:
+        """Walk and cut anew."""
+        async with self._ground.alone(step.volume_uid) as progress:
+            plan = await self._scan(progress)
+        summary = plan.summary
+        return PlanSummary(
+            fingerprint=summary.change_fingerprint,
+            cut_digest=summary.cut_digest,
+            data_segments=summary.data_segments,
+            files=summary.files,
+            file_bytes=summary.file_bytes,
+            entries=summary.entries,
+            skipped=summary.totals.skipped,
+        )
+
+    @activity.defn
+    async def copy_segments(self, step: CopyInput) -> CopyResult:
+        """Send a batch. What an earlier attempt heartbeated as accepted is checked against the store, not sent again."""
+        async with self._ground.alone(step.volume_uid) as progress:
+            plan = await self._planned(step, progress)
+            done = unpack_records(last_records())
+            accepted = {record.number: record for record in done}
+            sent = 0
+
+            def accept(record: SegmentRecord) -> None:
+                nonlocal sent
+                sent += record.stored_bytes
+                accepted[record.number] = record
+                progress.accepted(pack_records(accepted[number] for number in sorted(accepted)))
+
+            progress.accepted(pack_records(done))
+            try:
+                records = await copy_segments(
+                    plan,
+                    self._store,
+                    _upload(step.upload),
+                    step.first,
+                    step.last,
+                    done=done,
+                    accepted=accept,
+                    progress=progress.moved,
+                    concurrency=self._ground.concurrency,
+                    budget_bytes=self._ground.budget_bytes,
+                )
+            except UploadLost as lost:
+                raise upload_lost(lost) from lost
+        return CopyResult(records=pack_records(records), sent_bytes=sent)
+
+    @activity.defn
+    async def copy_tail(self, step: TailInput) -> TailResult:
+        """The last data segment, then the second walk, then the tail."""
+        async with self._ground.alone(step.volume_uid) as progress:
+            plan = await self._planned(step, progress)
+            try:
+                tail = await copy_tail(
+                    plan,
+                    self._store,
+                    _upload(step.upload),
+                    records=unpack_records(step.records),
+                    origin=self._origin(step),
+                    progress=progress.moved,
+                )
+            except UploadLost as lost:
+                raise upload_lost(lost) from lost
+        return TailResult(
+            records=pack_records(tail.records),
+            parts=tuple((part.number, part.size_bytes, part.etag, part.crc64.hex()) for part in tail.parts),
+            sent_bytes=sum(part.size_bytes for part in tail.parts),
+        )
+
+    @activity.defn
+    async def verify_archive(self, step: ProofInput) -> ProofResult:
+        """Read it back whole. ``ArchiveCorrupt`` names the segment."""
+        async with self._ground.alone(step.volume_uid) as progress:
+            manifest = await self._manifest(step, progress)
+            try:
+                await verify_archive(
+                    self._store,
+                    object_info(step.stored),
+                    manifest,
+                    progress=progress.moved,
+                    concurrency=self._ground.concurrency,
+                )
+            except PreconditionFailed as error:
+                await self._ground.fenced(step.workspace_id).check()
+                raise StorageError(
+                    ErrorCode.ARCHIVE_CORRUPT, f"{step.stored.key} was replaced while it was read back"
+                ) from error
+        return _proof(manifest)
+
+    @activity.defn
+    async def write_manifest(self, step: ProofInput) -> ProofResult:
+        """Write it over the one that was there when the upload began, and over no other."""
+        async with self._ground.alone(step.volume_uid) as progress:
+            manifest = await self._manifest(step, progress)
+            fenced = self._ground.fenced(step.workspace_id)
+            await fenced.check()
+            key = step.stored.key
+            try:
+                await self._store.put_if(manifest_key(key), manifest.to_json(), etag=step.upload.manifest_etag)
+            except PreconditionFailed as error:
+                found = await read_manifest(self._store, key)
+                if found is None or found[0].archive_id != step.stored.archive_id:
+                    await fenced.check()
+                    raise StorageError(
+                        ErrorCode.NOT_YOURS, f"the manifest of {key} was replaced while it was being proven"
+                    ) from error
+        return _proof(manifest)
+
+    async def _scan(self, progress: Progress) -> Plan:
+        plan = await scan_volume(
+            self._ground.root,
+            self._ground.folder(),
+            self._ground.limits,
+            progress.moved,
+            pass_fds=self._ground.pass_fds,
+        )
+        if self._plan is not None:
+            shutil.rmtree(self._plan.spool, ignore_errors=True)
+        self._plan = plan
+        return plan
+
+    async def _planned(self, step: ArchiveStep, progress: Progress) -> Plan:
+        """The plan that the workflow goes by. ``VolumeChanged`` if a new walk does not come to it."""
+        plan = self._plan or await self._scan(progress)
+        if (plan.summary.change_fingerprint, plan.summary.cut_digest) != (step.fingerprint, step.cut_digest):
+            self._plan = None
+            raise StorageError(ErrorCode.VOLUME_CHANGED, "the volume is not as it was when its archive was begun")
+        return plan
+
+    async def _manifest(self, step: ProofInput, progress: Progress) -> Manifest:
+        return await build_manifest(
+            await self._planned(step, progress),
+            unpack_records(step.records),
+            object_info(step.stored),
+            origin=self._origin(step),
+        )
+
+    def _origin(self, step: ArchiveStep) -> Origin:
+        return Origin(
+            archive_id=step.upload.archive_id,
+            workspace_id=step.workspace_id,
+            created_at=step.upload.created_at,
+            source=Source(
+                volume_uid=step.volume_uid,
+                place=self._ground.place,
+                restored_from=step.restored_from,
+                change_fingerprint=step.fingerprint,
+            ),
+            volume=VolumeBlock(
+                backend=self._ground.backend,
+                size_bytes=int(step.spec["size_bytes"]) if step.spec.get("size_bytes") else None,
+                storage_class=step.spec.get("storage_class"),
+            ),
+        )
+
+
+def _upload(upload: Upload) -> UploadRef:
+    return UploadRef(upload.key, upload.upload_id, upload.archive_id)
+
+
+def _proof(manifest: Manifest) -> ProofResult:
+    totals = manifest.totals
+    return ProofResult(
+        files=totals.files,
+        raw_bytes=totals.file_bytes,
+        stored_bytes=totals.stored_bytes,
+        padding_bytes=totals.padding_bytes,
+        skipped=totals.skipped,
+    )

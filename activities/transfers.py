@@ -1,0 +1,74 @@
+"""What the activities that move bytes have in common. They run in a mover, beside the volume, and nowhere else."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from codehub_storage.errors import ErrorCode, StorageError
+from temporalio import activity
+from workflows.messages import StoredArchive
+
+from activities.attempts import Attempts
+from activities.dataplane.plan import PlanLimits
+from activities.fencing import FencedRecord
+from activities.heartbeats import Progress, beating
+from activities.objectstore.base import ObjectInfo, ObjectStore
+
+
+@dataclass(frozen=True)
+class MoverGround:
+    """What a mover stands on: the volume's folder, the store, and the bounds of its work.
+
+    ``pass_fds``: descriptors that its children inherit; a lock among them tells when the last of them is gone.
+    """
+
+    root: Path
+    store: ObjectStore
+    place: str
+    backend: str
+    volume_uid: str
+    limits: PlanLimits = field(default_factory=PlanLimits)
+    concurrency: int = 4
+    budget_bytes: int = 128 << 20
+    pass_fds: tuple[int, ...] = ()
+    attempts: Attempts = field(default_factory=Attempts)
+    spool: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="codehub-mover-")))
+
+    def close(self) -> None:
+        """Remove the temporary folder."""
+        shutil.rmtree(self.spool, ignore_errors=True)
+
+    def folder(self) -> Path:
+        """A new temporary folder."""
+        return Path(tempfile.mkdtemp(dir=self.spool))
+
+    def fenced(self, workspace_id: str) -> FencedRecord:
+        """The workspace's record as the current run may write it."""
+        return FencedRecord(self.store, workspace_id, activity.info().workflow_run_id or "")
+
+    @contextlib.asynccontextmanager
+    async def alone(self, volume_uid: str) -> AsyncIterator[Progress]:
+        """The only attempt in this mover, heartbeating from its progress. ``NotYours`` for another volume's work."""
+        if volume_uid != self.volume_uid:
+            raise StorageError(
+                ErrorCode.NOT_YOURS, f"this mover serves volume {self.volume_uid}, not {volume_uid}"
+            )
+        progress = Progress()
+        async with self.attempts.sole(), beating(progress):
+            yield progress
+
+
+def object_info(stored: StoredArchive) -> ObjectInfo:
+    """The object that a step of this run completed."""
+    return ObjectInfo(
+        key=stored.key,
+        size_bytes=stored.size_bytes,
+        etag=stored.etag,
+        version_id=stored.version_id,
+        crc64=bytes.fromhex(stored.crc64) if stored.crc64 else None,
+    )

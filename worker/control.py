@@ -1,0 +1,134 @@
+"""The control worker: workflows and control activities of one place, and the leases of its movers.
+
+Leases run in a Worker object of their own, whose slots are the limit of movers: in the common one they would starve
+the control activities. It holds no state of its own; start as many as you like.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+from datetime import timedelta
+
+from temporalio.client import Client
+from temporalio.worker import Worker
+
+from activities.archives import ArchiveActivities
+from activities.heartbeats import SteadyHeartbeats
+from activities.movers import MoverActivities
+from activities.purges import PurgeActivities
+from activities.records import RecordActivities
+from activities.services import Services
+from activities.volumes import VolumeActivities
+from codehub_storage.client import connect
+from codehub_storage.errors import StorageError
+from codehub_storage.keys import movers_queue, storage_queue
+from worker.logging import configure
+from worker.registration import ensure_search_attributes, workflow_options
+from worker.settings import Settings
+from worker.services import open_services
+from workflows import policies
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT_THROTTLE = timedelta(seconds=0.5)
+"""So often at most a heartbeat goes out, and so late at most a cancel comes in."""
+GRACE = timedelta(seconds=10)
+
+
+def control_worker(client: Client, services: Services) -> Worker:
+    """Workflows and control activities of one place."""
+    records, volumes = RecordActivities(services), VolumeActivities(services)
+    archives, purges = ArchiveActivities(services), PurgeActivities(services)
+    return Worker(
+        client,
+        task_queue=storage_queue(services.place),
+        activities=[
+            records.claim,
+            records.sign_off,
+            volumes.look_for_provision,
+            volumes.look_for_archive,
+            volumes.look_after_cancel,
+            volumes.look_for_restore,
+            volumes.announce_volume,
+            volumes.create_volume,
+            volumes.hand_out_volume,
+            volumes.abandon_volume,
+            volumes.mark_archived,
+            volumes.mark_ready_again,
+            volumes.delete_volume,
+            archives.begin_archive,
+            archives.complete_archive,
+            archives.sync_store,
+            archives.prune_archive,
+            archives.abort_archive,
+            purges.look_for_purge,
+            purges.purge_archive,
+            purges.purge_volume,
+            purges.confirm_purge,
+        ],
+        interceptors=[SteadyHeartbeats()],
+        max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
+        default_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
+        graceful_shutdown_timeout=GRACE,
+        **workflow_options(),
+    )
+
+
+def lease_worker(client: Client, services: Services, max_movers: int) -> Worker:
+    """The leases of the place's movers; ``max_movers`` at a time in this process."""
+    return Worker(
+        client,
+        task_queue=movers_queue(services.place),
+        activities=[MoverActivities(services).hold_mover],
+        max_concurrent_activities=max_movers,
+        max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
+        default_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
+    )
+
+
+async def serve(settings: Settings, stop: asyncio.Event) -> None:
+    """Run both workers until ``stop``, or until one of them fails; then hand the work back."""
+    policies.configure(settings.time_scale)
+    client = await connect(**settings.temporal_connect_config())
+    await ensure_search_attributes(client)
+    async with open_services(settings) as services:
+        await services.ground()
+        workers = (control_worker(client, services), lease_worker(client, services, settings.max_movers))
+        log.info("serving place %s (%s)", settings.place, settings.backend)
+        runs = [asyncio.create_task(worker.run()) for worker in workers]
+        stopped = asyncio.create_task(stop.wait())
+        await asyncio.wait([*runs, stopped], return_when=asyncio.FIRST_COMPLETED)
+        log.info("shutting down, work is handed back")
+        stopped.cancel()
+        # The leases first: their movers end, and the workflows hear it from this worker while it still answers.
+        for worker in reversed(workers):
+            with contextlib.suppress(RuntimeError):
+                await worker.shutdown()
+        for run in runs:
+            await run
+
+
+def main() -> None:
+    """Entry of ``python -m worker.control``. Exit status 0 after SIGTERM or SIGINT, 1 for an error."""
+    settings = Settings.load()
+    configure(settings)
+    try:
+        asyncio.run(_main(settings))
+    except StorageError as error:
+        log.error("%s (%s)", error, error.hint)
+        sys.exit(1)
+
+
+async def _main(settings: Settings) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await serve(settings, stop)
+
+
+if __name__ == "__main__":
+    main()

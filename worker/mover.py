@@ -1,0 +1,103 @@
+"""A mover: a process that serves one volume, on a task queue of its own, as an ordinary activity worker.
+
+Its backend starts it beside the bytes. It ends on SIGTERM, handing its steps back with their last heartbeat.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+from temporalio.worker import Worker
+
+from activities.backends.base import MoverSpec
+from activities.dataplane.confine import Wall
+from activities.dataplane.plan import PlanLimits
+from activities.filling import FillingActivities
+from activities.objectstore.identity import load_identity
+from activities.objectstore.s3 import open_store
+from activities.packing import PackingActivities
+from activities.transfers import MoverGround
+from codehub_storage.client import connect
+from worker.logging import configure
+from worker.settings import Settings
+from worker.wiring import s3_settings
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT_THROTTLE = timedelta(seconds=1)
+GRACE = timedelta(seconds=5)
+WALLS = {"directory": Wall.REQUIRED}
+"""On this machine's own file system the kernel must confine what writes; a container is a wall itself."""
+SLOTS = 2
+"""One for the step under way, one for its next attempt, which ends the former (``Attempts``)."""
+
+
+def main(spec: MoverSpec, folder: str, lock_fd: int) -> None:
+    """Serve until SIGTERM. ``lock_fd`` is inherited by the tars that this process starts."""
+    settings = Settings.load()
+    configure(settings)
+    try:
+        asyncio.run(serve(settings, spec, Path(folder), (lock_fd,)))
+    except Exception:
+        log.exception("the mover fails")
+        _exit(1)
+    _exit(0)
+
+
+async def serve(settings: Settings, spec: MoverSpec, folder: Path, pass_fds: tuple[int, ...]) -> None:
+    """Run the worker of this mover's queue."""
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    client = await connect(**settings.temporal_connect_config(), identity=f"mover/{spec.volume_uid}")
+    async with open_store(s3_settings(settings)) as probe:
+        capabilities = (await load_identity(probe)).capabilities
+    async with open_store(s3_settings(settings), capabilities) as store:
+        ground = MoverGround(
+            root=folder,
+            store=store,
+            place=settings.place,
+            backend=settings.backend,
+            volume_uid=spec.volume_uid,
+            limits=PlanLimits(segment_bytes=settings.segment_bytes) if settings.segment_bytes else PlanLimits(),
+            concurrency=settings.mover_concurrency,
+            budget_bytes=settings.budget_bytes,
+            pass_fds=pass_fds,
+        )
+        packing, filling = PackingActivities(ground), FillingActivities(ground, WALLS[settings.backend])
+        worker = Worker(
+            client,
+            task_queue=spec.queue,
+            activities=[
+                packing.scan_volume,
+                packing.copy_segments,
+                packing.copy_tail,
+                packing.verify_archive,
+                packing.write_manifest,
+                filling.prepare_restore,
+                filling.fill_segments,
+                filling.finish_restore,
+                filling.fill_foreign,
+            ],
+            max_concurrent_activities=SLOTS,
+            max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
+            default_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
+            graceful_shutdown_timeout=GRACE,
+        )
+        try:
+            async with worker:
+                await stop.wait()
+        finally:
+            ground.close()
+
+
+def _exit(status: int) -> None:
+    """Without the interpreter's teardown, in which the SDK's threads can abort the process."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)

@@ -1,0 +1,65 @@
+"""What a client, a worker, a mover and the replayer must agree on: workflows, sandbox, failure types."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import ValidationError
+from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
+from temporalio.client import Client
+from temporalio.service import RPCError
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+
+from codehub_storage.errors import ErrorCode, StorageError
+from workflows.archive import ArchiveWorkflow
+from workflows.operation import SEARCH_ATTRIBUTES
+from workflows.provision import ProvisionWorkflow
+from workflows.purge import PurgeWorkflow
+from workflows.restore import RestoreWorkflow
+
+WORKFLOWS: list[type] = [ProvisionWorkflow, ArchiveWorkflow, RestoreWorkflow, PurgeWorkflow]
+
+FAILURE_TYPES: list[type[BaseException]] = [StorageError, ValidationError]
+"""A workflow that raises these fails; by default it would retry its task for ever and block the workspace."""
+
+
+def workflow_runner() -> SandboxedWorkflowRunner:
+    """The sandbox. Contracts pass through, so that their classes are the same inside and outside."""
+    restrictions = SandboxRestrictions.default.with_passthrough_modules("codehub_storage", "workflows.policies")
+    return SandboxedWorkflowRunner(restrictions=restrictions)
+
+
+def workflow_options() -> dict[str, Any]:
+    """What worker and replayer take alike."""
+    return {
+        "workflows": WORKFLOWS,
+        "workflow_runner": workflow_runner(),
+        "workflow_failure_exception_types": FAILURE_TYPES,
+    }
+
+
+async def ensure_search_attributes(client: Client) -> None:
+    """Register what is missing. ``AccessDenied`` if the server does not let us: a run that sets an attribute that the
+    server does not know would never get further."""
+    try:
+        known = await client.operator_service.list_search_attributes(
+            ListSearchAttributesRequest(namespace=client.namespace)
+        )
+        missing = {
+            key.name: key.indexed_value_type
+            for key in SEARCH_ATTRIBUTES
+            if key.name not in known.custom_attributes
+        }
+        if missing:
+            await client.operator_service.add_search_attributes(
+                AddSearchAttributesRequest(
+                    namespace=client.namespace, search_attributes=missing
+                )
+            )
+    except RPCError as error:
+        names = ", ".join(f"{key.name}={key.indexed_value_type.name}" for key in SEARCH_ATTRIBUTES)
+        raise StorageError(
+            ErrorCode.ACCESS_DENIED,
+            f"the search attributes cannot be registered: {error.message}",
+            hint=f"Let an administrator register {names} in namespace {client.namespace}.",
+        ) from error
