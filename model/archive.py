@@ -35,11 +35,10 @@ def inspect(s: State, rec: Record, r: Run, cfg: Cfg) -> Step:
         return End("VolumeConflict")
     if rec.state == "restoring":
         return End("VolumeConflict")
-    if rec.state == "deleting" and "MUTANT revived" not in cfg.rules:
+    is_resumable = not r.cancel and s.man and s.man.aid == rec.aid and proven(s)
+    if (rec.state == "deleting" and "MUTANT revived" not in cfg.rules) or (rec.state == "archived" and is_resumable):
         return go(r, "delete", uid=v.uid, aid=rec.aid, fp=rec.fp)
     if rec.state in ("archived", "deleting"):
-        if not r.cancel and s.man and s.man.aid == rec.aid and proven(s) and v.content == rec.fp:
-            return go(r, "delete", uid=v.uid, aid=rec.aid, fp=rec.fp)
         return put(s, rec, r, "inspect", state="ready", aid=None, fp=None)
     if r.cancel:
         return End("Cancelled")
@@ -70,12 +69,13 @@ def abort(s: State, rec: Record, r: Run, cfg: Cfg) -> Step:
 
 
 def create(s: State, rec: Record, r: Run, cfg: Cfg) -> Step:
-    """H5: with an empty manifest where none is, the proof is always If-Match."""
+    """H5: with an empty manifest where none is, the proof is always If-Match; what it will replace is fixed here."""
+    nxt = r._replace(serial=r.serial + 1)
     if "placeholder" in cfg.rules and s.man is None:
-        writer = r.rid if "own-placeholder" in cfg.rules else 0
-        return do(r, Eff("man.put", r.rid, None, Manifest(None, None, None, writer)), r)
-    upload, nxt = ("U", r.rid, r.serial), r._replace(serial=r.serial + 1)
-    done = nxt._replace(pc="parts", upload=upload)
+        nonce = (r.rid, r.serial) if "own-placeholder" in cfg.rules else None
+        return do(r, Eff("man.put", r.rid, None, Manifest(None, None, None, nonce)), nxt, refused=nxt, retry=nxt)
+    upload = ("U", r.rid, r.serial)
+    done = nxt._replace(pc="parts", upload=upload, base=s.man)
     return do(r, Eff("up.new", r.rid, upload, r.aid), done, retry=nxt._replace(pc="abort"))
 
 
@@ -109,7 +109,8 @@ def manifest(s: State, rec: Record, r: Run, cfg: Cfg) -> Step:
         return go(r, "gate")
     if "MUTANT early delete" in cfg.rules:
         return go(r, "archived")
-    return do(r, Eff("man.put", r.rid, s.man, Manifest(r.aid, r.uid, r.fp)), r._replace(pc="gate"))
+    proof, refused = Manifest(r.aid, r.uid, r.fp), r._replace(pc="undo", err="NotYours")
+    return do(r, Eff("man.put", r.rid, r.base, proof), r._replace(pc="gate"), refused=refused)
 
 
 def gate(s: State, rec: Record, r: Run, cfg: Cfg) -> Step:
@@ -131,7 +132,8 @@ def delete_volume(s: State, rec: Record, r: Run, cfg: Cfg) -> Step:
 
 
 def changed(s: State, rec: Record, r: Run, cfg: Cfg) -> Step:
-    return End("VolumeChanged")
+    """A resumed deletion whose archive is outdated starts from the beginning."""
+    return End("VolumeChanged") if r.upload else put(s, rec, r, "inspect", state="ready", aid=None, fp=None)
 
 
 def prune(s: State, rec: Record, r: Run, cfg: Cfg) -> Step:
@@ -152,7 +154,7 @@ def undo(s: State, rec: Record, r: Run, cfg: Cfg) -> Step:
     if (r.uid, r.rid) in s.movers:
         return do(r, Eff("mover.stop", r.rid, r.uid), r)
     if r.err == "Cancelled" and "cancel-looks" in cfg.rules:
-        return go(r, "inspect", cancel=True, err=None, uid=None, aid=None, fp=None, upload=None)
+        return go(r, "inspect", cancel=True, err=None, uid=None, aid=None, fp=None, upload=None, base=None)
     return End(r.err or "ok")
 
 

@@ -7,6 +7,7 @@ CONFIGS = (
     Cfg("new", Budget(runs=3, late=1, lost=1, term=1, cancel=1, write=1)),
     Cfg("new-docker", Budget(runs=3, late=1, lost=1, term=1, cancel=1, write=1), backend="docker"),
     Cfg("first", Budget(runs=4, late=1, term=1, cancel=1, write=1), start="first"),
+    Cfg("first-2late", Budget(runs=2, late=2, term=1), start="first"),
     # from a restored volume with newer content than its archive
     Cfg("warm", Budget(runs=3, late=1, term=1, cancel=1, write=1, lie=1), start="warm"),
     Cfg("warm-2late", Budget(runs=3, late=2, term=1, write=1), start="warm"),

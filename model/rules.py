@@ -29,7 +29,13 @@ RULES = (
     Rule(
         "placeholder", "H5", "begin writes an empty manifest, so the proof is If-Match", "new", "10 after purge a man"
     ),
-    Rule("own-placeholder", "H5", "that manifest bears its run's id: its ETag never recurs", "first", "L archive"),
+    Rule(
+        "own-placeholder",
+        "H5",
+        "each such PUT has a nonce, so its ETag never recurs",
+        "first-2late",
+        "10 after purge a man",
+    ),
     Rule("one-attempt", "H6", "a mover that may still hold a hung attempt is given up", "undo-k8s", "1 "),
     Rule("lock", "H7", "directory: whoever changes folder or trash holds the volume's lock", "new", "6 "),
     Rule("trash", "H7", "directory: the trash is settled before anybody looks", "new", "L archive"),

@@ -16,8 +16,7 @@ from model.world import Cfg
 
 # Every backend, every way to start and both kinds of bucket, in configurations small enough for every push.
 SHORT = (
-    "first",
-    "cold",
+    "first-2late",
     "new",
     "warm-versioned",
     "cold-docker",

@@ -38,7 +38,7 @@ class Manifest(NamedTuple):
     aid: ArchiveId | None
     source: Uid | None
     content: int | None
-    writer: int = 0  # only a placeholder needs it: see the rule own-placeholder
+    nonce: tuple[int, int] | None = None  # of a placeholder: see the rule own-placeholder
 
 
 class Upload(NamedTuple):
@@ -69,6 +69,7 @@ class Run(NamedTuple):
     uid: Uid | None = None
     upload: UploadId | None = None
     fp: int | None = None
+    base: Manifest | None = None  # archive: what the proof will replace, as it was when the upload began
     cancel: bool = False  # cancelled before it claimed, or compensated and only looking now
     scope: tuple[bool, bool] | None = None  # purge: (volume, archive)
     resume: str | None = None  # archive: the step to go on with behind a new mover

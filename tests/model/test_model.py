@@ -17,13 +17,13 @@ from model.steps import Do, End, Go
 from model.verdict import SHORT, Verdict, final, judge, without, witnesses
 from model.world import Cfg, Eff, Record, Run, State
 
-QUICK = ("given-up", "tombstone", "one-attempt", "trash", "cancel-looks", "holder")
+QUICK = ("given-up", "tombstone", "own-placeholder", "one-attempt", "trash", "cancel-looks", "holder")
 QUICK_MUTANTS = ("MUTANT early delete", "MUTANT no lineage", "MUTANT no compare", "MUTANT no confirm")
 
 
-@pytest.mark.parametrize("name", ["undo-k8s", "foreign", "docker-half"])
+@pytest.mark.parametrize("name", ["undo-k8s", "foreign", "docker-half", "first-2late"])
 def test_final_protocol_is_exhausted_and_shows_only_admitted_windows(name: str) -> None:
-    """The smallest configurations, one per backend, to the end."""
+    """The smallest configurations, among them one per backend, to the end."""
     verdict = judge(final(name))
     assert verdict.result.complete
     assert verdict.unexpected == []
