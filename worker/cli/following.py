@@ -1,0 +1,137 @@
+"""Waiting for an operation: the progress line, and what to say where the wait ends before the operation."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from argparse import Namespace
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import TypeVar
+
+from temporalio.service import RPCError
+
+from codehub_storage.client import OperationHandle
+from codehub_storage.contracts import OperationResult, Phase, Progress
+from codehub_storage.errors import StorageError
+from worker.cli.exits import Exit
+from worker.cli.listing import duration, size
+from worker.cli.output import Output, one_line
+
+T = TypeVar("T")
+
+_LOOK_SECONDS = 0.5
+_UNANSWERED_LOOKS = 3
+_DONE_WORDS = {"provision": "provisioned", "archive": "archived", "restore": "restored", "purge": "purged"}
+
+
+async def finish(handle: OperationHandle, args: Namespace, output: Output, *, key: str = "") -> int:
+    """Wait for the end of an operation and print its result; with `--no-wait`, say only which run it is.
+
+    ``key``: the field that is the answer for people.
+    """
+    output.context.update(operation=handle.operation.value, workspace_id=handle.workspace_id, run_id=handle.run_id)
+    if args.no_wait:
+        output.answer({}, handle.run_id)
+        return Exit.DONE
+    try:
+        result = await follow(handle.result(), handle.progress, output)
+    except asyncio.CancelledError:
+        output.note(
+            f"{handle.operation.value} goes on without this command (run {handle.run_id}); "
+            f"`codehub-storage status {handle.workspace_id}` shows it, "
+            f"`codehub-storage cancel {handle.workspace_id}` stops it"
+        )
+        raise
+    for line in summary(result):
+        output.note(line)
+    output.answer(result.model_dump(mode="json"), getattr(result, key) if key else "\n".join(result.removed))
+    return Exit.DONE
+
+
+async def follow(ending: Awaitable[T], look: Callable[[], Awaitable[Progress | None]], output: Output) -> T:
+    """Await ``ending``; meanwhile ask ``look`` now and then and show what it says."""
+    looking = asyncio.create_task(_show(look, output))
+    try:
+        return await ending
+    finally:
+        looking.cancel()
+        await asyncio.wait([looking])
+        output.clear_progress()
+
+
+async def _show(look: Callable[[], Awaitable[Progress | None]], output: Output) -> None:
+    pace = Pace()
+    unanswered = 0
+    while True:
+        await asyncio.sleep(_LOOK_SECONDS)
+        with suppress(RPCError, StorageError):
+            progress = await look()
+            if progress is None:
+                continue
+            unanswered = unanswered + 1 if progress.phase is Phase.UNKNOWN and not progress.closed else 0
+            if unanswered == _UNANSWERED_LOOKS:
+                output.note("no worker answers yet; is one running for this place?")
+            output.progress(progress_line(progress, pace))
+        if not output.is_terminal and not unanswered:
+            return  # a worker is there, and nobody watches
+
+
+class Pace:
+    """Bytes per second, over the phase under way."""
+
+    def __init__(self) -> None:
+        self._phase: Phase | None = None
+        self._since = (0.0, 0)
+
+    def of(self, progress: Progress) -> float:
+        """0 until there is something to tell."""
+        now = time.monotonic()
+        if progress.phase is not self._phase or progress.bytes_done < self._since[1]:
+            self._phase, self._since = progress.phase, (now, progress.bytes_done)
+        passed = now - self._since[0]
+        return (progress.bytes_done - self._since[1]) / passed if passed > 0 else 0.0
+
+
+def progress_line(progress: Progress, pace: Pace | None = None) -> str:
+    """Phase, bytes, and why it does not get on if it does not."""
+    if progress.closed:
+        return f"{progress.operation}: ended"
+    words = [f"{progress.operation}: {progress.phase.value}"]
+    if progress.bytes_total:
+        share = min(1.0, progress.bytes_done / progress.bytes_total)
+        words.append(f"{size(progress.bytes_done)} of {size(progress.bytes_total)} ({share:.0%})")
+    elif progress.bytes_done:
+        words.append(size(progress.bytes_done))
+    if pace is not None and (speed := pace.of(progress)) >= 1:
+        words.append(f"{size(speed)}/s")
+    if progress.attempt > 1:
+        words.append(f"attempt {progress.attempt}")
+    if progress.last_error:
+        words.append(one_line(progress.last_error))
+    return ", ".join(words)
+
+
+def summary(result: OperationResult) -> list[str]:
+    """What a person wants to know of a result besides its key."""
+    done = _DONE_WORDS.get(result.operation, result.operation)
+    words = [f"{done} in {duration(sum(result.seconds.values()))}"]
+    if result.files or result.raw_bytes:
+        words.append(f"{result.files:,} files, {size(result.raw_bytes)}")
+    if result.stored_bytes:
+        words.append(f"{size(result.stored_bytes)} stored")
+    if result.sent_again_bytes:
+        words.append(f"{size(result.sent_again_bytes)} sent again")
+    if not result.moved and result.operation in ("archive", "restore"):
+        words.append("no bytes had to be moved")
+    lines = [": ".join([words[0], ", ".join(words[1:])]) if words[1:] else words[0]]
+    if result.skipped:
+        counts = ", ".join(f"{kind} {count:,}" for kind, count in sorted(result.skipped.items()))
+        lines.append(f"not carried: {counts}")
+    if result.cleanup_required:
+        lines.append(
+            f"warning: the archive is proven, but volume {result.home_store_key} still stands; archive again to "
+            "finish its deletion"
+        )
+    lines += [f"left: {one_line(each)}" for each in result.leftovers]
+    return lines

@@ -1,0 +1,95 @@
+"""`codehub-storage`: from the command line to a command, and from its end to an exit status."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import os
+import signal
+import sys
+import traceback
+from argparse import Namespace
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import NoReturn, TextIO
+
+from worker.cli.exits import Exit, exit_of
+from worker.cli.output import Output
+from worker.cli.parser import UsageError, build_parser
+
+Command = Callable[[Namespace, Output], Awaitable[int]]
+"""Does its work and answers the exit status. Raises ``StorageError``."""
+
+
+def main() -> NoReturn:
+    """The program."""
+    status = run(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BrokenPipeError:
+        status = 128 + signal.SIGPIPE
+    os._exit(status)  # the SDK's threads can abort a process in the interpreter's teardown
+
+
+def run(argv: Sequence[str], stdout: TextIO | None = None, stderr: TextIO | None = None) -> int:
+    """Run one command line; answers the exit status."""
+    output = Output(as_json="--json" in argv, stdout=stdout or sys.stdout, stderr=stderr or sys.stderr)
+    try:
+        args = build_parser().parse_args(argv)
+    except SystemExit as asked_for_help:
+        return int(asked_for_help.code or 0)
+    except UsageError as error:
+        return _usage(error, output)
+    return _run(args, output)
+
+
+def _run(args: Namespace, output: Output) -> int:
+    from codehub_storage.errors import StorageError
+
+    module, _, function = args.command.partition(":")
+    signals: list[int] = []
+    try:
+        command: Command = getattr(importlib.import_module(module), function)
+        return asyncio.run(_interruptible(command, args, output, signals))
+    except StorageError as error:
+        output.failure(error)
+        return exit_of(error)
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        output.note("interrupted")
+        if output.as_json:
+            output.answer({"interrupted": True}, "")
+        return 128 + (signals[0] if signals else signal.SIGINT)
+    except BrokenPipeError:
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except Exception as error:
+        traceback.print_exc()
+        output.failure(StorageError.from_type(type(error).__name__, str(error), hint="A fault of this program."))
+        return Exit.BUG
+
+
+async def _interruptible(command: Command, args: Namespace, output: Output, signals: list[int]) -> int:
+    """Run the command; SIGINT and SIGTERM cancel it. Those that end in an order of their own take them over."""
+    task = asyncio.current_task()
+    assert task is not None
+
+    def interrupt(number: int) -> None:
+        signals.append(number)
+        task.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, interrupt, number)
+    return await command(args, output)
+
+
+def _usage(error: UsageError, output: Output) -> int:
+    from codehub_storage.errors import ErrorCode, StorageError
+
+    output.failure(StorageError(ErrorCode.INVALID_INPUT, str(error), hint=error.usage))
+    return Exit.USAGE
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""Commands that run the service: `dev`, `worker`; and `init`, which is run once before them."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from argparse import Namespace
+
+from codehub_storage.errors import ErrorCode, StorageError
+from worker import control
+from worker.cli.exits import Exit
+from worker.cli.output import Output
+from worker.cli.session import load_settings
+from worker.dev import run
+from worker.dev.process import StackError
+from worker.logging import configure
+from worker.wiring import initialize
+
+
+async def dev(args: Namespace, output: Output) -> int:
+    """`dev`: one line with the word `ready`, then silence until SIGINT or SIGTERM."""
+    folder = load_settings(args).data_dir
+    try:
+        await run.run(folder)
+    except StackError as error:
+        first, *rest = str(error).splitlines()
+        for line in rest:
+            output.note(f"  {line}")
+        raise StorageError(ErrorCode.BACKEND_UNAVAILABLE, first, hint=f"The logs are in {folder}.") from error
+    return Exit.DONE
+
+
+async def worker(args: Namespace, output: Output) -> int:
+    """`worker`: until SIGINT or SIGTERM, then the work is handed back."""
+    settings = load_settings(args)
+    configure(settings)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await control.serve(settings, stop)
+    return Exit.DONE
+
+
+async def init(args: Namespace, output: Output) -> int:
+    """`init [--adopt]`"""
+    settings = load_settings(args)
+    identity = await initialize(settings, adopt=args.adopt)
+    output.answer(
+        {
+            "bucket": settings.bucket,
+            "place": settings.place,
+            "store_id": identity.store_id,
+            "place_identity": identity.places[settings.place],
+            "capabilities": identity.capabilities.__dict__,
+            "settle_seconds": identity.settle_seconds,
+        },
+        f"bucket {settings.bucket} (store {identity.store_id}) and place {settings.place} belong together",
+    )
+    return Exit.DONE

@@ -1,0 +1,52 @@
+"""What commands work with: the settings, a connection to Temporal, the bucket."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from temporalio.client import Client
+
+from activities.objectstore.base import ObjectStore
+from activities.objectstore.identity import load_identity
+from activities.objectstore.s3 import open_store
+from codehub_storage.client import StorageClient, connect
+from codehub_storage.errors import ErrorCode, StorageError
+from worker.dev.info import DevInfo
+from worker.settings import Settings
+from worker.wiring import s3_settings
+
+
+def load_settings(args: Namespace) -> Settings:
+    """The settings, of the stack in `--data-dir` where the environment says nothing."""
+    return Settings.load(args.data_dir)
+
+
+async def connect_temporal(settings: Settings) -> Client:
+    """Temporal, as the environment or the running stack says. ``BackendUnavailable`` if it does not answer."""
+    try:
+        return await connect(**settings.temporal_connect_config())
+    except StorageError as error:
+        if error.code == ErrorCode.BACKEND_UNAVAILABLE and DevInfo.read(settings.data_dir) is None:
+            raise StorageError(
+                error.code,
+                error.message,
+                hint=f"No stack runs in {settings.data_dir}: start one with `codehub-storage dev`, or set "
+                "TEMPORAL_ADDRESS.",
+            ) from error
+        raise
+
+
+async def connect_storage(args: Namespace) -> StorageClient:
+    """The client, for the place that was named, else for that of the settings."""
+    settings = load_settings(args)
+    return StorageClient(await connect_temporal(settings), place=args.place or settings.place)
+
+
+@asynccontextmanager
+async def open_bucket(settings: Settings) -> AsyncIterator[ObjectStore]:
+    """The bucket. ``WrongStore`` for one that `init` never marked."""
+    async with open_store(s3_settings(settings)) as store:
+        await load_identity(store)
+        yield store

@@ -1,0 +1,176 @@
+"""`status`: all that is known of one workspace, or the list of what runs and what ran."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from datetime import UTC, datetime
+from typing import Any
+
+from temporalio.client import Client, WorkflowExecution
+from temporalio.service import RPCError
+
+from activities.fencing import read_record
+from activities.objectstore.base import ObjectStore
+from activities.proofs import read_manifest, stored_version
+from codehub_storage.client import StorageClient
+from codehub_storage.contracts import Operation
+from codehub_storage.errors import ErrorCode, StorageError
+from codehub_storage.keys import archive_key, check_workspace_id
+from worker.cli.exits import Exit, exit_of
+from worker.cli.following import progress_line
+from worker.cli.listing import duration, size, table
+from worker.cli.output import Output
+from worker.cli.session import connect_temporal, load_settings, open_bucket
+from worker.settings import Settings
+
+_OURS = "WorkflowType IN ({})".format(", ".join(f"'{each.value}'" for each in Operation))
+_OPEN = f"{_OURS} AND ExecutionStatus = 'Running'"
+_ENDED = f"{_OURS} AND ExecutionStatus != 'Running'"
+
+
+async def status(args: Namespace, output: Output) -> int:
+    """`status [WORKSPACE_ID]`"""
+    if args.workspace_id is None:
+        return await _list(args, output)
+    return await _one(args, output)
+
+
+async def _list(args: Namespace, output: Output) -> int:
+    client = await connect_temporal(load_settings(args))
+    running = [_row(each) async for each in _executions(client, _OPEN)]
+    ended = [_row(each) async for each in _executions(client, _ENDED, max(args.limit, 0))]
+    output.answer({"open": running, "ended": ended}, _as_table([*running, *ended]))
+    return Exit.DONE
+
+
+async def _executions(client: Client, query: str, limit: int | None = None) -> Any:
+    if limit == 0:
+        return
+    try:
+        async for each in client.list_workflows(query, limit=limit):
+            yield each
+    except RPCError as error:
+        raise StorageError(ErrorCode.BACKEND_UNAVAILABLE, f"the Temporal server says: {error.message}") from error
+
+
+def _row(execution: WorkflowExecution) -> dict[str, Any]:
+    """What the list of the server says of a run; ``workspace_id``, ``phase`` and ``bytes`` are search attributes."""
+    values = {pair.key.name: pair.value for pair in execution.typed_search_attributes}
+    return {
+        "workspace_id": values.get("WsId"),
+        "operation": execution.workflow_type,
+        "status": execution.status.name.lower() if execution.status else "unknown",
+        "phase": values.get("WsPhase"),
+        "bytes": values.get("WsBytes"),
+        "run_id": execution.run_id,
+        "started_at": _time(execution.start_time),
+        "seconds": round(((execution.close_time or datetime.now(UTC)) - execution.start_time).total_seconds(), 1),
+    }
+
+
+def _time(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _as_table(rows: list[dict[str, Any]]) -> str:
+    if not rows:
+        return "no operation is known"
+    heading = ("WORKSPACE", "OPERATION", "STATUS", "PHASE", "BYTES", "STARTED", "TOOK", "RUN")
+    return table(
+        [
+            heading,
+            *(
+                (
+                    row["workspace_id"] or "?",
+                    row["operation"],
+                    row["status"],
+                    row["phase"] or "",
+                    size(row["bytes"]) if row["bytes"] else "",
+                    row["started_at"],
+                    duration(row["seconds"]),
+                    row["run_id"],
+                )
+                for row in rows
+            ),
+        ]
+    )
+
+
+async def _one(args: Namespace, output: Output) -> int:
+    """Temporal and store each tell what they know; where one of them does not answer, the other still does."""
+    workspace_id = check_workspace_id(args.workspace_id)
+    settings = load_settings(args)
+    output.context.update(workspace_id=workspace_id)
+    errors: list[StorageError] = []
+    found: dict[str, Any] = {"operation": None, "record": None, "archive": None}
+    lines: list[str] = []
+    for look in (_operation, _stored):
+        try:
+            seen, said = await look(settings, workspace_id)
+        except StorageError as error:
+            errors.append(error)
+        else:
+            found.update(seen)
+            lines += said
+    if errors:
+        if not output.as_json:
+            output.answer({}, "\n".join(lines))
+        output.context.update(found)
+        output.failure(errors[0])
+        return exit_of(errors[0])
+    output.answer(found, "\n".join(lines))
+    return Exit.DONE
+
+
+async def _operation(settings: Settings, workspace_id: str) -> tuple[dict[str, Any], list[str]]:
+    progress = await StorageClient(await connect_temporal(settings)).progress(workspace_id)
+    if progress is None:
+        return {}, ["operation: none is known"]
+    return (
+        {"operation": progress.model_dump(mode="json")},
+        [f"operation: {progress_line(progress)} (run {progress.run_id})"],
+    )
+
+
+async def _stored(settings: Settings, workspace_id: str) -> tuple[dict[str, Any], list[str]]:
+    async with open_bucket(settings) as store:
+        record, said_of_record = await _record(store, workspace_id)
+        archive, said_of_archive = await _archive(store, workspace_id)
+    return {"record": record, "archive": archive}, [said_of_record, said_of_archive]
+
+
+async def _record(store: ObjectStore, workspace_id: str) -> tuple[dict[str, Any] | None, str]:
+    found = await read_record(store, workspace_id)
+    if found is None:
+        return None, "volume: none, and no record"
+    record = found[0]
+    volume = record.volume
+    said = f"volume: {volume.state.value}, uid {volume.uid}" if volume else "volume: none"
+    return record.model_dump(mode="json"), f"{said}, place {record.place}"
+
+
+async def _archive(store: ObjectStore, workspace_id: str) -> tuple[dict[str, Any] | None, str]:
+    """What is stored, and whether it is what the manifest proves."""
+    key = archive_key(workspace_id)
+    found = await read_manifest(store, key)
+    manifest = found[0] if found else None
+    info = await store.head(key)
+    proven = await stored_version(store, manifest) if manifest else None
+    if info is None and proven is None:
+        return None, "archive: none"
+    is_proven = info is not None and proven is not None and proven.etag == info.etag
+    seen = {
+        "archive_key": key,
+        "archive_id": manifest.archive_id if manifest else None,
+        "stored_bytes": info.size_bytes if info else 0,
+        "proven": is_proven,
+        "created_at": manifest.created_at if manifest else None,
+        "totals": manifest.totals.model_dump(mode="json") if manifest else None,
+    }
+    if manifest is None or not is_proven:
+        return seen, f"archive: {key}, not proven; `codehub-storage verify {key} --write-manifest` may help"
+    totals = manifest.totals
+    return seen, (
+        f"archive: {key}, proven, {totals.files:,} files, {size(totals.file_bytes)}, "
+        f"{size(totals.stored_bytes)} stored, made {manifest.created_at}, id {manifest.archive_id}"
+    )
