@@ -7,6 +7,7 @@ effect without a test fails the suite. In production nothing is armed and a poin
 ``N``: the N-th time that this process reaches it. ``once=FILE``: only the first process that comes here; it makes FILE.
 ``pause=FILE``: do not kill, but stand still from ``FILE.reached`` (made here) until FILE exists; only the task or
 thread that reached the point stands. Without ``pause`` the process kills itself: nothing is flushed, closed or undone.
+``CODEHUB_STORAGE_FAILPOINT_TRACE`` names a file to which every point is appended as it is reached.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 VARIABLE = "CODEHUB_STORAGE_FAILPOINT"
+TRACE_VARIABLE = "CODEHUB_STORAGE_FAILPOINT_TRACE"
 _POLL_SECONDS = 0.02
 
 _points: dict[str, str] = {}
@@ -90,6 +92,9 @@ def reach_in_thread(name: str) -> None:
 def _gates(name: str) -> Iterator[Path]:
     """The files to wait for; does not return where the point is armed to kill."""
     _ = _points[name]
+    if trace := os.environ.get(TRACE_VARIABLE):
+        with open(trace, "a") as file:  # appended whole: processes share it
+            file.write(f"{name}\n")
     armed = os.environ.get(VARIABLE)
     if not armed or name not in armed:
         return

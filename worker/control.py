@@ -29,7 +29,7 @@ from codehub_storage.keys import movers_queue, storage_queue
 from worker.logging import configure
 from worker.registration import ensure_search_attributes, workflow_options
 from worker.settings import Settings
-from worker.services import open_services
+from worker.wiring import open_services
 from workflows import policies
 
 log = logging.getLogger(__name__)

@@ -22,6 +22,7 @@ from activities.filling import FillingActivities
 from activities.objectstore.identity import load_identity
 from activities.objectstore.s3 import open_store
 from activities.packing import PackingActivities
+from activities.points import pointed_store
 from activities.transfers import MoverGround
 from codehub_storage.client import connect
 from worker.logging import configure
@@ -60,7 +61,7 @@ async def serve(settings: Settings, spec: MoverSpec, folder: Path, pass_fds: tup
     async with open_store(s3_settings(settings), capabilities) as store:
         ground = MoverGround(
             root=folder,
-            store=store,
+            store=pointed_store(store, "mover"),
             place=settings.place,
             backend=settings.backend,
             volume_uid=spec.volume_uid,

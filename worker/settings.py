@@ -26,7 +26,7 @@ from worker.dev.info import DevInfo, Layout
 
 PREFIX = "CODEHUB_STORAGE_"
 _STORE_FIELDS = ("s3_endpoint", "s3_access_key", "s3_secret_key")
-_NOT_SETTINGS = frozenset({"CODEHUB_STORAGE_FAILPOINT"})
+_NOT_SETTINGS = frozenset({"CODEHUB_STORAGE_FAILPOINT", "CODEHUB_STORAGE_FAILPOINT_TRACE"})
 _TEMPORAL_CHOICES = ("TEMPORAL_ADDRESS", "TEMPORAL_PROFILE", "TEMPORAL_CONFIG_FILE")
 _AWS_SUFFIXES = (".amazonaws.com", ".amazonaws.com.cn")
 _SELF_HOSTED_SETTLE = timedelta(seconds=60)

@@ -11,10 +11,11 @@ from activities.backends.directory.backend import DirectoryBackend
 from activities.objectstore.client import S3Settings
 from activities.objectstore.identity import StoreIdentity, init_store, load_identity
 from activities.objectstore.s3 import open_store
+from activities.points import pointed_backend, pointed_store
 from activities.services import Services
 from worker.settings import Retention, Settings
 
-MOVER_ENTRY = "worker.mover:run"
+MOVER_ENTRY = "worker.mover:main"
 """What a mover process of the directory backend calls."""
 
 
@@ -51,12 +52,13 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         capabilities = (await load_identity(store)).capabilities
     async with open_store(connection, capabilities) as store:
         yield Services(
-            store=store,
-            backend=make_backend(settings),
+            store=pointed_store(store, "control"),
+            backend=pointed_backend(make_backend(settings)),
             place=settings.place,
             retention_keep=settings.retention is Retention.KEEP,
             settle_seconds=settings.settle.total_seconds() if settings.settle is not None else None,
             sync_dir=str(settings.settle_sync_dir) if settings.settle_sync_dir else None,
+            time_scale=settings.time_scale,
         )
 
 

@@ -1,0 +1,69 @@
+"""A failpoint before and after every call that leaves this process: to the store, and to the backend.
+
+Wrappers around the two Protocols, so that a new call is a new point by itself and the generated tests meet it.
+``role`` tells the process (``control``, ``mover``): one environment arms a point in one kind of process only.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from typing import Any, cast
+
+from activities import failpoints
+from activities.backends.base import VolumeBackend
+from activities.objectstore.base import ObjectStore
+
+ROLES = ("control", "mover")
+
+
+def _calls(protocol: type) -> list[str]:
+    """The coroutine methods of a Protocol."""
+    members = inspect.getmembers(protocol, inspect.iscoroutinefunction)
+    return [name for name, _ in members if not name.startswith("_")]
+
+
+_STORE_CALLS = frozenset(_calls(ObjectStore))
+_BACKEND_CALLS = frozenset(_calls(VolumeBackend))
+
+for _role in ROLES:
+    for _call in sorted(_STORE_CALLS):
+        failpoints.declare(f"{_role}.store.{_call}.before", effect=f"the {_role} process is about to call {_call}")
+        failpoints.declare(f"{_role}.store.{_call}.after", effect=f"the store has answered {_call}")
+for _call in sorted(_BACKEND_CALLS):
+    failpoints.declare(f"control.backend.{_call}.before", effect=f"the control process is about to call {_call}")
+    failpoints.declare(f"control.backend.{_call}.after", effect=f"the backend has done {_call}")
+
+
+class _Pointed:
+    """Passes everything on, with a point before and after each of ``calls``."""
+
+    def __init__(self, inner: object, prefix: str, calls: frozenset[str]) -> None:
+        self._inner = inner
+        self._prefix = prefix
+        self._calls = calls
+
+    def __getattr__(self, name: str) -> Any:
+        member = getattr(self._inner, name)
+        return self._between(member, f"{self._prefix}.{name}") if name in self._calls else member
+
+    def _between(self, call: Callable[..., Awaitable[Any]], name: str) -> Callable[..., Awaitable[Any]]:
+        @wraps(call)
+        async def pointed(*args: Any, **kwargs: Any) -> Any:
+            await failpoints.reach(f"{name}.before")
+            answer = await call(*args, **kwargs)
+            await failpoints.reach(f"{name}.after")
+            return answer
+
+        return pointed
+
+
+def pointed_store(store: ObjectStore, role: str) -> ObjectStore:
+    """The store with its points."""
+    return cast(ObjectStore, _Pointed(store, f"{role}.store", _STORE_CALLS))
+
+
+def pointed_backend(backend: VolumeBackend) -> VolumeBackend:
+    """The backend with its points; only the control worker has one."""
+    return cast(VolumeBackend, _Pointed(backend, "control.backend", _BACKEND_CALLS))

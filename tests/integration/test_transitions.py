@@ -1,0 +1,80 @@
+"""The four operations on real servers, with a worker process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from codehub_storage import ErrorCode, StorageError
+from tests.harness.seaweed import Seaweed
+from tests.harness.site import Site, open_site
+from worker.dev.temporal import TemporalServer
+
+
+@pytest.fixture
+async def site(tmp_path: Path, temporal_server: TemporalServer, seaweed: Seaweed) -> AsyncIterator[Site]:
+    """A site with one worker."""
+    async with open_site(tmp_path / "site", temporal_server, seaweed) as opened:
+        opened.start_worker()
+        yield opened
+
+
+def fill(folder: Path) -> None:
+    """A small tree with links, modes and odd names."""
+    (folder / "src/deep").mkdir(parents=True)
+    (folder / "src/deep/a.txt").write_text("a" * 5000)
+    (folder / "src/-odd name\n").write_bytes(bytes(range(256)))
+    (folder / "src/link").symlink_to("deep/a.txt")
+    (folder / "src/hard").hardlink_to(folder / "src/deep/a.txt")
+    (folder / "empty").mkdir(mode=0o500)
+
+
+def differences(one: Path, other: Path) -> str:
+    """What rsync would have to do to make ``other`` like ``one``."""
+    command = ["rsync", "-naHAXc", "--delete", "--itemize-changes", f"{one}/", f"{other}/"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+@pytest.mark.tool("rsync")
+async def test_a_home_goes_cold_and_comes_back(site: Site, tmp_path: Path) -> None:
+    """provision, archive, restore, purge: the restored tree is the one that was archived, and purge leaves nothing."""
+    workspace = site.workspace_id()
+    volume_key = await site.storage.provision(workspace)
+    fill(site.volume(workspace))
+    subprocess.run(["cp", "-a", site.volume(workspace), tmp_path / "reference"], check=True)
+    archive_key = await site.storage.archive(volume_key)
+    assert not site.volume(workspace).exists()
+    assert await site.storage.restore(archive_key) == volume_key
+    assert differences(tmp_path / "reference", site.volume(workspace)) == ""
+    await site.storage.purge(volume_key, archive_key)
+    assert not site.volume(workspace).exists()
+    assert await site.truth.list_keys(f"{workspace}/") == [f"{workspace}/home.state"]
+
+
+async def test_each_operation_may_be_called_again(site: Site) -> None:
+    """A second call finds the postcondition and moves nothing."""
+    workspace = site.workspace_id()
+    volume_key = await site.storage.provision(workspace)
+    assert await site.storage.provision(workspace) == volume_key
+    first = await (await site.storage.start_archive(volume_key)).result()
+    second = await (await site.storage.start_archive(volume_key)).result()
+    assert (second.archive_id, second.moved) == (first.archive_id, False)
+    assert first.archive_key is not None
+    restored = await (await site.storage.start_restore(first.archive_key)).result()
+    again = await (await site.storage.start_restore(first.archive_key)).result()
+    assert (again.volume_uid, again.moved) == (restored.volume_uid, False)
+    for _ in range(2):
+        await site.storage.purge(volume_key, first.archive_key)
+
+
+async def test_what_is_not_there_is_not_found(site: Site) -> None:
+    """archive and restore of an unknown workspace fail with their codes, at once."""
+    with pytest.raises(StorageError) as no_volume:
+        await site.storage.archive(f"ws_{site.workspace_id()}_home")
+    assert no_volume.value.code == ErrorCode.VOLUME_NOT_FOUND
+    with pytest.raises(StorageError) as no_archive:
+        await site.storage.restore(f"{site.workspace_id()}/home.tar.gz")
+    assert no_archive.value.code == ErrorCode.ARCHIVE_NOT_FOUND
