@@ -29,7 +29,6 @@ _PROBES = {
     _CAPABILITY: (_CAPABILITY, _EMPTY_CAPABILITY),
     _ACL: (_ACL, _MINIMAL_ACL),
 }
-_NOBODY = 65534
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,8 @@ def _probe(beneath: Beneath, name: bytes) -> Abilities:
     try:
         beneath.remove(name)
         kinds = frozenset(kind for kind, (key, value) in _PROBES.items() if _succeeds(os.setxattr, fd, key, value))
-        owners = _succeeds(os.fchown, fd, _NOBODY, _NOBODY)
+        somebody_else = 0 if os.geteuid() else 65534
+        owners = _succeeds(os.fchown, fd, somebody_else, somebody_else)
     finally:
         os.close(fd)
     devices = _succeeds(beneath.mknod, name, stat.S_IFCHR | 0o600, os.makedev(1, 3))

@@ -289,7 +289,7 @@ class Beneath:
 
     @contextmanager
     def _pinned(self, path: bytes) -> Iterator[bytes]:
-        """A path that names exactly one inode, opened without following it; ``ELOOP`` for a symbolic link."""
+        """A path that names exactly one inode, opened without following it; chmod of a link is ``EOPNOTSUPP``."""
         fd = self._open_far(clean_components(path), os.O_PATH | os.O_NOFOLLOW) if path else os.dup(self._root)
         try:
             yield b"/proc/self/fd/%d" % fd

@@ -15,7 +15,7 @@ from activities.dataplane.beneath import shown
 from activities.dataplane.entries import EMPTY_CONTENT, Content, Entry, FileType, content_of
 from activities.dataplane.large import MAX_PATH_BYTES
 from activities.dataplane.threads import Stop
-from activities.dataplane.walk import walk
+from activities.dataplane.walk import show, walk
 from codehub_storage.errors import ErrorCode, StorageError
 
 _REPORT_EVERY = 4096
@@ -134,7 +134,7 @@ def _brief(entry: Entry, name: str) -> str:
 
 def _differs(path: bytes, why: str) -> StorageError:
     return StorageError(
-        ErrorCode.ARCHIVE_CORRUPT, f"{shown(path)} was not restored as archived: {why}", details={"path": shown(path)}
+        ErrorCode.ARCHIVE_CORRUPT, f"{shown(path)} was not restored as archived: {why}", details={"path": show(path)}
     )
 
 

@@ -117,7 +117,7 @@ def confine_thread(writable: Sequence[Path], readable: Iterable[Path] | None = N
 def runtime_folders() -> list[Path]:
     """What a tar and a Python thread read to run at all: system folders, the interpreter, its packages."""
     ours = (sys.prefix, sys.base_prefix, sys.exec_prefix, *sys.path)
-    return [path for path in map(Path, dict.fromkeys((*_SYSTEM, *ours))) if path.is_absolute() and path.exists()]
+    return [Path(path) for path in dict.fromkeys((*_SYSTEM, *ours)) if os.path.isabs(path) and os.access(path, os.F_OK)]
 
 
 def _allow(ruleset: int, path: Path, rights: int) -> None:

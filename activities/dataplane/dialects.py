@@ -228,7 +228,9 @@ def _sparse(
         raise _unsupported("the archive has a sparse file in an unknown format")
     if records.get(b"GNU.sparse.map"):
         numbers = [_decimal(text) for text in records[b"GNU.sparse.map"].split(b",")]
-        pairs = list(zip(numbers[::2], numbers[1::2], strict=len(numbers) % 2 == 0))
+        if len(numbers) % 2:
+            raise corrupt("a sparse map cannot be read")
+        pairs = list(zip(numbers[::2], numbers[1::2], strict=True))
     if pairs or b"GNU.sparse.size" in records:
         return _checked(pairs, _decimal(records.get(b"GNU.sparse.size", b"")), size)
     return ((0, size),), size, size

@@ -43,7 +43,10 @@ class Gate:
         """A regular file, cleanly named, next in order, within the segment's range."""
         if entry.type is not FileType.FILE:
             raise self.refusal(f"{shown(entry.path)} is no regular file")
-        parts = clean_components(entry.path)
+        try:
+            parts = clean_components(entry.path)
+        except StorageError as error:
+            raise self.refusal(error.message) from error
         if not self._first <= parts <= self._last or (self._count and parts <= self._previous):
             raise self.refusal(f"{shown(entry.path)} does not belong there")
         self._previous = parts
@@ -97,7 +100,8 @@ class GatedBytes:
 
     def _admit(self, entry: Entry, data: bytes) -> None:
         start, end = self._scanner.entry_offset - self._sent, self._scanner.data_offset - self._sent
-        if not _is_our_form(data[start:end], self._scanner.records):
+        # Nothing may stand between two entries: what no entry owns, nobody would have looked at.
+        if self._scanner.entry_offset != self._clear_until or not _is_our_form(data[start:end], self._scanner.records):
             raise self._gate.refusal(f"{shown(entry.path)} has a header that no archive of ours has")
         self._gate.admit(entry)
         self._clear_until = self._scanner.data_offset + entry.size + padding_of(entry.size)
@@ -111,7 +115,7 @@ def _is_our_form(header: bytes, records: dict[bytes, bytes]) -> bool:
         if extension[156:157] != b"x" or _USTAR.fullmatch(extension) is None:
             return False
         size = int(extension[124:135], 8)
-        if len(header) != 2 * BLOCK + size + padding_of(size):
+        if len(header) != 2 * BLOCK + size + padding_of(size) or size != sum(map(_record_bytes, records.items())):
             return False
     if last[156:157] != b"0" or _USTAR.fullmatch(last) is None:
         return False
@@ -120,3 +124,11 @@ def _is_our_form(header: bytes, records: dict[bytes, bytes]) -> bool:
 
 def _is_plain(key: bytes, value: bytes) -> bool:
     return key in _RECORDS and value != b"" and b"\0" not in value
+
+
+def _record_bytes(pair: tuple[bytes, bytes]) -> int:
+    """The length of a record as we write it; the sum shows a record that comes twice, or is written otherwise."""
+    length = rest = len(pair[0]) + len(pair[1]) + 3
+    while length != rest + len(str(length)):
+        length = rest + len(str(length))
+    return length

@@ -1,6 +1,6 @@
 """Making what is in the tail: folders before any file, links and specials after all of them, folders' metadata last.
 
-Each step may run again after it was cut off: what is there and right stays, what is there and a link is made anew.
+Each step may run again after it was cut off: what is there and right stays.
 """
 
 from __future__ import annotations
@@ -16,7 +16,13 @@ from activities.dataplane.beneath import Beneath, shown, writing
 from activities.dataplane.entries import EMPTY_CONTENT, Content, Entry, FileType, content_of
 from codehub_storage.errors import ErrorCode, StorageError
 
-_DEVICES = {FileType.CHARACTER_DEVICE: stat.S_IFCHR, FileType.BLOCK_DEVICE: stat.S_IFBLK}
+_KINDS = {
+    FileType.SYMLINK: stat.S_IFLNK,
+    FileType.FIFO: stat.S_IFIFO,
+    FileType.CHARACTER_DEVICE: stat.S_IFCHR,
+    FileType.BLOCK_DEVICE: stat.S_IFBLK,
+}
+_DEVICES = (FileType.CHARACTER_DEVICE, FileType.BLOCK_DEVICE)
 _DEFAULT_ACL = b"system.posix_acl_default"
 _ACCESS_ACL = b"system.posix_acl_access"
 
@@ -67,16 +73,8 @@ class TailMaker:
             if entry.type is FileType.HARD_LINK:
                 self._link(entry)
                 return
-            if entry.type is FileType.SYMLINK:
-                self._make_room(entry, stat.S_IFLNK)
-                self._beneath.symlink(entry.path, entry.target)
-            elif entry.type is FileType.FIFO:
-                self._make_room(entry, stat.S_IFIFO)
-                self._beneath.mknod(entry.path, stat.S_IFIFO | 0o600)
-            elif entry.type in _DEVICES:
-                kind = _DEVICES[entry.type]
-                self._make_room(entry, kind)
-                self._beneath.mknod(entry.path, kind | 0o600, os.makedev(*entry.device))
+            if entry.type is not FileType.DIRECTORY and not self._is_there(entry):
+                self._make(entry)
         attributes.apply(self._beneath, entry, self._abilities, self._skipped)
 
     def _link(self, entry: Entry) -> None:
@@ -87,11 +85,20 @@ class TailMaker:
         if there is None or (there.st_dev, there.st_ino) != (target.st_dev, target.st_ino):
             self._beneath.link(entry.path, entry.target)
 
-    def _make_room(self, entry: Entry, kind: int) -> None:
-        """What an earlier attempt made goes; anything of another kind is a contradiction, found by the next call."""
+    def _make(self, entry: Entry) -> None:
+        if entry.type is FileType.SYMLINK:
+            self._beneath.symlink(entry.path, entry.target)
+        else:
+            self._beneath.mknod(entry.path, _KINDS[entry.type] | 0o600, os.makedev(*entry.device))
+
+    def _is_there(self, entry: Entry) -> bool:
+        """True if an earlier attempt made it: then it stays, with all its names. Anything else there is in the way."""
         there = self._beneath.lstat(entry.path)
-        if there is not None and stat.S_IFMT(there.st_mode) == kind:
-            self._beneath.remove(entry.path)
+        if there is None or stat.S_IFMT(there.st_mode) != _KINDS[entry.type]:
+            return False
+        if entry.type is FileType.SYMLINK:
+            return self._beneath.readlink(entry.path) == entry.target
+        return entry.type not in _DEVICES or there.st_rdev == os.makedev(*entry.device)
 
 
 class LeftOut:

@@ -2,36 +2,276 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
 from activities.dataplane.confine import Wall
 from activities.dataplane.restore import ArchiveRestore, restore_archive
+from codehub_storage.errors import ErrorCode, StorageError
 from tests.fakes.memory_store import MemoryStore
 from tests.harness.archives import TINY, Made, make_archive
-from tests.harness.trees import make_rich_tree, snapshot
+from tests.harness.trees import IS_ROOT, make_rich_tree, snapshot
+
+needs_root = pytest.mark.skipif(not IS_ROOT, reason="needs root")
+REPOSITORY = Path(__file__).parents[2]
+
+
+class Archived:
+    """A rich tree, its archive, and an empty folder to restore into."""
+
+    def __init__(self, source: Path, target: Path, store: MemoryStore, made: Made) -> None:
+        self.source = source
+        self.target = target
+        self.store = store
+        self.made = made
+
+    def restore(self, **options: object) -> ArchiveRestore:
+        """A restore of it, inside all walls."""
+        return ArchiveRestore(self.target, self.store, self.made.manifest, wall=Wall.REQUIRED, **options)  # type: ignore[arg-type]
 
 
 @pytest.fixture
-def store() -> MemoryStore:
-    return MemoryStore(min_part_bytes=0)
-
-
-async def _archive(tmp_path: Path, store: MemoryStore) -> tuple[Path, Made]:
-    source = tmp_path / "source"
+async def archived(tmp_path: Path) -> Archived:
+    """Cut so small that every kind of segment occurs several times."""
+    source, target = tmp_path / "source", tmp_path / "target"
     source.mkdir()
-    make_rich_tree(source)
-    return source, await make_archive(source, store, limits=TINY)
-
-
-async def test_a_rich_tree_comes_back_in_every_detail(tmp_path: Path, store: MemoryStore) -> None:
-    """Modes, owners, times, links, ACLs, attributes, holes and odd names are as they were."""
-    source, made = await _archive(tmp_path, store)
-    target = tmp_path / "target"
     target.mkdir()
-    report = await restore_archive(ArchiveRestore(target, store, made.manifest, wall=Wall.REQUIRED))
-    assert snapshot(target) == snapshot(source)
-    assert report.files == made.manifest.totals.files
-    assert report.bytes == made.manifest.totals.file_bytes
+    make_rich_tree(source)
+    store = MemoryStore(min_part_bytes=0)
+    return Archived(source, target, store, await make_archive(source, store, limits=TINY))
+
+
+async def test_a_rich_tree_comes_back_in_every_detail(archived: Archived) -> None:
+    """Modes, owners, times, links, ACLs, attributes, holes and odd names are as they were."""
+    report = await restore_archive(archived.restore())
+    assert snapshot(archived.target) == snapshot(archived.source)
+    assert report.files == archived.made.manifest.totals.files
+    assert report.bytes == archived.made.manifest.totals.file_bytes
     assert dict(report.skipped) == {}
+
+
+async def test_every_step_may_run_twice(archived: Archived) -> None:
+    """A retry in the same mover finds what the first attempt left, and comes to the same end."""
+    restore = archived.restore()
+    await restore.prepare()
+    await restore.prepare()
+    await restore.restore_segments(1, restore.data_segments)
+    await restore.restore_segments(1, restore.data_segments)
+    await restore.finish()
+    await restore.finish()
+    await restore.compare()
+    await restore.compare()
+    await restore.sync()
+    assert snapshot(archived.target) == snapshot(archived.source)
+
+
+async def test_there_is_no_link_while_parallel_writers_run(archived: Archived) -> None:
+    """The second wall: neither symbolic nor hard links exist before the last segment is done."""
+    restore, seen = archived.restore(), []
+
+    def look(number: int) -> None:
+        for folder, folders, files in os.walk(archived.target):
+            for name in folders + files:
+                status = os.lstat(os.path.join(folder, name))
+                seen.append(stat.S_ISLNK(status.st_mode) or (stat.S_ISREG(status.st_mode) and status.st_nlink > 1))
+
+    await restore.prepare()
+    await restore.restore_segments(1, restore.data_segments, restored=look)
+    assert len(seen) > 100
+    assert not any(seen)
+
+
+async def test_folders_are_closed_and_bare_while_parallel_writers_run(archived: Archived) -> None:
+    """0700 without default ACLs, even where the volume's root came with one that its folders would inherit."""
+    os.chmod(archived.target, 0o2775)
+    acl = os.getxattr(archived.source / "a.b", "system.posix_acl_default")
+    os.setxattr(archived.target, "system.posix_acl_default", acl)
+    restore = archived.restore()
+    await restore.prepare()
+    for folder, _, _ in os.walk(archived.target):
+        assert stat.S_IMODE(os.stat(folder).st_mode) == 0o700
+        assert not [name for name in os.listxattr(folder) if "posix_acl" in name]
+    await restore.restore_segments(1, restore.data_segments)
+    await restore.finish()
+    await restore.compare()
+    assert snapshot(archived.target) == snapshot(archived.source)
+
+
+async def test_a_flipped_byte_anywhere_is_found_and_its_segment_not_reported(archived: Archived) -> None:
+    """One bit of each data segment in turn; the others come back."""
+    key = archived.made.info.key
+    restore = archived.restore()
+    await restore.prepare()
+    segments = archived.made.manifest.segments
+    for number in range(1, restore.data_segments + 1):
+        segment = segments[number - 1]
+        at = segment.offset + segment.stored_bytes // 2
+        archived.store.corrupt(key, at)
+        restored: list[int] = []
+        with pytest.raises(StorageError) as caught:
+            await restore.restore_segments(number, number, restored=restored.append)
+        assert caught.value.code is ErrorCode.ARCHIVE_CORRUPT
+        assert caught.value.details == {"segment": number}
+        assert restored == []
+        archived.store.corrupt(key, at)
+    await restore.restore_segments(1, restore.data_segments)
+
+
+CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "data length": (lambda root: os.truncate(root / "plain.txt", 3), "a/third-name"),
+    "mode of a file": (lambda root: (root / "a.b/x").chmod(0o777), "a.b/x"),
+    "mode of a large file": (lambda root: (root / "large.bin").chmod(0o600), "large.bin"),
+    "mode of a folder": (lambda root: (root / "emptydir").chmod(0o755), "emptydir"),
+    "time of a file": (lambda root: os.utime(root / "empty", ns=(0, 1)), "empty"),
+    "time of the root": (lambda root: os.utime(root, ns=(0, 1)), ""),
+    "attribute": (lambda root: os.removexattr(root / "plain.txt", "user.comment"), "a/third-name"),
+    "ACL": (lambda root: os.removexattr(root / "a.b", "system.posix_acl_default"), "a.b"),
+    "missing file": (lambda root: (root / "middle.bin").unlink(), "middle.bin"),
+    "missing link": (lambda root: (root / "dangling").unlink(), "dangling"),
+    "strange file": (lambda root: (root / "zzzz").write_bytes(b""), "zzzz"),
+    "strange folder": (lambda root: (root / "new").mkdir(), "new"),
+    "hard link broken": (lambda root: shutil.move(root / "empty", root / "zz-second-name"), "zz-second-name"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+async def test_a_difference_is_traced_to_its_path(archived: Archived, change: str) -> None:
+    """The comparison at the end says which name is not as it was archived."""
+    restore = archived.restore()
+    await restore.prepare()
+    await restore.restore_segments(1, restore.data_segments)
+    await restore.finish()
+    act, path = CHANGES[change]
+    times = os.stat(archived.target)
+    act(archived.target)
+    if path:
+        os.utime(archived.target, ns=(times.st_atime_ns, times.st_mtime_ns))
+    with pytest.raises(StorageError) as caught:
+        await restore.compare()
+    assert caught.value.code is ErrorCode.ARCHIVE_CORRUPT
+    assert caught.value.details["path"] == (path or ".")
+
+
+class StallingStore(MemoryStore):
+    """Hands out half of each range, then nothing, and says so."""
+
+    def __init__(self) -> None:
+        super().__init__(min_part_bytes=0)
+        self.stalled = asyncio.Event()
+        self.opened = 0
+        self.closed = 0
+
+    async def read(
+        self, key: str, *, offset: int = 0, length: int | None = None, etag: str, version_id: str | None = None
+    ) -> AsyncIterator[bytes]:
+        assert length is not None
+        self.opened += 1
+        try:
+            async for chunk in super().read(key, offset=offset, length=length // 2, etag=etag):
+                yield chunk
+            self.stalled.set()
+            await asyncio.Event().wait()
+        finally:
+            self.closed += 1
+
+
+async def test_cancelling_kills_and_reaps_the_tars_and_closes_the_reads(archived: Archived) -> None:
+    """When the cancelled call is over, no process, no thread and no connection of it is left."""
+    await archived.restore().prepare()
+    stalling = StallingStore()
+    found = await archived.store.get(archived.made.info.key)
+    assert found is not None
+    info = await stalling.put_if(archived.made.info.key, found[0], etag=None)
+    manifest = archived.made.manifest
+    assert manifest.object is not None
+    manifest = manifest.model_copy(update={"object": manifest.object.model_copy(update={"etag": info.etag})})
+    restore = ArchiveRestore(archived.target, stalling, manifest, wall=Wall.REQUIRED, concurrency=3)
+    before = _pids()
+    task = asyncio.create_task(restore.restore_segments(1, restore.data_segments))
+    await stalling.stalled.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert _pids() <= before
+    assert stalling.closed == stalling.opened
+
+
+def _pids() -> set[str]:
+    """All children of this process, zombies included, whichever thread started them."""
+    return {pid for path in Path("/proc/self/task").glob("*/children") for pid in path.read_text().split()}
+
+
+@needs_root
+async def test_a_full_volume_is_no_space(archived: Archived, tmp_path: Path) -> None:
+    """A disk that fills up while tar or our own writers run: NoSpace, whatever the preflight thought."""
+    small = tmp_path / "small"
+    small.mkdir()
+    subprocess_run("mount", "-t", "tmpfs", "-o", "size=96k,nr_inodes=200", "tmpfs", small)
+    try:
+        restore = ArchiveRestore(small, archived.store, archived.made.manifest, wall=Wall.REQUIRED)
+        with pytest.raises(StorageError) as caught:
+            await restore.prepare()
+        assert caught.value.code is ErrorCode.NO_SPACE
+        for target in (small / "in", small / "again"):
+            target.mkdir()
+        totals = archived.made.manifest.totals.model_copy(update={"file_bytes": 0, "files": 0, "directories": 0})
+        manifest = archived.made.manifest.model_copy(update={"totals": totals})
+        restore = ArchiveRestore(small / "in", archived.store, manifest, wall=Wall.REQUIRED)
+        with pytest.raises(StorageError) as caught:
+            await restore_archive(restore)
+        assert caught.value.code is ErrorCode.NO_SPACE
+    finally:
+        subprocess_run("umount", small)
+
+
+def subprocess_run(*command: str | Path) -> bytes:
+    """What a command prints; it must succeed."""
+    return subprocess.run(command, check=True, capture_output=True).stdout
+
+
+@needs_root
+async def test_an_ordinary_user_gets_all_but_owners_and_privileged_attributes(
+    archived: Archived, tmp_path: Path
+) -> None:
+    """What the kernel does not let a user set is skipped and counted; everything else is there and compared."""
+    found = await archived.store.get(archived.made.info.key)
+    assert found is not None
+    share = Path("/tmp") / f"as-user-{os.getpid()}"
+    share.mkdir(mode=0o755)
+    try:
+        (share / "archive").write_bytes(found[0])
+        (share / "manifest").write_bytes(archived.made.manifest.to_json())
+        (share / "target").mkdir()
+        os.chown(share / "target", 65534, 65534)
+        program = "tests.unit.dataplane_read.as_user"
+        environment = {**os.environ, "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'client'}"}
+        printed = await asyncio.to_thread(
+            lambda: subprocess.run(
+                [sys.executable, "-m", program, share / "target", share / "archive", share / "manifest"],
+                cwd=REPOSITORY,
+                env=environment,
+                capture_output=True,
+                check=False,
+                text=True,
+            )
+        )
+        assert printed.returncode == 0, printed.stderr
+        report = json.loads(printed.stdout)
+        assert report["files"] == archived.made.manifest.totals.files
+        assert set(report["skipped"]) == {"owners", "trusted_xattrs", "security_xattrs"}
+        assert report["skipped"]["trusted_xattrs"] == 2
+        unprivileged = frozenset({"owners", "xattrs"})
+        assert snapshot(share / "target", ignore=unprivileged) == snapshot(archived.source, ignore=unprivileged)
+        assert os.getxattr(share / "target/plain.txt", "user.comment") == b"with = and \n and \0 in it"
+        assert os.getxattr(share / "target/a.b", "system.posix_acl_default")
+    finally:
+        subprocess_run("rm", "-rf", share)
