@@ -142,6 +142,10 @@ class MemoryStore:
         """Store other bytes under the same metadata, as whoever has write access could."""
         return self._store(key, data, hashlib.md5(data).hexdigest(), dict(self._versions[key][0][0].metadata))
 
+    def place(self, key: str, data: bytes, *, etag: str, metadata: Mapping[str, str]) -> ObjectInfo:
+        """An object that was there before, with the ETag that it has."""
+        return self._store(key, data, etag, metadata)
+
     def _find(self, key: str, version_id: str | None) -> tuple[ObjectInfo, bytes] | None:
         for info, data in self._versions.get(key, []):
             if version_id in (None, info.version_id):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from activities.dataplane.copy import UploadRef, copy_segments, copy_tail, parts_of
-from activities.dataplane.manifest import Manifest, Source
+from activities.dataplane.manifest import Manifest, Source, VolumeBlock
 from activities.dataplane.plan import Plan, PlanLimits, scan_volume
 from activities.dataplane.proof import build_manifest
 from activities.dataplane.segments import SegmentRecord
@@ -54,7 +54,13 @@ async def make_archive(
         await copy_segments(plan, store, upload, 1, last, done=[], accepted=ignore, progress=ignore) if last > 0 else []
     )
     source = Source(volume_uid="uid-1", place="default", change_fingerprint=plan.summary.change_fingerprint)
-    origin = Origin(archive_id=archive_id, workspace_id="ws1", created_at="2026-01-01T00:00:00Z", source=source)
+    origin = Origin(
+        archive_id=archive_id,
+        workspace_id="ws1",
+        created_at="2026-01-01T00:00:00Z",
+        source=source,
+        volume=VolumeBlock(backend="directory", size_bytes=1 << 30, labels={"team": "a"}),
+    )
     tail = await copy_tail(plan, store, upload, records=records, origin=origin, progress=ignore)
     parts = parts_of(records, tail)
     info = await store.complete_upload(key, upload.upload_id, parts, archive_id=archive_id)
