@@ -146,6 +146,6 @@ class VolumeBackend(Protocol):
         """
         ...
 
-    async def detach(self, workspace_id: str, uid: str, *, run_id: str | None, fence: Fence) -> None:
+    async def detach(self, workspace_id: str, uid: str, *, fence: Fence, run_id: str | None = None) -> None:
         """Stop the volume's movers (``run_id``: all but nobody else's) and return when they are known to be gone."""
         ...

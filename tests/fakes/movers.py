@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -37,9 +36,8 @@ def fails(spec: MoverSpec, folder: str, lock_fd: int) -> None:
 
 def reports(spec: MoverSpec, folder: str, lock_fd: int) -> None:
     """Says what surroundings it found, then serves."""
-    lines = [os.getcwd(), os.environ.get("TEST_MARK", ""), str(os.getsid(0) == os.getpid()), str(len(sys.modules))]
-    _say(spec, "\n".join(lines))
-    idle(spec, folder, lock_fd)
+    _say(spec, "\n".join([os.getcwd(), os.environ.get("TEST_MARK", ""), str(os.getsid(0) == os.getpid())]))
+    signal.pause()
 
 
 def _say(spec: MoverSpec, word: str) -> None:

@@ -55,7 +55,7 @@ def _without_acls(facts: dict[str, Any]) -> None:
 
 
 def _seconds_and_no_attributes(facts: dict[str, Any]) -> None:
-    """busybox: whole seconds from 1970 on, not for links and root folder; ids below 2**21, not for links; modes as root."""
+    """busybox: whole seconds from 1970 on, none for links and the root; small ids, none for links; modes as root."""
     del facts["xattrs"]
     facts["mode"] = facts.get("mode") if IS_ROOT else None
     is_link = stat.S_ISLNK(facts["type"])

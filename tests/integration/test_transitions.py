@@ -32,6 +32,11 @@ def fill(folder: Path) -> None:
     (folder / "empty").mkdir(mode=0o500)
 
 
+def copy(one: Path, other: Path) -> None:
+    """The tree again, as cp makes it."""
+    subprocess.run(["cp", "-a", one, other], check=True)
+
+
 def differences(one: Path, other: Path) -> str:
     """What rsync would have to do to make ``other`` like ``one``."""
     command = ["rsync", "-naHAXc", "--delete", "--itemize-changes", f"{one}/", f"{other}/"]
@@ -44,7 +49,7 @@ async def test_a_home_goes_cold_and_comes_back(site: Site, tmp_path: Path) -> No
     workspace = site.workspace_id()
     volume_key = await site.storage.provision(workspace)
     fill(site.volume(workspace))
-    subprocess.run(["cp", "-a", site.volume(workspace), tmp_path / "reference"], check=True)
+    copy(site.volume(workspace), tmp_path / "reference")
     archive_key = await site.storage.archive(volume_key)
     assert not site.volume(workspace).exists()
     assert await site.storage.restore(archive_key) == volume_key

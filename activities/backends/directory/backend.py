@@ -146,7 +146,7 @@ class DirectoryBackend:
             await failpoints.reach(_ATTACHED)
             return mover
 
-    async def detach(self, workspace_id: str, uid: str, *, run_id: str | None, fence: Fence) -> None:
+    async def detach(self, workspace_id: str, uid: str, *, fence: Fence, run_id: str | None = None) -> None:
         """Stop the workspace's mover, of this worker or another: that of ``run_id``, or any if it is ``None``."""
         check_workspace_id(workspace_id)
         await self._check_place()
