@@ -37,7 +37,7 @@ def padding_of(size: int) -> int:
 def build_header(entry: Entry, *, comment: str = "") -> bytes:
     """The header blocks of an entry: a pax extension where needed, then the ustar header. Data follows it."""
     name = _stored_name(entry)
-    records: list[tuple[bytes, bytes]] = [(b"comment", comment.encode("ascii"))] if comment else []
+    records: list[tuple[bytes, bytes]] = [(b"comment", comment.encode())] if comment else []
     if len(name) > _NAME_BYTES or not name.isascii():
         records.append((b"path", name))
     if len(entry.target) > _NAME_BYTES or not entry.target.isascii():
