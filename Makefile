@@ -47,7 +47,7 @@ model: $(STAMP) ## exhaust the protocol's model within its stated bounds
 	$(BIN)/python -m model --full $(ARGS)
 
 model-short: $(STAMP) ## the model's short form, as CI runs it
-	$(BIN)/python -m model $(ARGS)
+	$(BIN)/python -m model --short $(ARGS)
 
 faults: $(STAMP) ## the long fault runs; N=200 sets the trials of each
 	STORAGE_TESTS_N=$(N) $(BIN)/python -m pytest tests/fault $(ARGS)

@@ -9,18 +9,21 @@ import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from codehub_storage.errors import ErrorCode, StorageError
-from codehub_storage.keys import archive_key, manifest_key
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
-from workflows.archive import UPLOAD_LOST
-from workflows.messages import AbortInput, ArchivedInput, CompleteInput, StepInput, StoredArchive, Upload
 
 from activities.dataplane.manifest import Manifest
 from activities.dataplane.segments import unpack_records
 from activities.objectstore.base import ObjectInfo, UploadedPart, UploadLost
 from activities.proofs import ARCHIVE_ID, read_manifest
 from activities.services import Services
+from codehub_storage.errors import ErrorCode, StorageError
+from codehub_storage.keys import archive_key, manifest_key
+from workflows.archive import UPLOAD_LOST
+from workflows.messages import AbortInput, ArchivedInput, CompleteInput, StepInput, StoredArchive, Upload
+
+SWEEPS = 100
+"""So often a listing of uploads, which may be only a page, is asked for anew."""
 
 
 class ArchiveActivities:
@@ -38,13 +41,17 @@ class ArchiveActivities:
         """
         key = archive_key(step.workspace_id)
         fenced = self._services.fenced(step.workspace_id)
-        for upload_id in await self._store.list_uploads(key):
-            await fenced.check()
-            await self._store.abort_upload(key, upload_id)
+        for _ in range(SWEEPS):
+            uploads = await self._store.list_uploads(key)
+            if not uploads:
+                break
+            for upload_id in uploads:
+                await fenced.check()
+                await self._store.abort_upload(key, upload_id)
         found = await read_manifest(self._store, key)
         await fenced.check()
         if found is None:
-            placeholder = Manifest(workspace_id=step.workspace_id)
+            placeholder = Manifest(workspace_id=step.workspace_id, nonce=secrets.token_hex(16))
             etag = (await self._store.put_if(manifest_key(key), placeholder.to_json(), etag=None)).etag
         else:
             etag = found[1].etag
@@ -72,9 +79,7 @@ class ArchiveActivities:
         await self._services.fenced(step.workspace_id).check()
         upload = step.upload
         try:
-            info = await self._store.complete_upload(
-                upload.key, upload.upload_id, parts, archive_id=upload.archive_id
-            )
+            info = await self._store.complete_upload(upload.key, upload.upload_id, parts, archive_id=upload.archive_id)
         except UploadLost as lost:
             raise upload_lost(lost) from lost
         return _stored(info, upload.archive_id)

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from codehub_storage.errors import ErrorCode, StorageError
-from codehub_storage.keys import record_key
 from pydantic import ValidationError
 
 from activities.objectstore.base import ObjectStore, PreconditionFailed
 from activities.record import Owner, Record
+from codehub_storage.errors import ErrorCode, StorageError
+from codehub_storage.keys import record_key
 
 RACES = 5
 """So often a refused PUT is looked at again before it counts as the store's fault."""
@@ -44,30 +44,35 @@ class FencedRecord:
         self._workspace_id = workspace_id
         self._run_id = run_id
 
+    @property
+    def run_id(self) -> str:
+        """The run whose fence this is."""
+        return self._run_id
+
     async def claim(self, place: str, operation: str) -> Record | None:
         """Become the owner; claiming again is fine. Answers the record as it was before, ``None`` if there was none.
 
         ``WrongStore`` if the workspace lives in another place.
         """
-        for _ in range(RACES):
-            found = await read_record(self._store, self._workspace_id)
-            owner = Owner(run_id=self._run_id, operation=operation)
-            if found is None:
-                record = Record(workspace_id=self._workspace_id, place=place, owner=owner)
-                etag, before = None, None
-            else:
-                before, etag = found
-                if before.place != place:
-                    raise StorageError(
-                        ErrorCode.WRONG_STORE,
-                        f"workspace {self._workspace_id} lives in place {before.place!r}, not in {place!r}",
-                        hint="Call with the place of the workspace.",
-                    )
-                if before.owner.run_id == self._run_id:
-                    return before
-                record = before.model_copy(update={"owner": owner, "revision": before.revision + 1})
-            if await self._put(record, etag):
+        found = await read_record(self._store, self._workspace_id)
+        owner = Owner(run_id=self._run_id, operation=operation)
+        if found is None:
+            record = Record(workspace_id=self._workspace_id, place=place, owner=owner)
+            etag, before = None, None
+        else:
+            before, etag = found
+            if before.place != place:
+                raise StorageError(
+                    ErrorCode.WRONG_STORE,
+                    f"workspace {self._workspace_id} lives in place {before.place!r}, not in {place!r}",
+                    hint="Call with the place of the workspace.",
+                )
+            if before.owner.run_id == self._run_id:
                 return before
+            record = before.model_copy(update={"owner": owner, "revision": before.revision + 1})
+        if await self._put(record, etag):
+            return before
+        # No second look here: a late claim of a dead run would take the record from the one that lives.
         raise self._contended()
 
     async def check(self) -> Record:
@@ -77,7 +82,8 @@ class FencedRecord:
     async def change(self, edit: Callable[[Record], Record]) -> Record:
         """Change the record by PUT If-Match and answer it. ``edit`` sees the record as it is now; may refuse.
 
-        An edit that changes nothing writes nothing.
+        An edit that changes nothing writes nothing. A late attempt looks again here and may get through, so every
+        edit must be right whenever it lands in its run: it compares the state that it goes by.
         """
         for _ in range(RACES):
             record, etag = await self._read()
@@ -91,11 +97,13 @@ class FencedRecord:
 
     async def _read(self) -> tuple[Record, str]:
         found = await read_record(self._store, self._workspace_id)
-        if found is None or found[0].owner.run_id != self._run_id:
+        signed_off = found is not None and found[0].owner.signed_off
+        if found is None or found[0].owner.run_id != self._run_id or signed_off:
             raise StorageError(
                 ErrorCode.NOT_YOURS,
                 f"workspace {self._workspace_id} is owned by "
-                f"{'nobody' if found is None else 'run ' + found[0].owner.run_id}, not by run {self._run_id}",
+                f"{'nobody' if found is None else 'run ' + found[0].owner.run_id}, not by run {self._run_id}"
+                + (", which signed off" if signed_off else ""),
             )
         return found
 
@@ -112,5 +120,5 @@ class FencedRecord:
     def _contended(self) -> StorageError:
         return StorageError(
             ErrorCode.STORE_UNAVAILABLE,
-            f"the record of workspace {self._workspace_id} was changed {RACES} times while it was being written",
+            f"the record of workspace {self._workspace_id} was changed while it was being written",
         )

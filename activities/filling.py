@@ -8,9 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 
-from codehub_storage.errors import ErrorCode, StorageError
 from temporalio import activity
-from workflows.messages import FillInput, FillResult
 
 from activities.dataplane.confine import Wall
 from activities.dataplane.foreign import restore_foreign
@@ -19,6 +17,8 @@ from activities.dataplane.restore import ArchiveRestore, sync_folder
 from activities.objectstore.base import ObjectInfo
 from activities.proofs import find_archive
 from activities.transfers import MoverGround
+from codehub_storage.errors import ErrorCode, StorageError
+from workflows.messages import FillInput, FillResult
 
 
 class FillingActivities:
@@ -32,8 +32,8 @@ class FillingActivities:
     @activity.defn
     async def prepare_restore(self, step: FillInput) -> FillResult:
         """``NoSpace`` before a byte is written; then the folders."""
-        async with self._ground.alone(step.volume_uid):
-            await (await self._restore(step)).prepare()
+        async with self._ground.alone(step.volume_uid) as progress:
+            await (await self._restore(step)).prepare(progress=lambda folders: progress.stir())
         return FillResult()
 
     @activity.defn
@@ -53,7 +53,8 @@ class FillingActivities:
             restore = await self._restore(step)
             report = await restore.finish(progress=lambda entries: progress.stir())
             await restore.compare(progress=lambda entries: progress.stir())
-            await restore.sync()
+            async with progress.bounded():
+                await restore.sync()
             manifest = await self._manifest(step)
         totals = manifest.totals
         skipped = dict(report.skipped + Counter(totals.skipped))
@@ -78,7 +79,8 @@ class FillingActivities:
                 progress=progress.moved,
                 wall=self._wall,
             )
-            await asyncio.to_thread(sync_folder, self._ground.root)
+            async with progress.bounded():
+                await asyncio.to_thread(sync_folder, self._ground.root)
         return FillResult(files=report.files, raw_bytes=report.bytes, skipped=dict(report.skipped))
 
     async def _find(self, step: FillInput) -> tuple[Manifest | None, ObjectInfo, str]:

@@ -8,21 +8,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 from collections.abc import AsyncIterator
-from typing import Any
+from contextvars import ContextVar
+from functools import wraps
+from typing import Any, cast
 
 from temporalio import activity
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
+
+from activities.objectstore.base import ObjectStore
 
 BEAT_SECONDS = 0.5
 
 
 class Progress:
-    """What a data activity has done so far. Any thread may set it; the event loop sends it."""
+    """What a data activity has done so far. Any thread may set it; the event loop sends it.
 
-    def __init__(self) -> None:
+    ``records`` begins as what the attempt before left, so that no beat forgets it.
+    """
+
+    def __init__(self, records: bytes = b"") -> None:
         self.bytes_done = 0
-        self.records = b""
+        self.records = records
         self._moves = 0
 
     def moved(self, bytes_done: int) -> None:
@@ -33,6 +41,21 @@ class Progress:
     def stir(self) -> None:
         """Something moved that is not counted in bytes."""
         self._moves += 1
+
+    @contextlib.asynccontextmanager
+    async def bounded(self) -> AsyncIterator[None]:
+        """Stir steadily within the block, which is one call that ends by itself: to a store, or to the kernel."""
+
+        async def stirring() -> None:
+            while True:
+                self.stir()
+                await asyncio.sleep(BEAT_SECONDS)
+
+        task = asyncio.create_task(stirring())
+        try:
+            yield
+        finally:
+            task.cancel()
 
     def accepted(self, records: bytes) -> None:
         """All packed segment records that the store has accepted: what a next attempt need not send again."""
@@ -58,6 +81,34 @@ def last_records() -> bytes:
         return b""
 
 
+_current: ContextVar[Progress | None] = ContextVar("current_progress", default=None)
+
+
+class _BeatingStore:
+    """Passes on every call, and stirs the current activity's progress while it waits for the answer."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        member = getattr(self._store, name)
+        if not inspect.iscoroutinefunction(member):
+            return member
+
+        @wraps(member)
+        async def beaten(*args: Any, **kwargs: Any) -> Any:
+            progress = _current.get()
+            async with progress.bounded() if progress is not None else contextlib.nullcontext():
+                return await member(*args, **kwargs)
+
+        return beaten
+
+
+def beating_store(store: ObjectStore) -> ObjectStore:
+    """The store as data activities use it: a call may take as long as its own time-out, far beyond a heartbeat's."""
+    return cast(ObjectStore, _BeatingStore(store))
+
+
 @contextlib.asynccontextmanager
 async def beating(progress: Progress) -> AsyncIterator[None]:
     """Within the block a heartbeat follows every movement, at most one each half second."""
@@ -70,6 +121,7 @@ async def beating(progress: Progress) -> AsyncIterator[None]:
                 activity.heartbeat(progress.details())
             await asyncio.sleep(BEAT_SECONDS)
 
+    _current.set(progress)
     task = asyncio.create_task(beat())
     try:
         yield
@@ -79,8 +131,19 @@ async def beating(progress: Progress) -> AsyncIterator[None]:
             activity.heartbeat(progress.details())  # flushed if the attempt fails: the next one goes on from here
 
 
+_steady_details: ContextVar[list[str] | None] = ContextVar("steady_details", default=None)
+
+
+def beat_with(detail: str) -> None:
+    """From now on the steady beats of this activity carry ``detail``, the first of them at once."""
+    details = _steady_details.get()
+    if details is not None:
+        details[:] = [detail]
+    activity.heartbeat(detail)
+
+
 class SteadyHeartbeats(Interceptor):
-    """Beats for every control activity while it runs."""
+    """Beats for every activity of a worker while it runs."""
 
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
         """See ``Interceptor``."""
@@ -89,9 +152,12 @@ class SteadyHeartbeats(Interceptor):
 
 class _Steady(ActivityInboundInterceptor):
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
+        details: list[str] = [str(each) for each in activity.info().heartbeat_details]
+        _steady_details.set(details)
+
         async def beat() -> None:
             while True:
-                activity.heartbeat()
+                activity.heartbeat(*details)
                 await asyncio.sleep(BEAT_SECONDS)
 
         task = asyncio.create_task(beat())

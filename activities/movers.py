@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 
-from codehub_storage.errors import ErrorCode, StorageError
 from temporalio import activity
-from workflows.messages import HoldMoverInput
 
 from activities.backends.base import Mover, MoverSpec
+from activities.heartbeats import beat_with
 from activities.services import Services
+from codehub_storage.errors import ErrorCode, StorageError
+from workflows.messages import HoldMoverInput
 
 LOOK_SECONDS = 0.2
+STARTED = "started"
+"""In the heartbeat of a lease whose mover was started: the next attempt may only adopt that one."""
 
 
 class MoverActivities:
@@ -22,10 +25,10 @@ class MoverActivities:
 
     @activity.defn
     async def hold_mover(self, step: HoldMoverInput) -> None:
-        """Start the mover, heartbeat while it lives, fail at once when it dies, stop it on cancel.
+        """Start the mover, live while it lives, fail at once when it dies, stop it on cancel.
 
-        A later attempt only adopts: a second writer must not come to life behind the workflow's back. When this
-        worker shuts down its local movers end with it, and the workflow hears at once.
+        An attempt after one that had a mover only adopts it: a second writer must not come to life behind the
+        workflow's back. When this worker shuts down its movers end with it, and the workflow hears at once.
         """
         info = activity.info()
         spec = MoverSpec(
@@ -36,11 +39,12 @@ class MoverActivities:
             writable=step.writable,
         )
         fence = self._services.fenced(step.workspace_id).check
-        activity.heartbeat("starting")
-        mover = await self._services.backend.attach(spec, fence=fence, adopt_only=info.attempt > 1)
+        had_one = STARTED in info.heartbeat_details
+        mover = await self._services.backend.attach(spec, fence=fence, adopt_only=had_one)
+        beat_with(STARTED)
         try:
             while (death := await mover.wait(LOOK_SECONDS)) is None:
-                activity.heartbeat("alive")
+                pass
         except asyncio.CancelledError:
             await self._cancelled(mover)
             raise

@@ -8,9 +8,22 @@ from __future__ import annotations
 
 import shutil
 
+from temporalio import activity
+
+from activities.archives import upload_lost
+from activities.dataplane.copy import UploadRef, copy_segments, copy_tail
+from activities.dataplane.manifest import Manifest, Source, VolumeBlock
+from activities.dataplane.plan import Plan, scan_volume
+from activities.dataplane.proof import build_manifest
+from activities.dataplane.segments import SegmentRecord, pack_records, unpack_records
+from activities.dataplane.tail import Origin
+from activities.dataplane.verify import verify_archive
+from activities.heartbeats import Progress
+from activities.objectstore.base import PreconditionFailed, UploadLost
+from activities.proofs import read_manifest
+from activities.transfers import MoverGround, object_info
 from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import manifest_key
-from temporalio import activity
 from workflows.messages import (
     ArchiveStep,
     CopyInput,
@@ -23,19 +36,6 @@ from workflows.messages import (
     TailResult,
     Upload,
 )
-
-from activities.archives import upload_lost
-from activities.dataplane.copy import UploadRef, copy_segments, copy_tail
-from activities.dataplane.manifest import Manifest, Source, VolumeBlock
-from activities.dataplane.plan import Plan, scan_volume
-from activities.dataplane.proof import build_manifest
-from activities.dataplane.segments import SegmentRecord, pack_records, unpack_records
-from activities.dataplane.tail import Origin
-from activities.dataplane.verify import verify_archive
-from activities.heartbeats import Progress, last_records
-from activities.objectstore.base import PreconditionFailed, UploadLost
-from activities.proofs import read_manifest
-from activities.transfers import MoverGround, object_info
 
 
 class PackingActivities:
@@ -64,10 +64,10 @@ class PackingActivities:
 
     @activity.defn
     async def copy_segments(self, step: CopyInput) -> CopyResult:
-        """Send a batch. What an earlier attempt heartbeated as accepted is checked against the store, not sent again."""
+        """Send a batch. What an earlier attempt heartbeated as accepted is looked up in the store, not sent again."""
         async with self._ground.alone(step.volume_uid) as progress:
             plan = await self._planned(step, progress)
-            done = unpack_records(last_records())
+            done = unpack_records(progress.records)
             accepted = {record.number: record for record in done}
             sent = 0
 
@@ -77,7 +77,6 @@ class PackingActivities:
                 accepted[record.number] = record
                 progress.accepted(pack_records(accepted[number] for number in sorted(accepted)))
 
-            progress.accepted(pack_records(done))
             try:
                 records = await copy_segments(
                     plan,

@@ -5,14 +5,13 @@ Read-only. *Proven* means: the current manifest names the archive, and exactly t
 
 from __future__ import annotations
 
-from codehub_storage.errors import ErrorCode, StorageError
-from codehub_storage.keys import archive_key, is_foreign, manifest_key
-
 from activities.backends.base import VolumeView
 from activities.dataplane.foreign import foreign_archive_id
 from activities.dataplane.manifest import Manifest
 from activities.objectstore.base import ObjectInfo, ObjectStore
 from activities.record import Record
+from codehub_storage.errors import ErrorCode, StorageError
+from codehub_storage.keys import archive_key, is_foreign, manifest_key
 
 ARCHIVE_ID = "archive-id"
 """The metadata field by which an object of ours says which archive it is."""
@@ -47,9 +46,7 @@ async def stored_version(store: ObjectStore, manifest: Manifest) -> ObjectInfo |
     return info if same else None
 
 
-async def find_archive(
-    store: ObjectStore, key: str, archive_id: str | None
-) -> tuple[Manifest | None, ObjectInfo, str]:
+async def find_archive(store: ObjectStore, key: str, archive_id: str | None) -> tuple[Manifest | None, ObjectInfo, str]:
     """What restore reads: manifest (``None`` for a foreign archive), object, archive id.
 
     ``ArchiveNotFound``: no object, or no kept version of that id. ``ArchiveUnproven``: an object of ours that no

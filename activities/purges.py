@@ -7,10 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from codehub_storage.errors import ErrorCode, StorageError
-from codehub_storage.keys import archive_key, is_foreign, manifest_key, record_key
 from temporalio import activity
-from workflows.messages import PurgeStepInput, PurgeStepResult
 
 from activities.backends.base import Deletion, VolumeView
 from activities.fencing import FencedRecord
@@ -18,6 +15,9 @@ from activities.objectstore.base import PreconditionFailed
 from activities.record import Record, VolumeState
 from activities.services import Services
 from activities.volumes import check_unused, sealed
+from codehub_storage.errors import ErrorCode, StorageError
+from codehub_storage.keys import archive_key, is_foreign, manifest_key, record_key
+from workflows.messages import PurgeStepInput, PurgeStepResult
 
 SWEEPS = 20
 """So often a listing is asked for anew before what keeps appearing is reported as left."""
@@ -61,6 +61,7 @@ class PurgeActivities:
             for _ in range(SWEEPS):
                 if not await self._sweep(fenced, key, removed):
                     break
+        await self._services.outwait_deletes(activity.info().attempt)
         return PurgeStepResult(removed=tuple(removed))
 
     async def _sweep(self, fenced: FencedRecord, key: str, removed: list[str]) -> bool:
@@ -94,7 +95,7 @@ class PurgeActivities:
         if not record.is_disposable(uid):
             await self._check_unused(step, fenced, view)
             deletion = Deletion(_nothing_to_compare, lambda: _seal(fenced, uid))
-        await self._backend.detach(step.workspace_id, uid, run_id=None, fence=fenced.check)
+        await self._backend.detach(step.workspace_id, uid, fence=fenced.check)
         await self._backend.delete(step.workspace_id, uid, fence=fenced.check, deletion=deletion)
         return PurgeStepResult(removed=(view.home_store_key,))
 

@@ -36,6 +36,7 @@ class VolumeRecord(BaseModel):
     """The volume that the workspace has, or is getting, or is losing.
 
     ``archive_id``: the archive that it equals. ``fingerprint``: its change fingerprint when that was so, as hex.
+    ``made_by``: the run that announced it, while it is `restoring`.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -44,6 +45,7 @@ class VolumeRecord(BaseModel):
     state: VolumeState
     archive_id: str | None = None
     fingerprint: str | None = None
+    made_by: str | None = None
 
 
 class Record(BaseModel):

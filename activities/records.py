@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
-from codehub_storage.keys import check_workspace_id
 from temporalio import activity
-from workflows.messages import ClaimInput, ClaimResult, StepInput
 
 from activities.record import Record
 from activities.services import Services
+from codehub_storage.keys import check_workspace_id
+from workflows.messages import ClaimInput, ClaimResult, StepInput
 
 
 class RecordActivities:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from codehub_storage.errors import ErrorCode, StorageError
 from temporalio import activity
 
 from activities.backends.base import VolumeBackend
 from activities.fencing import FencedRecord
 from activities.objectstore.base import ObjectInfo, ObjectStore
 from activities.objectstore.identity import StoreIdentity, check_place, load_identity
+from codehub_storage.errors import ErrorCode, StorageError
 
 
 @dataclass(frozen=True)
@@ -35,18 +35,19 @@ class Services:
         return FencedRecord(self.store, workspace_id, activity.info().workflow_run_id or "")
 
     async def delete(self, key: str, version: ObjectInfo) -> None:
-        """Delete one listed version. Where the store ignores If-Match, an unanswered DELETE is waited out here.
+        """Delete one listed version, by its id, or by its ETag where it has none."""
+        await self.store.delete(key, version_id=version.version_id, etag=version.etag or None)
 
-        So that no later step, and no next attempt, meets one that is still under way.
+    async def outwait_deletes(self, attempt: int) -> None:
+        """[H4] Return when no DELETE of an earlier attempt can take effect any more.
+
+        An earlier attempt failed, or was killed, perhaps with a DELETE under way that nobody saw answered. Where the
+        store obeys If-Match that one can hit nothing newer; elsewhere only waiting helps.
         """
-        try:
-            await self.store.delete(key, version_id=version.version_id, etag=version.etag or None)
-        except StorageError as error:
-            if error.code == ErrorCode.STORE_UNAVAILABLE:
-                identity = await load_identity(self.store)
-                if not identity.capabilities.conditional_delete:
-                    await asyncio.sleep(self.delete_wait(identity))
-            raise
+        if attempt > 1:
+            identity = await load_identity(self.store)
+            if not identity.capabilities.conditional_delete:
+                await asyncio.sleep(self.delete_wait(identity))
 
     def settle(self, identity: StoreIdentity) -> float:
         """Seconds that a complete object is left alone before it is read back."""

@@ -9,15 +9,15 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from codehub_storage.errors import ErrorCode, StorageError
 from temporalio import activity
-from workflows.messages import StoredArchive
 
 from activities.attempts import Attempts
 from activities.dataplane.plan import PlanLimits
 from activities.fencing import FencedRecord
-from activities.heartbeats import Progress, beating
+from activities.heartbeats import Progress, beating, last_records
 from activities.objectstore.base import ObjectInfo, ObjectStore
+from codehub_storage.errors import ErrorCode, StorageError
+from workflows.messages import StoredArchive
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,8 @@ class MoverGround:
     async def alone(self, volume_uid: str) -> AsyncIterator[Progress]:
         """The only attempt in this mover, heartbeating from its progress. ``NotYours`` for another volume's work."""
         if volume_uid != self.volume_uid:
-            raise StorageError(
-                ErrorCode.NOT_YOURS, f"this mover serves volume {self.volume_uid}, not {volume_uid}"
-            )
-        progress = Progress()
+            raise StorageError(ErrorCode.NOT_YOURS, f"this mover serves volume {self.volume_uid}, not {volume_uid}")
+        progress = Progress(last_records())
         async with self.attempts.sole(), beating(progress):
             yield progress
 

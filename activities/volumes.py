@@ -5,23 +5,10 @@ The looks are where an operation that is called again, or after any crash, finds
 
 from __future__ import annotations
 
-import secrets
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
-from codehub_storage.contracts import VolumeSpec
-from codehub_storage.errors import ErrorCode, StorageError
-from codehub_storage.keys import archive_key, check_workspace_id
 from temporalio import activity
-from workflows import steps
-from workflows.messages import (
-    ArchivedInput,
-    LookInput,
-    LookResult,
-    NewVolume,
-    StepInput,
-    Verdict,
-    VolumeInput,
-)
 
 from activities.backends.base import Deletion, Presence, VolumeView
 from activities.dataplane.manifest import Manifest, VolumeBlock
@@ -31,6 +18,18 @@ from activities.objectstore.base import ObjectInfo
 from activities.proofs import check_lineage, find_archive, is_proven, read_manifest
 from activities.record import Record, VolumeRecord, VolumeState
 from activities.services import Services
+from codehub_storage.contracts import VolumeSpec
+from codehub_storage.errors import ErrorCode, StorageError
+from codehub_storage.keys import archive_key, check_workspace_id
+from workflows.messages import (
+    AnnounceInput,
+    ArchivedInput,
+    LookInput,
+    LookResult,
+    StepInput,
+    Verdict,
+    VolumeInput,
+)
 
 
 class VolumeActivities:
@@ -58,7 +57,7 @@ class VolumeActivities:
         view, record = await self._settled(fenced)
         spec = _spec(step.volume)
         if view is None:
-            return LookResult(verdict=Verdict.GO, spec=spec)
+            return LookResult(verdict=Verdict.GO, spec=spec, recorded_uid=_uid(record))
         self._check_ours(record, view)
         if record.volume and record.volume.state == VolumeState.READY and view.restored_from is None:
             return LookResult(verdict=Verdict.DONE, volume_uid=view.uid)
@@ -69,7 +68,7 @@ class VolumeActivities:
         """See ``Verdict``. ``VolumeNotFound`` where neither a volume nor an archive made from it is there."""
         fenced = self._fenced(step)
         self._check_key(step)
-        view, record = await self._settled(fenced, keep_sealed=True)
+        view, record = await self._settled_for_archive(fenced)
         if view is None:
             return await self._gone(record)
         volume = self._check_ours(record, view, step.expected_volume_uid)
@@ -92,7 +91,7 @@ class VolumeActivities:
     async def look_after_cancel(self, step: LookInput) -> LookResult:
         """``GO``: the volume is ready, and stays. ``FINISH`` or ``DONE``: an earlier run was past its gate."""
         fenced = self._fenced(step)
-        view, record = await self._settled(fenced, keep_sealed=True)
+        view, record = await self._settled_for_archive(fenced)
         if view is None:
             return await self._gone(record)
         volume = self._check_ours(record, view)
@@ -111,13 +110,14 @@ class VolumeActivities:
         view, record = await self._settled(fenced)
         if view is not None:
             volume = self._check_ours(record, view)
-            await self._backend.detach(step.workspace_id, view.uid or "", run_id=None, fence=fenced.check)
+            await self._backend.detach(step.workspace_id, view.uid or "", fence=fenced.check)
             if not await self._holds(fenced, view, volume, archive_id):
                 raise _conflict(view, f"it did not come from archive {archive_id}")
             return LookResult(verdict=Verdict.DONE, volume_uid=view.uid, archive_id=archive_id)
         return LookResult(
             verdict=Verdict.GO,
             archive_id=archive_id,
+            recorded_uid=_uid(record),
             foreign=manifest is None,
             spec=_spec(step.volume, manifest.volume if manifest else None),
             segments=_data_segments(manifest),
@@ -138,17 +138,32 @@ class VolumeActivities:
     # ------------------------------------------------------------ a new volume
 
     @activity.defn
-    async def announce_volume(self, step: StepInput) -> NewVolume:
-        """Write a new random uid, `restoring`; the one before is given up in the same PUT."""
-        uid = f"{step.workspace_id}-{secrets.token_hex(8)}"
-        announced = VolumeRecord(uid=uid, state=VolumeState.RESTORING)
-        await self._fenced(step).change(lambda record: record.with_volume(announced))
-        return NewVolume(volume_uid=uid)
+    async def announce_volume(self, step: AnnounceInput) -> None:
+        """Write a new uid, `restoring`; the one before is given up in the same PUT.
+
+        ``NotYours`` if the record has another volume than the look saw, or gave this one up: a late attempt.
+        """
+        fenced = self._fenced(step)
+
+        def edit(record: Record) -> Record:
+            volume = record.volume
+            if volume is not None and volume.uid == step.volume_uid:
+                return record
+            if record.is_given_up(step.volume_uid) or (volume is not None and volume.uid != step.replaces):
+                raise StorageError(ErrorCode.NOT_YOURS, f"the record moved on; {step.volume_uid} is not announced")
+            return record.with_volume(
+                VolumeRecord(uid=step.volume_uid, state=VolumeState.RESTORING, made_by=fenced.run_id)
+            )
+
+        await fenced.change(edit)
 
     @activity.defn
     async def create_volume(self, step: VolumeInput) -> None:
         """Create the announced volume; what nobody was ever handed is cleared out of its way."""
         fenced = self._fenced(step)
+        announced = (await fenced.check()).volume
+        if announced is None or announced.uid != step.volume_uid:
+            raise StorageError(ErrorCode.NOT_YOURS, f"volume {step.volume_uid} was given up meanwhile")
         await self._settled(fenced, keep=step.volume_uid)
         await self._backend.create(
             step.workspace_id, step.volume_uid, restored_from=step.archive_id, spec=step.spec, fence=fenced.check
@@ -156,14 +171,22 @@ class VolumeActivities:
 
     @activity.defn
     async def hand_out_volume(self, step: VolumeInput) -> None:
-        """Write `ready`. ``NotYours`` if the record no longer announces this uid."""
+        """Write `ready`. ``NotYours`` if the record no longer announces this uid.
+
+        Whatever became of the lease: here the mover is known to be gone, and the volume to be there.
+        """
+        fenced = self._fenced(step)
+        await self._backend.detach(step.workspace_id, step.volume_uid, fence=fenced.check)
+        view = await self._backend.inspect(step.workspace_id, fence=fenced.check)
+        if view is None or view.uid != step.volume_uid:
+            raise StorageError(ErrorCode.VOLUME_NOT_FOUND, f"volume {step.volume_uid} is gone before it was handed out")
 
         def edit(record: Record) -> Record:
             if record.volume is None or record.volume.uid != step.volume_uid:
                 raise StorageError(ErrorCode.NOT_YOURS, f"volume {step.volume_uid} was given up meanwhile")
             return _with_state(record, step.volume_uid, VolumeState.READY)
 
-        await self._fenced(step).change(edit)
+        await fenced.change(edit)
 
     @activity.defn
     async def abandon_volume(self, step: VolumeInput) -> None:
@@ -177,7 +200,7 @@ class VolumeActivities:
 
         record = await fenced.change(edit)
         if record.is_given_up(step.volume_uid):
-            await self._backend.detach(step.workspace_id, step.volume_uid, run_id=None, fence=fenced.check)
+            await self._backend.detach(step.workspace_id, step.volume_uid, fence=fenced.check)
             await self._backend.delete(step.workspace_id, step.volume_uid, fence=fenced.check, deletion=None)
 
     # ------------------------------------------------------------ the end of a volume
@@ -213,8 +236,13 @@ class VolumeActivities:
         fenced = self._fenced(step)
         record = await fenced.check()
         volume = record.volume
-        if volume is None or volume.uid != step.volume_uid:
-            raise StorageError(ErrorCode.NOT_YOURS, f"volume {step.volume_uid} is no longer the record's")
+        evidence = (step.volume_uid, step.archive_id, step.fingerprint)
+        if (
+            volume is None
+            or (volume.uid, volume.archive_id, volume.fingerprint) != evidence
+            or volume.state not in (VolumeState.ARCHIVED, VolumeState.DELETING)
+        ):
+            raise StorageError(ErrorCode.NOT_YOURS, f"the record does not say that {step.volume_uid} was archived")
 
         async def check(path: str | None) -> None:
             if path is not None and await change_fingerprint(path) != step.fingerprint:
@@ -240,37 +268,51 @@ class VolumeActivities:
                 ErrorCode.INVALID_INPUT, f"{step.home_store_key} is not a volume of this backend; that would be {here}"
             )
 
-    async def _settled(
-        self, fenced: FencedRecord, *, keep: str | None = None, keep_sealed: bool = False
-    ) -> tuple[VolumeView | None, Record]:
-        """The volume and the record, after deleting what must never be handed out (but ``keep``).
+    async def _settled(self, fenced: FencedRecord, *, keep: str | None = None) -> tuple[VolumeView | None, Record]:
+        """The volume and the record, after deleting what was never handed out, or must not be again (but ``keep``)."""
 
-        ``keep_sealed``: a volume whose deletion was sealed for a proven archive is answered, not deleted, so that the
-        caller goes on as a commit and not as a look.
-        """
+        async def is_rubbish(record: Record, uid: str) -> bool:
+            return uid != keep and record.is_disposable(uid)
+
+        return await self._cleared(fenced, is_rubbish, keep)
+
+    async def _settled_for_archive(self, fenced: FencedRecord) -> tuple[VolumeView | None, Record]:
+        """The same, but a `restoring` volume is the caller's to refuse, and one whose deletion was sealed for a proven
+        archive is answered, so that its deletion is finished as a commit and not by a look."""
+
+        async def is_rubbish(record: Record, uid: str) -> bool:
+            volume = record.volume
+            if volume is None or volume.uid != uid or volume.state != VolumeState.DELETING:
+                return record.is_given_up(uid)
+            return not await is_proven(self._store, record.workspace_id, volume.archive_id)
+
+        return await self._cleared(fenced, is_rubbish)
+
+    async def _cleared(
+        self,
+        fenced: FencedRecord,
+        is_rubbish: Callable[[Record, str], Awaitable[bool]],
+        keep: str | None = None,
+    ) -> tuple[VolumeView | None, Record]:
         record = await fenced.check()
         while True:
-            workspace_id = record.workspace_id
-            view = await self._backend.inspect(workspace_id, fence=fenced.check)
+            view = await self._backend.inspect(record.workspace_id, fence=fenced.check)
             record = await fenced.check()
             if view is None:
                 return None, record
+            self._refuse_late(record, fenced, keep)
             if view.presence == Presence.TERMINATING:
                 raise StorageError(ErrorCode.BACKEND_UNAVAILABLE, f"{view.home_store_key} is still being deleted")
-            if view.uid is None or view.uid == keep or not record.is_disposable(view.uid):
+            if view.uid is None or not await is_rubbish(record, view.uid):
                 return view, record
-            if keep_sealed and await self._is_sealed(record, view.uid):
-                return view, record
-            if keep_sealed and record.volume and record.volume.state == VolumeState.RESTORING:
-                if record.volume.uid == view.uid:
-                    return view, record
-            await self._backend.detach(workspace_id, view.uid, run_id=None, fence=fenced.check)
-            await self._backend.delete(workspace_id, view.uid, fence=fenced.check, deletion=None)
+            await self._backend.detach(record.workspace_id, view.uid, fence=fenced.check)
+            await self._backend.delete(record.workspace_id, view.uid, fence=fenced.check, deletion=None)
 
-    async def _is_sealed(self, record: Record, uid: str) -> bool:
+    def _refuse_late(self, record: Record, fenced: FencedRecord, keep: str | None) -> None:
+        """A look whose own run has announced a volume by now is a late attempt, and must not clear that volume."""
         volume = record.volume
-        sealed = volume is not None and volume.uid == uid and volume.state == VolumeState.DELETING
-        return sealed and await is_proven(self._store, record.workspace_id, volume.archive_id if volume else None)
+        if volume and volume.state == VolumeState.RESTORING and volume.made_by == fenced.run_id and volume.uid != keep:
+            raise StorageError(ErrorCode.NOT_YOURS, f"this look is late: its run is making volume {volume.uid}")
 
     def _check_ours(self, record: Record, view: VolumeView, expected: str | None = None) -> VolumeRecord:
         if view.uid is None or record.volume is None or record.volume.uid != view.uid:
@@ -282,9 +324,9 @@ class VolumeActivities:
     async def _gone(self, record: Record) -> LookResult:
         """The volume is gone: fine if an archive that the record names is proven."""
         volume = record.volume
-        if volume is not None and volume.state in (VolumeState.ARCHIVED, VolumeState.DELETING):
-            if await is_proven(self._store, record.workspace_id, volume.archive_id):
-                return LookResult(verdict=Verdict.DONE, volume_uid=volume.uid, archive_id=volume.archive_id)
+        is_cold = volume is not None and volume.state in (VolumeState.ARCHIVED, VolumeState.DELETING)
+        if volume and is_cold and await is_proven(self._store, record.workspace_id, volume.archive_id):
+            return LookResult(verdict=Verdict.DONE, volume_uid=volume.uid, archive_id=volume.archive_id)
         raise StorageError(
             ErrorCode.VOLUME_NOT_FOUND,
             f"workspace {record.workspace_id} has no volume here, and no proven archive of one",
@@ -313,7 +355,12 @@ def check_unused(view: VolumeView) -> None:
 
 
 def _with_state(
-    record: Record, uid: str | None, state: VolumeState, archive_id: str | None = None, *, fingerprint: str | None = None
+    record: Record,
+    uid: str | None,
+    state: VolumeState,
+    archive_id: str | None = None,
+    *,
+    fingerprint: str | None = None,
 ) -> Record:
     """The record with its volume in another state. `deleting` is final: it is never taken back."""
     volume = record.volume
@@ -336,6 +383,10 @@ def _resume(verdict: Verdict, view: VolumeView, volume: VolumeRecord) -> LookRes
     return LookResult(
         verdict=verdict, volume_uid=view.uid, archive_id=volume.archive_id, fingerprint=volume.fingerprint
     )
+
+
+def _uid(record: Record) -> str | None:
+    return record.volume.uid if record.volume else None
 
 
 def _conflict(view: VolumeView, why: str) -> StorageError:

@@ -84,6 +84,7 @@ def lease_worker(client: Client, services: Services, max_movers: int) -> Worker:
         client,
         task_queue=movers_queue(services.place),
         activities=[MoverActivities(services).hold_mover],
+        interceptors=[SteadyHeartbeats()],
         max_concurrent_activities=max_movers,
         max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
         default_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,

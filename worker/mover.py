@@ -19,6 +19,7 @@ from activities.backends.base import MoverSpec
 from activities.dataplane.confine import Wall
 from activities.dataplane.plan import PlanLimits
 from activities.filling import FillingActivities
+from activities.heartbeats import beating_store
 from activities.objectstore.identity import load_identity
 from activities.objectstore.s3 import open_store
 from activities.packing import PackingActivities
@@ -61,7 +62,7 @@ async def serve(settings: Settings, spec: MoverSpec, folder: Path, pass_fds: tup
     async with open_store(s3_settings(settings), capabilities) as store:
         ground = MoverGround(
             root=folder,
-            store=pointed_store(store, "mover"),
+            store=beating_store(pointed_store(store, "mover")),
             place=settings.place,
             backend=settings.backend,
             volume_uid=spec.volume_uid,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from pydantic import ValidationError
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
@@ -46,15 +46,12 @@ async def ensure_search_attributes(client: Client) -> None:
             ListSearchAttributesRequest(namespace=client.namespace)
         )
         missing = {
-            key.name: key.indexed_value_type
-            for key in SEARCH_ATTRIBUTES
-            if key.name not in known.custom_attributes
+            key.name: key.indexed_value_type for key in SEARCH_ATTRIBUTES if key.name not in known.custom_attributes
         }
         if missing:
             await client.operator_service.add_search_attributes(
-                AddSearchAttributesRequest(
-                    namespace=client.namespace, search_attributes=missing
-                )
+                # The SDK's enum has the numbers of the API's.
+                AddSearchAttributesRequest(namespace=client.namespace, search_attributes=cast(Any, missing))
             )
     except RPCError as error:
         names = ", ".join(f"{key.name}={key.indexed_value_type.name}" for key in SEARCH_ATTRIBUTES)

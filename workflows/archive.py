@@ -9,13 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from temporalio import workflow
+from temporalio.exceptions import FailureError
+
 from codehub_storage.contracts import ArchiveInput, OperationResult, Phase
 from codehub_storage.converter import storage_error
 from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import archive_key, check_workspace_id, workspace_of_volume
-from temporalio import workflow
-from temporalio.exceptions import FailureError
-
 from workflows import policies, steps
 from workflows.messages import (
     AbortInput,
@@ -35,7 +35,7 @@ from workflows.messages import (
     VolumeInput,
 )
 from workflows.movers import MoverLease
-from workflows.operation import EXPECTED, OperationWorkflow, is_cancel, unbroken
+from workflows.operation import EXPECTED, WS_BYTES, OperationWorkflow, is_cancel, unbroken
 
 BATCH_SEGMENTS = 64
 """Data segments of one copy activity: at 32 MiB, 2 GiB. Keeps the history of 1 TB below 2,000 events."""
@@ -156,6 +156,7 @@ class ArchiveWorkflow(OperationWorkflow):
         scan = self.input(ScanInput, volume_uid=look.volume_uid)
         plan = await mover.run(steps.scan_volume, scan, "walk the volume", f"scan-{number}")
         self.bytes_done, self.bytes_total = 0, plan.file_bytes
+        workflow.upsert_search_attributes([WS_BYTES.value_set(plan.file_bytes)])
         self.upload = upload = await self.step(steps.begin_archive, self.input(StepInput), "begin an upload")
         fields: dict[str, Any] = {
             "volume_uid": look.volume_uid,
@@ -218,14 +219,15 @@ class ArchiveWorkflow(OperationWorkflow):
                 raise failure from error
             await self.claim()
         if self.upload is not None:
-            abort = self.input(
-                AbortInput, key=self.upload.key, upload_id=self.upload.upload_id, corrupt=self.corrupt
-            )
+            abort = self.input(AbortInput, key=self.upload.key, upload_id=self.upload.upload_id, corrupt=self.corrupt)
             await self.attempt(steps.abort_archive, abort, "forget the upload")
         if is_cancel(error):
-            look = await self.undisturbed(
-                steps.look_after_cancel, self._look_input(request), "see whether the cancel comes too late"
-            )
+            try:
+                look = await self.undisturbed(
+                    steps.look_after_cancel, self._look_input(request), "see whether the cancel comes too late"
+                )
+            except FailureError as refused:
+                raise self.note_error(refused) from error
             if look.verdict != Verdict.GO:
                 return look
         await self.sign_off()

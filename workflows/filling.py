@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from temporalio import workflow
+
 from codehub_storage.contracts import Phase
 from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import check_workspace_id
-
 from workflows import steps
-from workflows.messages import LookResult, StepInput, VolumeInput
+from workflows.messages import AnnounceInput, LookResult, VolumeInput
 from workflows.operation import OperationWorkflow, Request
 
 
@@ -17,6 +18,7 @@ class FillingWorkflow(OperationWorkflow):
     def __init__(self, request: Request) -> None:
         super().__init__(request)
         self.volume_uid: str | None = None
+        self.replaces: str | None = None
 
     def check(self, request: Request, workspace_of_key: str) -> None:
         """``InvalidInput`` unless id and key are well formed and belong together."""
@@ -25,22 +27,26 @@ class FillingWorkflow(OperationWorkflow):
 
     def volume(self, look: LookResult) -> VolumeInput:
         """The input of the steps on the volume that is being made."""
-        return self.input(
-            VolumeInput, volume_uid=self.volume_uid or "", archive_id=look.archive_id, spec=look.spec
-        )
+        return self.input(VolumeInput, volume_uid=self.volume_uid or "", archive_id=look.archive_id, spec=look.spec)
 
     async def make_volume(self, look: LookResult) -> None:
-        """Announce a new uid, then create its volume."""
+        """Announce a new uid, then create its volume.
+
+        The uid is the workflow's, so that a late attempt of this step can only announce what was announced.
+        """
         self.enter(Phase.CREATING)
-        new = await self.undisturbed(steps.announce_volume, self.input(StepInput), "record: restoring, a new uid")
-        self.volume_uid = new.volume_uid
+        self.volume_uid = f"{self.workspace_id}-{workflow.uuid4().hex[:16]}"
+        announced = self.input(AnnounceInput, volume_uid=self.volume_uid, replaces=self.replaces)
+        await self.undisturbed(steps.announce_volume, announced, "record: restoring, a new uid")
         await self.step(steps.create_volume, self.volume(look), "create the volume")
 
     async def abandon(self, look: LookResult) -> None:
-        """Give the uid up in the record, then delete its volume."""
+        """Give the uid up in the record, then delete its volume. ``NotYours`` if another run owns both by now."""
         if self.volume_uid is not None:
-            await self.attempt(steps.abandon_volume, self.volume(look), "give the half-made volume up")
-            self.volume_uid = None
+            failed = await self.attempt(steps.abandon_volume, self.volume(look), "give the half-made volume up")
+            self.volume_uid = self.replaces = None
+            if failed is not None and failed.code == ErrorCode.NOT_YOURS:
+                raise failed
 
     async def hand_out(self, look: LookResult) -> None:
         """`ready`: the last write but the sign-off, and the one that makes the volume somebody's."""

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from codehub_storage.contracts import VolumeSpec
 from pydantic import BaseModel, ConfigDict, Field
+
+from codehub_storage.contracts import VolumeSpec
 
 
 class Message(BaseModel):
@@ -72,6 +73,7 @@ class LookResult(Message):
     fingerprint: str | None = None
     restored_from: str | None = None
     spec: dict[str, str] = Field(default_factory=dict)
+    recorded_uid: str | None = None
     foreign: bool = False
     segments: int = 0
     raw_bytes: int = 0
@@ -86,10 +88,11 @@ class VolumeInput(StepInput):
     spec: dict[str, str] = Field(default_factory=dict)
 
 
-class NewVolume(Message):
-    """The uid that the record now announces."""
+class AnnounceInput(StepInput):
+    """A new uid. ``replaces``: the uid that the look saw in the record; any other there is somebody else's."""
 
     volume_uid: str
+    replaces: str | None = None
 
 
 class Upload(Message):

@@ -12,12 +12,12 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import TypeVar
 
-from codehub_storage.converter import storage_error
-from codehub_storage.errors import ErrorCode
-from codehub_storage.keys import mover_queue, movers_queue
 from temporalio import workflow
 from temporalio.exceptions import FailureError, is_cancelled_exception
 
+from codehub_storage.converter import storage_error
+from codehub_storage.errors import ErrorCode
+from codehub_storage.keys import mover_queue, movers_queue
 from workflows import policies, steps
 from workflows.messages import HoldMoverInput
 from workflows.operation import OperationWorkflow, unbroken
@@ -37,7 +37,9 @@ class MoverLease:
         self._writable = writable
         self._queue = mover_queue(token, number)
         self._input = operation.input(HoldMoverInput, volume_uid=volume_uid, queue=self._queue, writable=writable)
+        self._number = number
         self._keeper: asyncio.Task[None] | None = None
+        self._ending = False
         self._steps_done = 0
 
     async def __aenter__(self) -> MoverLease:
@@ -50,10 +52,19 @@ class MoverLease:
         await unbroken(self._release())
 
     async def run(self, step: Callable[[I], Awaitable[T]], argument: I, summary: str, name: str) -> T:
-        """One data activity in the mover; ``name`` is its id, legible in UI and CLI."""
+        """One data activity in the mover; ``name`` is its id, legible in UI and CLI.
+
+        With the lease's number: a step that was cut off stays open at the server until its heartbeat is missed, and
+        its successor in the next lease must not bear the same id.
+        """
         assert self._keeper is not None
         work = workflow.start_activity(
-            step, argument, task_queue=self._queue, activity_id=name, summary=summary, **policies.data()
+            step,
+            argument,
+            task_queue=self._queue,
+            activity_id=f"{name}-m{self._number}",
+            summary=summary,
+            **policies.data(),
         )
         await workflow.wait([work, self._keeper], return_when=asyncio.FIRST_COMPLETED)
         if not work.done():
@@ -79,8 +90,8 @@ class MoverLease:
                     **policies.lease(),
                 )
             except FailureError as error:
-                if is_cancelled_exception(error):
-                    raise
+                if self._ending or is_cancelled_exception(error):
+                    raise  # also a death while it was being stopped: nobody wants another mover
                 found = self._operation.note_error(error)
                 deaths = 1 if self._steps_done > done else deaths + 1
                 if found.code != ErrorCode.MOVER_FAILED or self._writable or deaths > policies.MOVER_DEATHS:
@@ -90,6 +101,7 @@ class MoverLease:
     async def _release(self) -> None:
         """End the lease; when this returns the mover is known to be gone."""
         assert self._keeper is not None
+        self._ending = True
         self._keeper.cancel()
         try:
             await self._keeper

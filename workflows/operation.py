@@ -11,13 +11,13 @@ from collections.abc import Awaitable, Callable, Coroutine
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
-from codehub_storage.contracts import OperationResult, Phase, Progress
-from codehub_storage.converter import storage_error
-from codehub_storage.errors import ErrorCode, StorageError
 from temporalio import workflow
 from temporalio.common import SearchAttributeKey
 from temporalio.exceptions import FailureError, is_cancelled_exception
 
+from codehub_storage.contracts import OperationResult, Phase, Progress
+from codehub_storage.converter import storage_error
+from codehub_storage.errors import ErrorCode, StorageError
 from workflows import policies, steps
 from workflows.messages import ClaimInput, ClaimResult, StepInput
 from workflows.policies import Timeouts
@@ -68,7 +68,8 @@ async def unbroken(work: Coroutine[Any, Any, T]) -> T:
             if task.cancelled():
                 raise
         except BaseException:
-            break
+            if not task.done():
+                raise  # the run is being evicted from this worker
     return task.result()
 
 
@@ -146,14 +147,15 @@ class OperationWorkflow:
         """One control activity behind the gate or in a compensation, where a cancel no longer counts."""
         return await workflow.execute_activity(step, argument, summary=summary, **(timeouts or policies.control()))
 
-    async def attempt(self, step: Callable[[I], Awaitable[None]], argument: I, summary: str) -> bool:
-        """A step whose failure must not hide or stop what else is to be done; told in the log and to who looks."""
+    async def attempt(self, step: Callable[[I], Awaitable[None]], argument: I, summary: str) -> StorageError | None:
+        """A step whose failure must not stop what else is to be done: told in the log, to who looks, and answered."""
         try:
             await self.undisturbed(step, argument, summary, timeouts=policies.undo())
         except FailureError as error:
-            workflow.logger.warning("%s failed: %s", summary, self.note_error(error))
-            return False
-        return True
+            found = self.note_error(error)
+            workflow.logger.warning("%s failed: %s", summary, found)
+            return found
+        return None
 
     def check_cancelled(self) -> None:
         """Raise if this run was asked to cancel."""

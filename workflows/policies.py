@@ -69,11 +69,17 @@ def undo() -> Timeouts:
 
 
 def lease() -> Timeouts:
-    """Holding a mover: queueing for one is admission, so there is no schedule-to-start bound."""
+    """Holding a mover: queueing for one is admission, so no bound in time that counts the queue.
+
+    Tried again is only what failed before there was a mover, which passes or does not: here attempts stand for time,
+    about half an hour.
+    """
     return {
         "start_to_close_timeout": timedelta(days=7),
         "heartbeat_timeout": seconds(30),
-        "retry_policy": RetryPolicy(initial_interval=seconds(1), maximum_interval=seconds(10)),
+        "retry_policy": RetryPolicy(
+            initial_interval=seconds(1), maximum_interval=seconds(30), maximum_attempts=LEASE_ATTEMPTS
+        ),
         "cancellation_type": ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
     }
 
@@ -85,11 +91,14 @@ def data() -> Timeouts:
     """
     return {
         "start_to_close_timeout": timedelta(hours=24),
-        "heartbeat_timeout": seconds(60),
+        "heartbeat_timeout": seconds(120),
         "schedule_to_close_timeout": timedelta(hours=48),
         "retry_policy": _retry(),
         "cancellation_type": ActivityCancellationType.TRY_CANCEL,
     }
+
+
+LEASE_ATTEMPTS = 60
 
 
 def mover_backoff(deaths: int) -> timedelta:

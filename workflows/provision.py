@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from codehub_storage.contracts import OperationResult, Phase, ProvisionInput
 from temporalio import workflow
 
+from codehub_storage.contracts import OperationResult, Phase, ProvisionInput
 from workflows import steps
 from workflows.filling import FillingWorkflow
 from workflows.messages import LookInput, LookResult, Verdict
@@ -34,6 +34,7 @@ class ProvisionWorkflow(FillingWorkflow):
                 "look at volume, record and archive",
             )
             if look.verdict == Verdict.GO:
+                self.replaces = look.recorded_uid
                 await self.make_volume(look)
         except EXPECTED as error:
             await unbroken(self.undo(look, error))

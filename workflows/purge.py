@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from codehub_storage.contracts import OperationResult, Phase, PurgeInput
-from codehub_storage.errors import ErrorCode, StorageError
-from codehub_storage.keys import check_workspace_id, workspace_of_archive, workspace_of_volume
 from temporalio import workflow
 from temporalio.exceptions import FailureError
 
+from codehub_storage.contracts import OperationResult, Phase, PurgeInput
+from codehub_storage.errors import ErrorCode, StorageError
+from codehub_storage.keys import check_workspace_id, workspace_of_archive, workspace_of_volume
 from workflows import policies, steps
 from workflows.messages import PurgeStepInput, PurgeStepResult
 from workflows.operation import EXPECTED, OperationWorkflow, unbroken
@@ -27,6 +27,7 @@ class PurgeWorkflow(OperationWorkflow):
         super().__init__(request)
         self.removed: list[str] = []
         self.faults: list[str] = []
+        self.unsure = False
 
     @workflow.run
     async def run(self, request: PurgeInput) -> OperationResult:
@@ -60,9 +61,11 @@ class PurgeWorkflow(OperationWorkflow):
             seen = await self.undisturbed(steps.confirm_purge, scope, "list again what is left")
         except EXPECTED as error:
             failure = self.failure(error)
-            await self.sign_off()
+            if not self.unsure:
+                await self.sign_off()
             raise failure from error
-        await self.sign_off()
+        if not self.unsure:  # a removal that never answered may still take effect: the next claim waits it out
+            await self.sign_off()
         if seen.faults or self.faults:
             raise StorageError(
                 ErrorCode.PURGE_INCOMPLETE,
@@ -87,6 +90,7 @@ class PurgeWorkflow(OperationWorkflow):
             if found.code == ErrorCode.NOT_YOURS:
                 raise
             self.faults.append(str(found))
+            self.unsure = True
         else:
             self.removed.extend(result.removed)
             self.faults.extend(result.faults)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 
+from temporalio import workflow
+from temporalio.exceptions import FailureError
+
 from codehub_storage.contracts import OperationResult, Phase, RestoreInput
 from codehub_storage.converter import storage_error
 from codehub_storage.errors import ErrorCode
 from codehub_storage.keys import workspace_of_archive
-from temporalio import workflow
-from temporalio.exceptions import FailureError
-
 from workflows import policies, steps
 from workflows.filling import FillingWorkflow
 from workflows.messages import FillInput, FillResult, LookInput, LookResult, Verdict
 from workflows.movers import MoverLease
-from workflows.operation import EXPECTED, unbroken
+from workflows.operation import EXPECTED, WS_BYTES, unbroken
 
 BATCH_SEGMENTS = 64
 
@@ -47,9 +47,12 @@ class RestoreWorkflow(FillingWorkflow):
                     volume=request.volume,
                 ),
                 "look at archive, record and volume",
+                timeouts=policies.deletion(),  # it may have to walk the volume
             )
             if look.verdict == Verdict.GO:
+                self.replaces = look.recorded_uid
                 await self._fill(request, look)
+                self.check_cancelled()
         except EXPECTED as error:
             await unbroken(self.undo(look, error))
         assert look is not None
@@ -86,6 +89,7 @@ class RestoreWorkflow(FillingWorkflow):
             )
 
         self.bytes_done, self.bytes_total = 0, look.raw_bytes
+        workflow.upsert_search_attributes([WS_BYTES.value_set(look.raw_bytes)])
         self.enter(Phase.COPYING)
         if look.foreign:
             self.filled = await mover.run(steps.fill_foreign, fill(), "restore a foreign archive", "foreign")

@@ -9,6 +9,7 @@ from temporalio import activity
 
 from workflows.messages import (
     AbortInput,
+    AnnounceInput,
     ArchivedInput,
     ClaimInput,
     ClaimResult,
@@ -20,7 +21,6 @@ from workflows.messages import (
     HoldMoverInput,
     LookInput,
     LookResult,
-    NewVolume,
     PlanSummary,
     ProofInput,
     ProofResult,
@@ -78,7 +78,7 @@ async def look_for_restore(step: LookInput) -> LookResult:
 
 
 @activity.defn
-async def announce_volume(step: StepInput) -> NewVolume:
+async def announce_volume(step: AnnounceInput) -> None:
     """Write a new uid, `restoring`, into the record before any volume bears it."""
     raise NotImplementedError
 

@@ -100,15 +100,17 @@ async def copy_tail(
     """
     if [record.number for record in records] != list(range(1, max(1, plan.summary.data_segments))):
         raise ValueError("the records of all data segments before the last are needed, in order")
+    packed_bytes = 0
     sender = _PartSender(plan, store, upload, first_part=len(records) + 1)
     digests = [record.sha256 for record in records]
     if plan.segments:
         segment = plan.segments[-1]
         member = await run_blocking(lambda stop: pack_segment(plan, segment, stop, min_bytes=0))
         digests.append(member.sha256)
-        progress(member.raw_bytes)
+        packed_bytes = member.raw_bytes
+        progress(packed_bytes)
     # After the last byte of data was read, and before anything says that the archive is whole.
-    if await change_fingerprint(plan.root) != plan.summary.change_fingerprint:
+    if await change_fingerprint(plan.root, lambda: progress(packed_bytes)) != plan.summary.change_fingerprint:
         raise StorageError(ErrorCode.VOLUME_CHANGED, "the volume changed while it was archived")
     if plan.segments:
         await sender.add(segment.number, segment.kind, member, segment.content.to_bytes32())

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import base64
 
-from codehub_storage.errors import ErrorCode, StorageError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from codehub_storage.errors import ErrorCode, StorageError
 
 FORMAT_VERSION = 1
 KNOWN_FEATURES: frozenset[str] = frozenset()
@@ -97,11 +98,15 @@ class Segment(Part):
 
 
 class Manifest(Part):
-    """``archive_id`` is ``None`` in the placeholder that stands before the first proof."""
+    """``archive_id`` is ``None`` in the placeholder that stands before the first proof.
+
+    ``nonce`` makes every placeholder another object, so that a late proof cannot take a later one for its own.
+    """
 
     format_version: int = FORMAT_VERSION
     required_features: tuple[str, ...] = ()
     archive_id: str | None = None
+    nonce: str | None = None
     workspace_id: str = ""
     created_at: str = ""
     object: StoredObject | None = None

@@ -73,8 +73,11 @@ class ArchiveRestore:
         """How many segments ``restore_segments`` has to go through."""
         return len(self._map.data)
 
-    async def prepare(self) -> None:
-        """Look whether it fits, then make all folders, 0700. Raises ``VolumeConflict`` if a file is there."""
+    async def prepare(self, *, progress: Callable[[int], None] = _quiet) -> None:
+        """Look whether it fits, then make all folders, 0700; ``progress`` gets folders.
+
+        Raises ``VolumeConflict`` if a file is there.
+        """
         await preflight(self._root, self._manifest)
         async with ConfinedThreads(self._root, wall=self._wall, threads=1) as threads:
 
@@ -83,8 +86,16 @@ class ArchiveRestore:
                     prepare_root(beneath, str(self._root))
 
             await threads.run(clear)
+            made = 0
+
+            def make(entry: Entry) -> None:
+                nonlocal made
+                make_folder(beneath, entry)
+                made += 1
+                progress(made)
+
             with Beneath(self._root) as beneath:
-                await self._read_tail(threads, lambda entry: make_folder(beneath, entry))
+                await self._read_tail(threads, make)
 
     async def restore_segments(
         self,

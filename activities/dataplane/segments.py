@@ -21,7 +21,7 @@ assert _LAYOUT.size == RECORD_BYTES
 
 
 class SegmentKind(IntEnum):
-    """``FILES``: a run of whole regular files. ``LARGE``: one piece of one large file. ``TAIL``: all that is no file."""
+    """``FILES``: a run of whole regular files. ``LARGE``: a piece of one large file. ``TAIL``: all that is no file."""
 
     FILES = 1
     LARGE = 2

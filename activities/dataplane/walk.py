@@ -12,7 +12,7 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,6 +34,7 @@ _TYPES = {
     stat.S_IFBLK: FileType.BLOCK_DEVICE,
 }
 _BATCH = 1024
+_STIR_EVERY = 4096
 
 
 def show(path: bytes) -> str:
@@ -205,9 +206,12 @@ class ChangeDigest:
         self._batch.clear()
 
 
-async def change_fingerprint(root: Path | str) -> str:
-    """Did anything move? A walk without extended attributes; comparable under one volume uid only. Errors: ``walk``."""
-    return await run_blocking(lambda stop: _change_fingerprint(root, stop))
+async def change_fingerprint(root: Path | str, stir: Callable[[], None] | None = None) -> str:
+    """Did anything move? A walk without extended attributes; comparable under one volume uid only. Errors: ``walk``.
+
+    ``stir`` is called now and then, from a thread, as long as the walk gets on.
+    """
+    return await run_blocking(lambda stop: _change_fingerprint(root, stop, stir))
 
 
 async def content_fingerprint(root: Path | str) -> Content:
@@ -215,11 +219,13 @@ async def content_fingerprint(root: Path | str) -> Content:
     return await run_blocking(lambda stop: _content_fingerprint(root, stop))
 
 
-def _change_fingerprint(root: Path | str, stop: Stop) -> str:
+def _change_fingerprint(root: Path | str, stop: Stop, stir: Callable[[], None] | None) -> str:
     digest = ChangeDigest()
-    for entry in walk(root, xattrs=False):
+    for number, entry in enumerate(walk(root, xattrs=False)):
         stop.check()
         digest.add(entry)
+        if stir is not None and number % _STIR_EVERY == 0:
+            stir()
     return digest.hexdigest()
 
 

@@ -22,7 +22,7 @@ from temporalio.client import (
 )
 from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes, WorkflowIDConflictPolicy
 from temporalio.envconfig import ClientConfig
-from temporalio.exceptions import CancelledError, WorkflowAlreadyStartedError
+from temporalio.exceptions import CancelledError, TerminatedError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from codehub_storage import keys
@@ -276,7 +276,11 @@ class StorageClient:
         """
         handle = await self._open_run(workspace_id)
         if handle is not None:
-            await handle.cancel()
+            try:
+                await handle.cancel()
+            except RPCError as error:
+                if error.status != RPCStatusCode.NOT_FOUND:  # that: it ended just now, and its outcome tells
+                    raise _unreachable(error) from error
         else:
             started = await self._start(
                 Operation.ARCHIVE,
@@ -353,7 +357,10 @@ class StorageClient:
         handle: WorkflowHandle[Any, OperationResult] = self._client.get_workflow_handle(
             error.workflow_id, run_id=error.run_id, result_type=OperationResult
         )
-        description = await handle.describe()
+        try:
+            description = await handle.describe()
+        except RPCError as failed:
+            raise _unreachable(failed) from failed
         if description.status != WorkflowExecutionStatus.RUNNING:
             return None
         same = description.workflow_type == operation.value
@@ -406,6 +413,12 @@ async def _outcome(handle: WorkflowHandle[Any, OperationResult]) -> OperationRes
     except WorkflowFailureError as error:
         if isinstance(error.cause, CancelledError):
             raise StorageError(ErrorCode.CANCELLED, "the operation was cancelled and undone") from error
+        if isinstance(error.cause, TerminatedError):
+            raise StorageError(
+                ErrorCode.BACKEND_UNAVAILABLE,
+                f"the run was terminated: {error.cause.message}",
+                hint="Call again: the next run looks, and goes on where this one stopped.",
+            ) from error
         raise storage_error(error) from error
     except RPCError as error:
         raise _unreachable(error) from error
