@@ -6,7 +6,6 @@ import asyncio
 
 from temporalio import activity
 
-from activities.record import Record
 from activities.services import Services
 from codehub_storage.keys import check_workspace_id
 from workflows.messages import ClaimInput, ClaimResult, StepInput
@@ -39,9 +38,5 @@ class RecordActivities:
 
     @activity.defn
     async def sign_off(self, step: StepInput) -> None:
-        """Say that nothing of this run is in flight."""
-
-        def edit(record: Record) -> Record:
-            return record.model_copy(update={"owner": record.owner.model_copy(update={"signed_off": True})})
-
-        await self._services.fenced(step.workspace_id).change(edit)
+        """Say that this run writes nothing more."""
+        await self._services.fenced(step.workspace_id).sign_off()

@@ -1,0 +1,55 @@
+"""The stubs that workflows call say the same as the activities that do the work."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+
+import pytest
+from temporalio import activity
+
+from activities.archives import ArchiveActivities
+from activities.filling import FillingActivities
+from activities.movers import MoverActivities
+from activities.packing import PackingActivities
+from activities.purges import PurgeActivities
+from activities.records import RecordActivities
+from activities.volumes import VolumeActivities
+from workflows import steps
+
+CLASSES = (
+    ArchiveActivities,
+    FillingActivities,
+    MoverActivities,
+    PackingActivities,
+    PurgeActivities,
+    RecordActivities,
+    VolumeActivities,
+)
+
+
+def _defined(container: object) -> dict[str, typing.Callable[..., object]]:
+    """Activities by their name on the wire."""
+    found: dict[str, typing.Callable[..., object]] = {}
+    for _, member in inspect.getmembers(container, inspect.isfunction):
+        definition = activity._Definition.from_callable(member)
+        if definition is not None and definition.name is not None:
+            found[definition.name] = member
+    return found
+
+
+STUBS = _defined(steps)
+BODIES = {name: body for each in CLASSES for name, body in _defined(each).items()}
+
+
+def test_every_stub_has_a_body_and_every_body_a_stub() -> None:
+    """The two lists of names are the same."""
+    assert set(STUBS) == set(BODIES)
+
+
+@pytest.mark.parametrize("name", sorted(STUBS))
+def test_stub_and_body_take_and_answer_the_same(name: str) -> None:
+    """Input and result types agree, so a payload that one writes the other reads."""
+    stub, body = typing.get_type_hints(STUBS[name]), typing.get_type_hints(BODIES[name])
+    assert stub["step"] is body["step"]
+    assert stub["return"] == body["return"]
