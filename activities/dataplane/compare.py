@@ -18,7 +18,6 @@ from activities.dataplane.threads import Stop
 from activities.dataplane.walk import show, walk
 from codehub_storage.errors import ErrorCode, StorageError
 
-_REPORT_EVERY = 4096
 TAIL_PLACE = 0
 """The tail's segments count as one, under this number; data segments have theirs."""
 
@@ -60,18 +59,17 @@ def find_differences(
     archive: ArchiveMap,
     abilities: Abilities,
     left_out: Content,
-    progress: Callable[[int], None],
+    seen: Callable[[], None],
     stop: Stop,
 ) -> list[int]:
     """Walk the tree; the places whose fingerprint is not that of the archive. ``ArchiveCorrupt`` for a strange file.
 
-    ``left_out`` is the content of tail entries that this process could not make. ``progress`` gets entries.
+    ``left_out`` is the content of tail entries that this process could not make. ``seen`` is called for each entry.
     """
     sums: dict[int, Content] = {}
-    for seen, (place, entry) in enumerate(_placed(root, archive, stop)):
+    for place, entry in _placed(root, archive, stop):
         sums[place] = sums.get(place, EMPTY_CONTENT).plus(content_of(entry))
-        if seen % _REPORT_EVERY == 0:
-            progress(seen)
+        seen()
     expected = {item.number: item.content for item in archive.data}
     expected[TAIL_PLACE] = EMPTY_CONTENT
     for item in archive.tail:

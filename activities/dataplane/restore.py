@@ -35,6 +35,7 @@ from activities.objectstore.base import ObjectStore, PreconditionFailed
 from codehub_storage.errors import ErrorCode, StorageError
 
 CONCURRENCY = 4
+_TELL_EVERY = 1024
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -42,8 +43,25 @@ def _quiet(number: int) -> None:
     """Progress that nobody asked for."""
 
 
+class _Count:
+    """Counts in a thread, tells now and then on the loop."""
+
+    def __init__(self, progress: Callable[[int], None], start: int = 0) -> None:
+        self._progress = progress
+        self._count = start
+        self._loop = asyncio.get_running_loop()
+
+    def up(self) -> None:
+        """One more."""
+        self._count += 1
+        if self._count % _TELL_EVERY == 0:
+            self._loop.call_soon_threadsafe(self._progress, self._count)
+
+
 class ArchiveRestore:
     """One restore into the folder ``root``. It holds what the steps need, not what they have done.
+
+    Callbacks are called on the event loop.
 
     ``wall``: whether Landlock is demanded. ``pass_fds`` are inherited by the tars.
     Errors of all steps: ``ArchiveCorrupt``, ``ArchiveNotFound`` (the object was replaced), ``NoSpace``,
@@ -74,7 +92,7 @@ class ArchiveRestore:
         return len(self._map.data)
 
     async def prepare(self, *, progress: Callable[[int], None] = _quiet) -> None:
-        """Look whether it fits, then make all folders, 0700; ``progress`` gets folders.
+        """Look whether it fits, then make all folders, 0700; ``progress`` gets entries of the tail.
 
         Raises ``VolumeConflict`` if a file is there.
         """
@@ -86,13 +104,11 @@ class ArchiveRestore:
                     prepare_root(beneath, str(self._root))
 
             await threads.run(clear)
-            made = 0
+            count = _Count(progress)
 
             def make(entry: Entry) -> None:
-                nonlocal made
                 make_folder(beneath, entry)
-                made += 1
-                progress(made)
+                count.up()
 
             with Beneath(self._root) as beneath:
                 await self._read_tail(threads, make)
@@ -129,7 +145,7 @@ class ArchiveRestore:
         return report
 
     async def finish(self, *, progress: Callable[[int], None] = _quiet) -> RestoreReport:
-        """Metadata of large files, then links and specials, then metadata of folders. ``progress`` gets large files.
+        """Metadata of large files, then links and specials, then metadata of folders. ``progress`` gets entries.
 
         To be called when all segments are restored. The report counts large files, and what was skipped here.
         """
@@ -140,23 +156,24 @@ class ArchiveRestore:
                 for item in self._map.large.values():
                     await self._finish_large(threads, item, beneath, abilities, report)
                     progress(report.files)
-                maker = TailMaker(beneath, abilities, report.skipped)
-                await self._read_tail(threads, maker.make)
+                maker, count = TailMaker(beneath, abilities, report.skipped), _Count(progress, report.files)
+
+                def make(entry: Entry) -> None:
+                    maker.make(entry)
+                    count.up()
+
+                await self._read_tail(threads, make)
         return report
 
     async def compare(self, *, progress: Callable[[int], None] = _quiet) -> None:
         """Walk the tree and compare it with the manifest; ``ArchiveCorrupt`` names a path that differs."""
-        loop = asyncio.get_running_loop()
-
-        def report(entries: int) -> None:
-            loop.call_soon_threadsafe(progress, entries)
-
+        count = _Count(progress)
         async with ConfinedThreads(self._root, wall=self._wall, threads=1) as threads:
             abilities = await self._abilities(threads)
             left_out = await self._left_out(threads, abilities)
             # Reading needs no wall; the walk looks at mounts, which the wall hides.
             different = await run_blocking(
-                lambda stop: find_differences(self._root, self._map, abilities, left_out, report, stop)
+                lambda stop: find_differences(self._root, self._map, abilities, left_out, count.up, stop)
             )
             if different:
                 place = different[0]

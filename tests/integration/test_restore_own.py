@@ -9,11 +9,15 @@ import shutil
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from activities.dataplane.beneath import Beneath, write_all
 from activities.dataplane.confine import Wall
 from activities.dataplane.restore import ArchiveRestore, restore_archive
 from codehub_storage.errors import ErrorCode, StorageError
@@ -240,38 +244,112 @@ def subprocess_run(*command: str | Path) -> bytes:
 
 @needs_root
 async def test_an_ordinary_user_gets_all_but_owners_and_privileged_attributes(
-    archived: Archived, tmp_path: Path
+    archived: Archived,
 ) -> None:
     """What the kernel does not let a user set is skipped and counted; everything else is there and compared."""
-    found = await archived.store.get(archived.made.info.key)
+    report = await _as_user(archived.store, archived.made, lambda target: _look_as_user(target, archived.source))
+    assert report["files"] == archived.made.manifest.totals.files
+    assert set(report["skipped"]) == {"owners", "trusted_xattrs", "security_xattrs"}
+    assert report["skipped"]["trusted_xattrs"] == 2
+
+
+def _look_as_user(target: Path, source: Path) -> None:
+    unprivileged = frozenset({"owners", "xattrs"})
+    assert snapshot(target, ignore=unprivileged) == snapshot(source, ignore=unprivileged)
+    assert os.getxattr(target / "plain.txt", "user.comment") == b"with = and \n and \0 in it"
+    assert os.getxattr(target / "a.b", "system.posix_acl_default")
+
+
+async def _as_user(store: MemoryStore, made: Made, look: Callable[[Path], None] = lambda target: None) -> Any:
+    """Restore in a program that has dropped all rights; answers its report."""
+    found = await store.get(made.info.key)
     assert found is not None
-    share = Path("/tmp") / f"as-user-{os.getpid()}"
-    share.mkdir(mode=0o755)
-    try:
+    # Not below tmp_path, whose parents are closed to others.
+    with tempfile.TemporaryDirectory(prefix="as-user-") as name:
+        share = Path(name)
+        share.chmod(0o755)
         (share / "archive").write_bytes(found[0])
-        (share / "manifest").write_bytes(archived.made.manifest.to_json())
+        (share / "manifest").write_bytes(made.manifest.to_json())
         (share / "target").mkdir()
         os.chown(share / "target", 65534, 65534)
-        program = "tests.unit.dataplane_read.as_user"
-        environment = {**os.environ, "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'client'}"}
+        command: list[str | Path] = [sys.executable, "-m", "tests.unit.dataplane_read.as_user", share / "target"]
         printed = await asyncio.to_thread(
             lambda: subprocess.run(
-                [sys.executable, "-m", program, share / "target", share / "archive", share / "manifest"],
+                [*command, share / "archive", share / "manifest"],
                 cwd=REPOSITORY,
-                env=environment,
+                env={**os.environ, "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'client'}"},
                 capture_output=True,
                 check=False,
                 text=True,
             )
         )
         assert printed.returncode == 0, printed.stderr
-        report = json.loads(printed.stdout)
-        assert report["files"] == archived.made.manifest.totals.files
-        assert set(report["skipped"]) == {"owners", "trusted_xattrs", "security_xattrs"}
-        assert report["skipped"]["trusted_xattrs"] == 2
-        unprivileged = frozenset({"owners", "xattrs"})
-        assert snapshot(share / "target", ignore=unprivileged) == snapshot(archived.source, ignore=unprivileged)
-        assert os.getxattr(share / "target/plain.txt", "user.comment") == b"with = and \n and \0 in it"
-        assert os.getxattr(share / "target/a.b", "system.posix_acl_default")
-    finally:
-        subprocess_run("rm", "-rf", share)
+        look(share / "target")
+        return json.loads(printed.stdout)
+
+
+async def test_paths_that_no_tool_can_name_come_back(tmp_path: Path) -> None:
+    """Beyond PATH_MAX tar can neither read nor write; our own code does both, small files and large ones."""
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.mkdir()
+    target.mkdir()
+    folder = b"/".join([b"n" * 250] * 20)
+    contents = {folder + b"/small": b"x" * 100, folder + b"/empty": b"", folder + b"/big": os.urandom(50_000)}
+    with Beneath(source) as beneath:
+        beneath.makedirs(folder)
+        for path, content in contents.items():
+            fd = beneath.create(path)
+            write_all(fd, content, 0)
+            os.close(fd)
+            beneath.setxattr(path, b"user.x", b"1")
+            beneath.chmod(path, 0o640)
+            beneath.utime(path, 7, 10**18 + 7)
+        beneath.symlink(folder + b"/link", b"small")
+        beneath.link(folder + b"/zz", folder + b"/small")
+    store = MemoryStore(min_part_bytes=0)
+    made = await make_archive(source, store, limits=TINY)
+    await restore_archive(ArchiveRestore(target, store, made.manifest, wall=Wall.REQUIRED))
+    with Beneath(target) as beneath:
+        for path, content in contents.items():
+            parent, name = beneath.split(path)
+            fd = os.open(name, os.O_RDONLY, dir_fd=parent)
+            status = os.fstat(fd)
+            assert os.pread(fd, 1 << 20, 0) == content
+            assert (stat.S_IMODE(status.st_mode), status.st_mtime_ns) == (0o640, 10**18 + 7)
+            assert os.getxattr(fd, "user.x") == b"1"
+            os.close(fd)
+        assert beneath.readlink(folder + b"/link") == b"small"
+        first, second = beneath.lstat(folder + b"/zz"), beneath.lstat(folder + b"/small")
+        assert first is not None
+        assert second is not None
+        assert first.st_ino == second.st_ino
+
+
+@pytest.mark.parametrize("entries", [0, 1])
+async def test_a_home_of_almost_nothing_comes_back(tmp_path: Path, entries: int) -> None:
+    """A provisioned workspace that nobody used has a tail and no data segment."""
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.mkdir(mode=0o755)
+    target.mkdir()
+    if entries:
+        (source / "only").write_bytes(b"")
+    store = MemoryStore(min_part_bytes=0)
+    made = await make_archive(source, store)
+    await restore_archive(ArchiveRestore(target, store, made.manifest, wall=Wall.REQUIRED))
+    assert snapshot(target) == snapshot(source)
+
+
+@needs_root
+async def test_devices_come_back_where_they_may_be_made(tmp_path: Path) -> None:
+    """An archive that holds a device restores it; an ordinary user's restore counts it instead."""
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.mkdir()
+    target.mkdir()
+    os.mknod(source / "null", 0o020644, os.makedev(1, 3))
+    os.link(source / "null", source / "zz")
+    store = MemoryStore(min_part_bytes=0)
+    made = await make_archive(source, store, limits=replace(TINY, allow_devices=True))
+    await restore_archive(ArchiveRestore(target, store, made.manifest, wall=Wall.REQUIRED))
+    assert snapshot(target) == snapshot(source)
+    report = await _as_user(store, made)
+    assert report["skipped"]["devices"] == 2
