@@ -14,9 +14,10 @@ import pytest
 
 from tests.harness import leftovers
 from tests.harness.seaweed import seaweed
+from tests.harness.site import common_ground, common_site
 from tests.harness.temporal import temporal_server, time_skipping
 
-__all__ = ["seaweed", "temporal_server", "time_skipping"]
+__all__ = ["common_ground", "common_site", "seaweed", "temporal_server", "time_skipping"]
 
 PACKAGES = {"bsdtar": "libarchive-tools", "getfattr": "attr", "setfattr": "attr", "setfacl": "acl", "getfacl": "acl"}
 """The Debian package of a command where its name is another."""

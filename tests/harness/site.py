@@ -5,16 +5,19 @@ Places and workspace ids are random, so many sites share one Temporal and one S3
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
 from temporalio.client import Client
 
+from activities.objectstore.client import S3Settings
 from activities.objectstore.s3 import S3Store, open_store
 from codehub_storage.client import StorageClient, connect
 from tests.harness.seaweed import Seaweed, new_bucket, settings_of
@@ -24,6 +27,37 @@ from worker.settings import Settings
 from worker.wiring import initialize
 
 TIME_SCALE = 0.15
+
+
+@dataclass(frozen=True)
+class Ground:
+    """A marked place and bucket. It has no connection, so tests of different event loops can share one."""
+
+    place: str
+    bucket: str
+    root: Path
+    folder: Path
+    environment: dict[str, str]
+    store: S3Settings
+    temporal_address: str
+    workers: list[Child] = field(default_factory=list)
+
+    @asynccontextmanager
+    async def connected(self) -> AsyncIterator[Site]:
+        """The site, with clients of this event loop."""
+        client = await connect(target_host=self.temporal_address, namespace="default")
+        async with open_store(self.store) as truth:
+            yield Site(
+                self.place,
+                self.bucket,
+                self.root,
+                self.folder,
+                self.environment,
+                StorageClient(client, place=self.place),
+                client,
+                truth,
+                self.workers,
+            )
 
 
 @dataclass
@@ -51,21 +85,72 @@ class Site:
 
     def start_worker(self, **environment: str) -> Child:
         """A control worker as a process of its own. ``environment`` adds to the site's (a failpoint, say)."""
-        name = f"worker-{len(self.workers)}"
-        child = Child(
-            name,
-            [sys.executable, "-m", "worker.control"],
-            log=self.folder / f"{name}.log",
-            pid_file=self.folder / f"{name}.pid",
-            environment={**os.environ, **self.environment, **environment},
-        )
-        child.start()
-        self.workers.append(child)
-        return child
+        return start_worker(self, **environment)
 
     def logs(self) -> str:
         """What all workers have written, for the message of a failed assertion."""
         return "\n".join(child.log.read_text(errors="replace") for child in self.workers if child.log.exists())
+
+
+def start_worker(ground: Ground | Site, **environment: str) -> Child:
+    """See ``Site.start_worker``."""
+    name = f"worker-{len(ground.workers)}"
+    child = Child(
+        name,
+        [sys.executable, "-m", "worker.control"],
+        log=ground.folder / f"{name}.log",
+        pid_file=ground.folder / f"{name}.pid",
+        environment={**os.environ, **ground.environment, **environment},
+    )
+    child.start()
+    ground.workers.append(child)
+    return child
+
+
+async def prepare_ground(
+    folder: Path,
+    temporal_server: TemporalServer,
+    seaweed: Seaweed,
+    *,
+    versioned: bool = False,
+    endpoint_url: str | None = None,
+    time_scale: float = TIME_SCALE,
+    **environment: str,
+) -> Ground:
+    """A new bucket and place, marked by `init`. Arguments: see ``open_site``."""
+    place = f"p{secrets.token_hex(4)}"
+    bucket = new_bucket(seaweed, versioned=versioned)
+    root = folder / "volumes"
+    root.mkdir(parents=True)
+    store = settings_of(seaweed, bucket)
+    values = {
+        "CODEHUB_STORAGE_PLACE": place,
+        "CODEHUB_STORAGE_BUCKET": bucket,
+        "CODEHUB_STORAGE_VOLUME_ROOT": str(root),
+        "CODEHUB_STORAGE_S3_ENDPOINT": endpoint_url or seaweed.endpoint_url,
+        "CODEHUB_STORAGE_S3_ACCESS_KEY": store.access_key or "",
+        "CODEHUB_STORAGE_S3_SECRET_KEY": store.secret_key or "",
+        "CODEHUB_STORAGE_SETTLE": "0",
+        "CODEHUB_STORAGE_TIME_SCALE": str(time_scale),
+        "CODEHUB_STORAGE_DATA_DIR": str(folder / "data"),
+        "TEMPORAL_ADDRESS": temporal_server.address,
+        "TEMPORAL_NAMESPACE": "default",
+        "TMPDIR": str(folder),
+        **environment,
+    }
+    await initialize(
+        Settings(
+            place=place,
+            bucket=bucket,
+            volume_root=root,
+            s3_endpoint=seaweed.endpoint_url,
+            s3_access_key=store.access_key,
+            s3_secret_key=store.secret_key,
+            settle="0",
+        ),
+        adopt=False,
+    )
+    return Ground(place, bucket, root, folder, values, store, temporal_server.address)
 
 
 @asynccontextmanager
@@ -81,43 +166,36 @@ async def open_site(
 ) -> AsyncIterator[Site]:
     """A marked site without a worker. ``endpoint_url``: a proxy's, for the workers only. ``environment``: settings,
     by their variables' full names. All workers are killed at the end."""
-    place = f"p{secrets.token_hex(4)}"
-    bucket = new_bucket(seaweed, versioned=versioned)
-    root = folder / "volumes"
-    root.mkdir(parents=True)
-    settings = settings_of(seaweed, bucket)
-    values = {
-        "CODEHUB_STORAGE_PLACE": place,
-        "CODEHUB_STORAGE_BUCKET": bucket,
-        "CODEHUB_STORAGE_VOLUME_ROOT": str(root),
-        "CODEHUB_STORAGE_S3_ENDPOINT": endpoint_url or seaweed.endpoint_url,
-        "CODEHUB_STORAGE_S3_ACCESS_KEY": settings.access_key or "",
-        "CODEHUB_STORAGE_S3_SECRET_KEY": settings.secret_key or "",
-        "CODEHUB_STORAGE_SETTLE": "0",
-        "CODEHUB_STORAGE_TIME_SCALE": str(time_scale),
-        "CODEHUB_STORAGE_DATA_DIR": str(folder / "data"),
-        "TEMPORAL_ADDRESS": temporal_server.address,
-        "TEMPORAL_NAMESPACE": "default",
-        "TMPDIR": str(folder),
+    ground = await prepare_ground(
+        folder,
+        temporal_server,
+        seaweed,
+        versioned=versioned,
+        endpoint_url=endpoint_url,
+        time_scale=time_scale,
         **environment,
-    }
-    await initialize(
-        Settings(
-            place=place,
-            bucket=bucket,
-            volume_root=root,
-            s3_endpoint=seaweed.endpoint_url,
-            s3_access_key=settings.access_key,
-            s3_secret_key=settings.secret_key,
-            settle="0",
-        ),
-        adopt=False,
     )
-    client = await connect(target_host=temporal_server.address, namespace="default")
-    async with open_store(settings) as truth:
-        site = Site(place, bucket, root, folder, values, StorageClient(client, place=place), client, truth)
+    async with ground.connected() as site:
         try:
             yield site
         finally:
             for worker in site.workers:
                 worker.kill()
+
+
+@pytest.fixture(scope="session")
+def common_ground(
+    tmp_path_factory: pytest.TempPathFactory, temporal_server: TemporalServer, seaweed: Seaweed
+) -> Iterator[Ground]:
+    """One place with one worker for all tests that neither kill it nor need settings of their own."""
+    ground = asyncio.run(prepare_ground(tmp_path_factory.mktemp("site") / "site", temporal_server, seaweed))
+    worker = start_worker(ground)
+    yield ground
+    worker.stop()
+
+
+@pytest.fixture
+async def common_site(common_ground: Ground) -> AsyncIterator[Site]:
+    """The common place, with clients of this test. Take a workspace id of your own."""
+    async with common_ground.connected() as site:
+        yield site

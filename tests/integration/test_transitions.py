@@ -3,23 +3,12 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from codehub_storage import ErrorCode, StorageError
-from tests.harness.seaweed import Seaweed
-from tests.harness.site import Site, open_site
-from worker.dev.temporal import TemporalServer
-
-
-@pytest.fixture
-async def site(tmp_path: Path, temporal_server: TemporalServer, seaweed: Seaweed) -> AsyncIterator[Site]:
-    """A site with one worker."""
-    async with open_site(tmp_path / "site", temporal_server, seaweed) as opened:
-        opened.start_worker()
-        yield opened
+from tests.harness.site import Site
 
 
 def fill(folder: Path) -> None:
@@ -44,9 +33,9 @@ def differences(one: Path, other: Path) -> str:
 
 
 @pytest.mark.tool("rsync")
-async def test_a_home_goes_cold_and_comes_back(site: Site, tmp_path: Path) -> None:
+async def test_a_home_goes_cold_and_comes_back(common_site: Site, tmp_path: Path) -> None:
     """provision, archive, restore, purge: the restored tree is the one that was archived, and purge leaves nothing."""
-    workspace = site.workspace_id()
+    site, workspace = common_site, common_site.workspace_id()
     volume_key = await site.storage.provision(workspace)
     fill(site.volume(workspace))
     copy(site.volume(workspace), tmp_path / "reference")
@@ -59,9 +48,9 @@ async def test_a_home_goes_cold_and_comes_back(site: Site, tmp_path: Path) -> No
     assert await site.truth.list_keys(f"{workspace}/") == [f"{workspace}/home.state"]
 
 
-async def test_each_operation_may_be_called_again(site: Site) -> None:
+async def test_each_operation_may_be_called_again(common_site: Site) -> None:
     """A second call finds the postcondition and moves nothing."""
-    workspace = site.workspace_id()
+    site, workspace = common_site, common_site.workspace_id()
     volume_key = await site.storage.provision(workspace)
     assert await site.storage.provision(workspace) == volume_key
     first = await (await site.storage.start_archive(volume_key)).result()
@@ -75,11 +64,11 @@ async def test_each_operation_may_be_called_again(site: Site) -> None:
         await site.storage.purge(volume_key, first.archive_key)
 
 
-async def test_what_is_not_there_is_not_found(site: Site) -> None:
+async def test_what_is_not_there_is_not_found(common_site: Site) -> None:
     """archive and restore of an unknown workspace fail with their codes, at once."""
     with pytest.raises(StorageError) as no_volume:
-        await site.storage.archive(f"ws_{site.workspace_id()}_home")
+        await common_site.storage.archive(f"ws_{common_site.workspace_id()}_home")
     assert no_volume.value.code == ErrorCode.VOLUME_NOT_FOUND
     with pytest.raises(StorageError) as no_archive:
-        await site.storage.restore(f"{site.workspace_id()}/home.tar.gz")
+        await common_site.storage.restore(f"{common_site.workspace_id()}/home.tar.gz")
     assert no_archive.value.code == ErrorCode.ARCHIVE_NOT_FOUND
