@@ -94,7 +94,7 @@ class GatedBytes:
 
     def finish(self) -> None:
         """The segment ended where a tar stream may be cut."""
-        if not self._scanner.between_entries or self._scanner.end_offset is not None or self._held:
+        if not self._scanner.between_entries or self._held:
             raise self._gate.refusal("it does not end with a whole file")
         self._gate.finish()
 

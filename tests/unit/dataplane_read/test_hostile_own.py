@@ -92,6 +92,7 @@ ODD_SEGMENTS = {
     "same name twice": files(file(b"f") + file(b"f"), b"f", b"f", 2),
     "names out of order": files(file(b"g") + file(b"f"), b"f", b"g", 2),
     "name before the range": files(file(b"a"), b"b"),
+    "first name before the range": files(file(b"a") + file(b"m"), b"b", b"m", 2),
     "name behind the range": files(file(b"c"), b"b"),
     "one more than stated": files(file(b"f") + file(b"g"), b"f", b"g", 1),
     "one less than stated": files(file(b"f"), b"f", b"f", 2),
