@@ -4,9 +4,11 @@ A module that has an effect declares its points at import, so the list of tests 
 effect without a test fails the suite. In production nothing is armed and a point costs a look into the environment.
 
 ``CODEHUB_STORAGE_FAILPOINT`` arms points, separated by commas: ``name[:N][:once=FILE][:pause=FILE]``.
-``N``: the N-th time that this process reaches it. ``once=FILE``: only the first process that comes here; it makes FILE.
+``N``: the N-th time that this process reaches it since it was armed. ``once=FILE``: only the first process that comes
+here; it makes FILE, which holds its pid.
 ``pause=FILE``: do not kill, but stand still from ``FILE.reached`` (made here) until FILE exists; only the task or
 thread that reached the point stands. Without ``pause`` the process kills itself: nothing is flushed, closed or undone.
+``@FILE`` in place of all this: FILE holds it and is read at every point, so a test arms a process that runs.
 ``CODEHUB_STORAGE_FAILPOINT_TRACE`` names a file to which every point is appended as it is reached.
 """
 
@@ -27,7 +29,7 @@ TRACE_VARIABLE = "CODEHUB_STORAGE_FAILPOINT_TRACE"
 _POLL_SECONDS = 0.02
 
 _points: dict[str, str] = {}
-_reached: Counter[str] = Counter()
+_reached: Counter[Armed] = Counter()
 _counting = threading.Lock()
 
 
@@ -95,8 +97,8 @@ def _gates(name: str) -> Iterator[Path]:
     if trace := os.environ.get(TRACE_VARIABLE):
         with open(trace, "a") as file:  # appended whole: processes share it
             file.write(f"{name}\n")
-    armed = os.environ.get(VARIABLE)
-    if not armed or name not in armed:
+    armed = _armed()
+    if name not in armed:
         return
     for point in map(Armed.parse, armed.split(",")):
         if point.name == name and _is_time(point):
@@ -108,17 +110,28 @@ def _gates(name: str) -> Iterator[Path]:
                 yield point.pause
 
 
+def _armed() -> str:
+    text = os.environ.get(VARIABLE, "")
+    if not text.startswith("@"):
+        return text
+    try:
+        return Path(text[1:]).read_text()
+    except FileNotFoundError:
+        return ""
+
+
 def _is_time(point: Armed) -> bool:
     with _counting:
-        _reached[point.name] += 1
-        return _reached[point.name] == point.visit and _is_first(point.once)
+        _reached[point] += 1
+        return _reached[point] == point.visit and _is_first(point.once)
 
 
 def _is_first(marker: Path | None) -> bool:
     if marker is None:
         return True
     try:
-        marker.touch(exist_ok=False)
+        with marker.open("x") as file:
+            file.write(str(os.getpid()))
     except FileExistsError:
         return False
     return True

@@ -7,7 +7,8 @@ Wrappers around the two Protocols, so that a new call is a new point by itself a
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from functools import wraps
 from typing import Any, cast
 
@@ -19,9 +20,17 @@ ROLES = ("control", "mover")
 
 
 def _calls(protocol: type) -> list[str]:
-    """The coroutine methods of a Protocol."""
-    members = inspect.getmembers(protocol, inspect.iscoroutinefunction)
-    return [name for name, _ in members if not name.startswith("_")]
+    """The methods of a Protocol that are awaited, or answer piece by piece."""
+    members = inspect.getmembers(protocol, inspect.isfunction)
+    return [
+        name
+        for name, member in members
+        if not name.startswith("_") and (inspect.iscoroutinefunction(member) or _is_stream(member))
+    ]
+
+
+def _is_stream(call: Callable[..., Any]) -> bool:
+    return inspect.isasyncgenfunction(call) or str(inspect.signature(call).return_annotation).startswith("AsyncIter")
 
 
 _STORE_CALLS = frozenset(_calls(ObjectStore))
@@ -46,7 +55,10 @@ class _Pointed:
 
     def __getattr__(self, name: str) -> Any:
         member = getattr(self._inner, name)
-        return self._between(member, f"{self._prefix}.{name}") if name in self._calls else member
+        if name not in self._calls:
+            return member
+        around = self._around if _is_stream(member) else self._between
+        return around(member, f"{self._prefix}.{name}")
 
     def _between(self, call: Callable[..., Awaitable[Any]], name: str) -> Callable[..., Awaitable[Any]]:
         @wraps(call)
@@ -55,6 +67,19 @@ class _Pointed:
             answer = await call(*args, **kwargs)
             await failpoints.reach(f"{name}.after")
             return answer
+
+        return pointed
+
+    def _around(self, call: Callable[..., Any], name: str) -> Callable[..., AsyncIterator[Any]]:
+        """Before the first piece, and behind the last one where the reader goes that far."""
+
+        @wraps(call)
+        async def pointed(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+            await failpoints.reach(f"{name}.before")
+            async with aclosing(call(*args, **kwargs)) as pieces:
+                async for piece in pieces:
+                    yield piece
+            await failpoints.reach(f"{name}.after")
 
         return pointed
 

@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 
 HEARTBEAT_THROTTLE = timedelta(seconds=0.5)
 """So often at most a heartbeat goes out, and so late at most a cancel comes in."""
+STICKY = timedelta(seconds=10)
+"""So long a run's next step waits for the worker that has the run in memory, before any worker takes it."""
 GRACE = timedelta(seconds=10)
 
 
@@ -74,6 +76,7 @@ def control_worker(client: Client, services: Services) -> Worker:
         max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
         default_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
         graceful_shutdown_timeout=GRACE,
+        sticky_queue_schedule_to_start_timeout=STICKY * services.time_scale,
         **workflow_options(),
     )
 

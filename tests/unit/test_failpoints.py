@@ -92,3 +92,20 @@ def test_names_are_declared_once(monkeypatch: pytest.MonkeyPatch) -> None:
         failpoints.declare(name, effect="again")
     with pytest.raises(KeyError):
         failpoints.reach_in_thread("test.registry.nowhere")
+
+
+def test_a_running_process_is_armed_by_a_file(tmp_path: Path) -> None:
+    """``@FILE`` is read at every point, visits count from the arming, and the mark names the process that died."""
+    armed, gate, marker = tmp_path / "armed", tmp_path / "gate", tmp_path / "fired"
+    armed.write_text(f"test.one:2:pause={gate}")
+    environment = {**os.environ, failpoints.VARIABLE: f"@{armed}", "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, "thread"], env=environment, stdout=subprocess.PIPE, text=True
+    ) as held:
+        while not Path(f"{gate}.reached").exists():
+            assert held.poll() is None
+        armed.write_text(f"test.one:2:once={marker}")
+        gate.touch()
+        held.wait()
+    assert held.returncode == -signal.SIGKILL
+    assert marker.read_text() == str(held.pid)
