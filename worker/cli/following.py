@@ -96,7 +96,8 @@ class Pace:
 def progress_line(progress: Progress, pace: Pace | None = None) -> str:
     """Phase, bytes, and why it does not get on if it does not."""
     if progress.closed:
-        return f"{progress.operation}: ended"
+        why = f": {one_line(progress.last_error)}" if progress.last_error else ""
+        return f"{progress.operation}: " + ("done" if progress.phase is Phase.DONE else f"ended without success{why}")
     words = [f"{progress.operation}: {progress.phase.value}"]
     if progress.bytes_total:
         share = min(1.0, progress.bytes_done / progress.bytes_total)

@@ -37,19 +37,18 @@ class Parser(argparse.ArgumentParser):
 
 def build_parser() -> Parser:
     """The whole command line; a parsed ``command`` names the handler, as ``module:function``."""
-    common = _common()
     parser = Parser(
         prog="codehub-storage",
         description="Moves the homes of workspaces between volumes and archives.",
         epilog=_epilog(),
-        parents=[common],
+        parents=[_common()],
     )
     parser.set_defaults(json=False, data_dir=None)
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
 
     def add(name: str, module: str, text: str, **options: Any) -> argparse.ArgumentParser:
         command: argparse.ArgumentParser = commands.add_parser(
-            name, help=text, description=text[0].upper() + text[1:] + ".", parents=[common], **options
+            name, help=text, description=text[0].upper() + text[1:] + ".", parents=[_common()], **options
         )
         command.set_defaults(command=f"worker.cli.{module}:{name}")
         return command
@@ -97,7 +96,7 @@ def build_parser() -> Parser:
 
 
 def _common() -> Parser:
-    """Options that may stand before or behind the command."""
+    """Options that may stand before or behind the command. Made anew for each parser: defaults belong to the action."""
     common = Parser(add_help=False, argument_default=argparse.SUPPRESS)
     common.add_argument("--json", action="store_true", help="print exactly one JSON object on stdout")
     common.add_argument(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from temporalio.client import Client
 
@@ -12,10 +12,12 @@ from activities.objectstore.base import ObjectStore
 from activities.objectstore.identity import load_identity
 from activities.objectstore.s3 import open_store
 from codehub_storage.client import StorageClient, connect
-from codehub_storage.errors import ErrorCode, StorageError
+from codehub_storage.errors import StorageError
 from worker.dev.info import DevInfo
-from worker.settings import Settings
+from worker.settings import Settings, variable
 from worker.wiring import s3_settings
+
+_DEFAULT_ADDRESS = "localhost:7233"
 
 
 def load_settings(args: Namespace) -> Settings:
@@ -25,17 +27,9 @@ def load_settings(args: Namespace) -> Settings:
 
 async def connect_temporal(settings: Settings) -> Client:
     """Temporal, as the environment or the running stack says. ``BackendUnavailable`` if it does not answer."""
-    try:
-        return await connect(**settings.temporal_connect_config())
-    except StorageError as error:
-        if error.code == ErrorCode.BACKEND_UNAVAILABLE and DevInfo.read(settings.data_dir) is None:
-            raise StorageError(
-                error.code,
-                error.message,
-                hint=f"No stack runs in {settings.data_dir}: start one with `codehub-storage dev`, or set "
-                "TEMPORAL_ADDRESS.",
-            ) from error
-        raise
+    config = settings.temporal_connect_config()
+    with _hint(settings, None if config.get("target_host") != _DEFAULT_ADDRESS else "TEMPORAL_ADDRESS"):
+        return await connect(**config)
 
 
 async def connect_storage(args: Namespace) -> StorageClient:
@@ -48,5 +42,22 @@ async def connect_storage(args: Namespace) -> StorageClient:
 async def open_bucket(settings: Settings) -> AsyncIterator[ObjectStore]:
     """The bucket. ``WrongStore`` for one that `init` never marked."""
     async with open_store(s3_settings(settings)) as store:
-        await load_identity(store)
+        with _hint(settings, None if settings.s3_endpoint else variable("s3_endpoint")):
+            await load_identity(store)
         yield store
+
+
+@contextmanager
+def _hint(settings: Settings, unset: str | None) -> Iterator[None]:
+    """Who forgot to start the stack is told so, and not of the default that holds where ``unset`` is not set."""
+    try:
+        yield
+    except StorageError as error:
+        if unset is not None and DevInfo.read(settings.data_dir) is None:
+            raise StorageError(
+                error.code,
+                error.message,
+                hint=f"No stack runs in {settings.data_dir}: start one with `codehub-storage dev`, or set {unset}.",
+                details=error.details,
+            ) from error
+        raise

@@ -12,6 +12,7 @@ from temporalio.service import RPCError
 from activities.fencing import read_record
 from activities.objectstore.base import ObjectStore
 from activities.proofs import read_manifest, stored_version
+from activities.record import VolumeState
 from codehub_storage.client import StorageClient
 from codehub_storage.contracts import Operation
 from codehub_storage.errors import ErrorCode, StorageError
@@ -22,6 +23,14 @@ from worker.cli.listing import duration, size, table
 from worker.cli.output import Output
 from worker.cli.session import connect_temporal, load_settings, open_bucket
 from worker.settings import Settings
+
+_STATES = {
+    VolumeState.RESTORING: "being made",
+    VolumeState.READY: "ready",
+    VolumeState.ARCHIVED: "archived, still there",
+    VolumeState.DELETING: "deleted",
+}
+"""What the record says of a volume. ``deleting`` is final: it stays when the volume is gone."""
 
 _OURS = "WorkflowType IN ({})".format(", ".join(f"'{each.value}'" for each in Operation))
 _OPEN = f"{_OURS} AND ExecutionStatus = 'Running'"
@@ -145,7 +154,7 @@ async def _record(store: ObjectStore, workspace_id: str) -> tuple[dict[str, Any]
         return None, "volume: none, and no record"
     record = found[0]
     volume = record.volume
-    said = f"volume: {volume.state.value}, uid {volume.uid}" if volume else "volume: none"
+    said = f"volume: {_STATES[volume.state]}, uid {volume.uid}" if volume else "volume: none"
     return record.model_dump(mode="json"), f"{said}, place {record.place}"
 
 

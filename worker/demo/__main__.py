@@ -1,0 +1,145 @@
+"""Entry of ``python -m worker.demo [--keep] [--data-dir DIR]``."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from codehub_storage.errors import StorageError
+from worker.cli.listing import size
+from worker.cli.output import Output
+from worker.demo.commands import CommandFailed
+from worker.demo.story import Story
+from worker.demo.telling import Telling
+from worker.dev.process import StackError
+from worker.dev.stack import DevStack
+
+_NEEDED_BYTES = 2 << 30
+_DISK = Path("/var/tmp")
+"""Where files of this size belong: /tmp may be memory."""
+
+
+def main() -> None:
+    """Exit status: 0 equal, 1 a difference or a failure, 2 something is missing here, 130 or 143 after a signal."""
+    parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
+    parser.add_argument("--keep", action="store_true", help="leave the stack running until Ctrl-C")
+    parser.add_argument("--data-dir", type=Path, help="work there, and keep it (default: a temporary folder)")
+    args = parser.parse_args()
+    if shutil.which("rsync") is None:
+        print(
+            "rsync is not installed; the demo compares with it. On Debian and Ubuntu: sudo apt-get install rsync",
+            file=sys.stderr,
+        )
+        _leave(2)
+    signals: list[int] = []
+    try:
+        with _folder(args.data_dir) as folder:
+            status = asyncio.run(_run(folder, args.keep, signals))
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        print("\ninterrupted; everything that was started has ended", file=sys.stderr)
+        status = 128 + (signals[0] if signals else signal.SIGINT)
+    except (StackError, StorageError, CommandFailed, _NoRoom) as error:
+        hint = f" ({error.hint})" if isinstance(error, StorageError) else ""
+        print(f"\nthe demo failed: {error}{hint}", file=sys.stderr)
+        status = 2 if isinstance(error, _NoRoom) else 1
+    _leave(status)
+
+
+class _NoRoom(Exception):
+    """Not enough space for the demo."""
+
+
+@contextmanager
+def _folder(given: Path | None) -> Iterator[Path]:
+    """The folder to work in; a temporary one is removed."""
+    if given is not None:
+        given.mkdir(parents=True, exist_ok=True)
+        _check_room(given)
+        yield given.absolute()
+        return
+    parent = _DISK if _DISK.is_dir() and not os.environ.get("TMPDIR") else None
+    folder = Path(tempfile.mkdtemp(prefix="codehub-storage-demo-", dir=parent))
+    try:
+        _check_room(folder)
+        yield folder
+    finally:
+        _remove(folder)
+
+
+def _check_room(folder: Path) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < _NEEDED_BYTES:
+        raise _NoRoom(f"{folder} has {size(free)} free, {size(_NEEDED_BYTES)} are needed; name another by --data-dir")
+
+
+def _remove(folder: Path) -> None:
+    """Everything below, also folders that we made unwritable to ourselves."""
+    for parent, folders, _ in os.walk(folder):
+        for name in folders:
+            path = os.path.join(parent, name)
+            if not os.path.islink(path):
+                os.chmod(path, 0o700)
+    shutil.rmtree(folder)
+
+
+async def _run(folder: Path, keep: bool, signals: list[int]) -> int:
+    task = asyncio.current_task()
+    assert task is not None
+
+    def interrupt(number: int) -> None:
+        signals.append(number)
+        task.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, interrupt, number)
+    telling = Telling(Output(as_json=False, stdout=sys.stdout, stderr=sys.stderr))
+    with telling.step("start") as step:
+        stack = DevStack(folder / "stack", note=telling.say)
+        await stack.__aenter__()
+        step.what = f"Temporal, SeaweedFS, worker in {folder / 'stack'}"
+    try:
+        return await _tell(stack, folder, telling, keep)
+    finally:
+        await asyncio.shield(stack.__aexit__(None, None, None))
+
+
+async def _tell(stack: DevStack, folder: Path, telling: Telling, keep: bool) -> int:
+    """The story, while somebody watches over the servers."""
+    watching = asyncio.create_task(stack.watch())
+    telling_it = asyncio.create_task(Story(stack.info, folder, telling).tell())
+    try:
+        await asyncio.wait([watching, telling_it], return_when=asyncio.FIRST_COMPLETED)
+        if not telling_it.done():
+            await watching
+        equal = await telling_it
+        telling.report(stack.info.web_ui, equal=equal)
+        if keep:
+            telling.say(
+                f"\nThe stack goes on until Ctrl-C. Look at it: {stack.info.web_ui}, or\n"
+                f"  codehub-storage --data-dir {stack.layout.data_dir} status"
+            )
+            await watching
+        return 0 if equal else 1
+    finally:
+        for task in (telling_it, watching):
+            task.cancel()
+        await asyncio.wait([telling_it, watching])
+
+
+def _leave(status: int) -> None:
+    """Without the interpreter's teardown, in which the SDK's threads can abort the process."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""The demo, step by step: provision, fill, archive, restore, compare, purge."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from pathlib import Path
+
+from temporalio.client import Client
+
+from activities.objectstore.client import S3Settings
+from activities.objectstore.s3 import open_store
+from codehub_storage import keys
+from codehub_storage.client import OperationHandle, StorageClient
+from codehub_storage.contracts import OperationResult
+from codehub_storage.converter import DATA_CONVERTER
+from worker.cli.following import follow
+from worker.cli.listing import size
+from worker.cli.output import one_line
+from worker.cli.verify import check
+from worker.demo import project, reference
+from worker.demo.commands import CommandFailed
+from worker.demo.oddities import Oddities
+from worker.demo.telling import Telling
+from worker.dev.info import DevInfo
+
+_WORKSPACE = "demo"
+_SHOWN_DIFFERENCES = 20
+
+
+class Story:
+    """One run on a stack that is up. ``folder`` has room for a copy of the tree, outside of the volumes."""
+
+    def __init__(self, info: DevInfo, folder: Path, telling: Telling) -> None:
+        self._info = info
+        self._reference = folder / "reference"
+        self._telling = telling
+        self._archive_key = keys.archive_key(_WORKSPACE)
+
+    async def tell(self) -> bool:
+        """All of it. True if what came back is what went in."""
+        if self._reference.exists():
+            await asyncio.to_thread(shutil.rmtree, self._reference)
+        self._client = await self._connect()
+        home_store_key, home = await self._provision()
+        before = await self._fill(home)
+        await self._archive(home_store_key, home)
+        await self._prove()
+        await self._restore(home)
+        if not await self._compare(home, before):
+            self._telling.remark(f"nothing is purged, for a look: {home} and {self._reference}")
+            return False
+        await self._purge(home_store_key, home)
+        await asyncio.to_thread(shutil.rmtree, self._reference)
+        return True
+
+    async def _connect(self) -> StorageClient:
+        address, namespace = self._info.temporal_address, self._info.namespace
+        return StorageClient(await Client.connect(address, namespace=namespace, data_converter=DATA_CONVERTER))
+
+    async def _provision(self) -> tuple[str, Path]:
+        with self._telling.step("provision") as step:
+            result = await self._follow(await self._client.start_provision(_WORKSPACE))
+            key = result.home_store_key or ""
+            step.what = f"volume {key}"
+        return key, Path(self._info.volume_root) / key
+
+    async def _fill(self, home: Path) -> reference.Inventory:
+        with self._telling.step("fill") as step:
+            await project.make_project(home, self._telling)
+            oddities = Oddities(home / "odd")
+            await asyncio.to_thread(oddities.make)
+            step.what = str(found := await reference.inventory(home))
+        if os.geteuid() != 0:
+            self._telling.remark(f"as user {os.geteuid()}: what only root may make or keep is not in the tree")
+        for what, why in oddities.refused.items():
+            self._telling.remark(f"not in the tree: {what} ({why})")
+        with self._telling.step("reference") as step:
+            await reference.copy(home, self._reference)
+            step.what = "a copy by rsync -aHAX --numeric-ids, outside the volumes"
+        return found
+
+    async def _archive(self, home_store_key: str, home: Path) -> None:
+        with self._telling.step("archive") as step:
+            result = await self._follow(await self._client.start_archive(home_store_key))
+            if home.exists() or result.cleanup_required:
+                raise CommandFailed(f"the volume {home} is still there")
+            step.what = f"{_moved(result)}; volume gone"
+
+    async def _prove(self) -> None:
+        """Not part of the operation, which has proved it already: once more, from outside."""
+        settings = S3Settings(
+            bucket=self._info.bucket,
+            endpoint_url=self._info.s3_endpoint,
+            access_key=self._info.s3_access_key,
+            secret_key=self._info.s3_secret_key,
+            addressing_style="path",
+        )
+        with self._telling.step("verify") as step:
+            async with open_store(settings) as store:
+                found = await check(store, self._archive_key, None, lambda seen, total: None)
+            step.what = f"{size(found.info.size_bytes)} read back, each byte as its manifest says"
+
+    async def _restore(self, home: Path) -> None:
+        with self._telling.step("restore") as step:
+            result = await self._follow(await self._client.start_restore(self._archive_key))
+            if not home.is_dir():
+                raise CommandFailed(f"the volume {home} is not there")
+            step.what = _moved(result)
+
+    async def _compare(self, home: Path, before: reference.Inventory) -> bool:
+        with self._telling.step("compare") as step:
+            found = await reference.differences(self._reference, home)
+            after = await reference.inventory(home)
+            found += [f"hard links differ: {sorted(each)!r}" for each in before.links ^ after.links]
+            found += [f"holes differ: {each!r}" for each in before.holed ^ after.holed]
+            entries = before.counts["entries"]
+            step.what = f"{entries:,} entries by rsync -naHAXc --delete: " + (
+                f"{len(found):,} differences" if found else "no difference"
+            )
+        for line in found[:_SHOWN_DIFFERENCES]:
+            self._telling.say(f"  {one_line(line)}")
+        return not found
+
+    async def _purge(self, home_store_key: str, home: Path) -> None:
+        with self._telling.step("purge") as step:
+            result = await self._follow(await self._client.start_purge(home_store_key, self._archive_key))
+            if home.exists() or result.leftovers:
+                raise CommandFailed(f"purge left {home if home.exists() else ', '.join(result.leftovers)}")
+            step.what = f"gone: {', '.join(result.removed)}"
+
+    async def _follow(self, handle: OperationHandle) -> OperationResult:
+        result = await follow(handle.result(), handle.progress, self._telling.output)
+        for kind, count in sorted(result.skipped.items()):
+            self._telling.remark(f"{result.operation} did not carry: {kind}, {count:,}")
+        return result
+
+
+def _moved(result: OperationResult) -> str:
+    stored = f", {size(result.stored_bytes)} stored" if result.stored_bytes else ""
+    return f"{result.files:,} files, {size(result.raw_bytes)} of content{stored}"
