@@ -27,10 +27,7 @@ from botocore.exceptions import (
 
 from codehub_storage.errors import ErrorCode, StorageError
 
-ABSENT = frozenset({"NoSuchKey", "NoSuchVersion", "NoSuchBucket", "404"})
-"""Codes for a missing object. ``NoSuchBucket`` is among them because SeaweedFS answers it to a GET of a key whose
-newest version is a delete marker; one that is true has become ``WrongStore`` by then."""
-
+ABSENT = frozenset({"NoSuchKey", "NoSuchVersion", "404"})
 CONFLICT = frozenset({"PreconditionFailed", "412"})
 NO_UPLOAD = frozenset({"NoSuchUpload"})
 BAD_PARTS = frozenset({"InvalidPart", "InvalidPartOrder", "BadDigest", "XAmzContentChecksumMismatch"})

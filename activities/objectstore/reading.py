@@ -52,13 +52,40 @@ def version(version_id: str | None) -> dict[str, Any]:
     return {} if version_id is None else {"VersionId": version_id}
 
 
+async def is_absent(connection: Connection, key: str, version_id: str | None, error: StorageError) -> bool:
+    """Whether ``error`` means that there is no such object, in a bucket that exists."""
+    code = store_code(error)
+    if code == "NoSuchBucket" and error.code != ErrorCode.WRONG_STORE:
+        # SeaweedFS says so to a GET of a key whose newest version is a delete marker, and to much while it starts.
+        return await head(connection, key, version_id) is None
+    if code not in ABSENT:
+        return False
+    await connection.check_bucket()
+    return True
+
+
+async def head(connection: Connection, key: str, version_id: str | None) -> ObjectInfo | None:
+    """See ``ObjectStore.head``."""
+    try:
+        answer = await connection.call("head_object", key=key, ChecksumMode="ENABLED", **version(version_id))
+    except StorageError as error:
+        # A delete marker that is asked for by its version id is not found, but "not allowed".
+        is_marker = version_id is not None and store_code(error) in ("405", "MethodNotAllowed")
+        if is_marker or (store_code(error) in ABSENT and await is_absent(connection, key, version_id, error)):
+            return None
+        raise
+    if "ETag" not in answer or "ContentLength" not in answer:
+        raise unanswered("head_object", key, "an answer without length or ETag")
+    return info_of(key, answer)
+
+
 async def get_whole(connection: Connection, key: str, version_id: str | None) -> tuple[bytes, ObjectInfo] | None:
     """A small object in one piece, its announced length checked; ``None`` if it does not exist."""
     for attempt in range(FRUITLESS_ATTEMPTS):
         try:
             return await _get_once(connection, key, version_id)
         except StorageError as error:
-            if store_code(error) in ABSENT and error.code != ErrorCode.WRONG_STORE:
+            if await is_absent(connection, key, version_id, error):
                 return None
             again = error.transient or error.code == ErrorCode.ARCHIVE_CORRUPT
             if not again or attempt == FRUITLESS_ATTEMPTS - 1:
@@ -141,10 +168,11 @@ class _Reader:
                 "get_object", key=self._key, IfMatch=quoted(self._etag), **version(self._version_id), **span
             )
         except StorageError as error:
-            code = store_code(error)
-            if code in CONFLICT or (code in ABSENT and error.code != ErrorCode.WRONG_STORE):
-                raise PreconditionFailed(f"{self._key!r} is no longer the object with ETag {self._etag}") from error
-            raise
+            if store_code(error) in CONFLICT:
+                await self._connection.check_bucket()  # SeaweedFS looks at the condition first
+            elif not await is_absent(self._connection, self._key, self._version_id, error):
+                raise
+            raise PreconditionFailed(f"{self._key!r} is no longer the object with ETag {self._etag}") from error
 
     def _is_whole(self) -> bool:
         return self.position == 0 and self._end is None

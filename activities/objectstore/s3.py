@@ -26,43 +26,32 @@ class S3Store:
     """An ``ObjectStore``. ``Capabilities.full_object_crc`` decides whether uploads declare their checksum."""
 
     def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+        self.connection = connection
         self.bucket = connection.bucket
 
     async def head(self, key: str, *, version_id: str | None = None) -> ObjectInfo | None:
         """See the Protocol."""
-        try:
-            answer = await self._connection.call(
-                "head_object", key=key, ChecksumMode="ENABLED", **reading.version(version_id)
-            )
-        except StorageError as error:
-            if not _is_absent(error) and not _is_marker(error, version_id):
-                raise
-            await self._connection.check_bucket()
-            return None
-        if "ETag" not in answer or "ContentLength" not in answer:
-            raise unanswered("head_object", key, "an answer without length or ETag")
-        return reading.info_of(key, answer)
+        return await reading.head(self.connection, key, version_id)
 
     async def get(self, key: str, *, version_id: str | None = None) -> tuple[bytes, ObjectInfo] | None:
         """See the Protocol."""
-        return await reading.get_whole(self._connection, key, version_id)
+        return await reading.get_whole(self.connection, key, version_id)
 
     async def put_if(self, key: str, data: bytes, *, etag: str | None) -> ObjectInfo:
         """See the Protocol."""
         condition: dict[str, Any] = {"IfNoneMatch": "*"} if etag is None else {"IfMatch": reading.quoted(etag)}
-        if not self._connection.capabilities.full_object_crc:
+        if not self.connection.capabilities.full_object_crc:
             condition["ContentMD5"] = uploads.content_md5([data])
         try:
-            answer = await self._connection.call(
+            answer = await self.connection.call(
                 "put_object",
                 key=key,
-                timeout=self._connection.settings.upload_timeout(len(data)),
+                timeout=self.connection.settings.upload_timeout(len(data)),
                 Body=io.BytesIO(data),
                 **condition,
             )
         except StorageError as error:
-            if error.transient or store_code(error) in CONFLICT or _is_absent(error):
+            if error.transient or store_code(error) in CONFLICT | ABSENT:
                 return await self._settle_put(key, data, etag, error)
             raise
         if not answer.get("ETag"):
@@ -85,17 +74,17 @@ class S3Store:
         self, key: str, *, offset: int = 0, length: int | None = None, etag: str, version_id: str | None = None
     ) -> AsyncIterator[bytes]:
         """See the Protocol."""
-        return reading.read_range(self._connection, key, offset=offset, length=length, etag=etag, version_id=version_id)
+        return reading.read_range(self.connection, key, offset=offset, length=length, etag=etag, version_id=version_id)
 
     async def delete(self, key: str, *, version_id: str | None = None, etag: str | None = None) -> None:
         """See the Protocol. The condition is sent only where no version is named: a version never changes."""
         conditional = etag is not None and version_id is None
         condition = {"IfMatch": reading.quoted(etag or "")} if conditional else reading.version(version_id)
         try:
-            await self._connection.call("delete_object", key=key, **condition)
+            await self.connection.call("delete_object", key=key, **condition)
         except StorageError as error:
-            if _is_absent(error):
-                return
+            if store_code(error) in ABSENT:
+                return await self.connection.check_bucket()
             if store_code(error) in CONFLICT:
                 # Also what is answered for a missing object, and to a replay of a deletion that happened.
                 if await self.head(key) is None:
@@ -118,7 +107,7 @@ class S3Store:
 
     async def _lock_answer(self, operation: str, key: str, version_id: str) -> Mapping[str, Any]:
         try:
-            return await self._connection.call(operation, key=key, VersionId=version_id)
+            return await self.connection.call(operation, key=key, VersionId=version_id)
         except StorageError as error:
             if error.transient:
                 raise
@@ -128,11 +117,11 @@ class S3Store:
         """See the Protocol."""
         markers = {"NextKeyMarker": "KeyMarker", "NextVersionIdMarker": "VersionIdMarker"}
         found: list[ObjectInfo] = []
-        async for page in self._connection.pages("list_object_versions", markers, Prefix=key):
+        async for page in self.connection.pages("list_object_versions", markers, Prefix=key):
             found += [_listed(each, False) for each in page.get("Versions", ()) if each["Key"] == key]
             found += [_listed(each, True) for each in page.get("DeleteMarkers", ()) if each["Key"] == key]
         if len(found) == 1 and found[0].version_id == UNVERSIONED and not await self._has_versions():
-            # HEAD, not the listing, has the ETag that If-Match is compared with (SeaweedFS lists another one for parts).
+            # HEAD, not the listing, has the ETag that If-Match means: SeaweedFS lists another one for parts.
             current = await self.head(key)
             return [] if current is None else [current]
         return sorted(found, key=lambda each: (not each.is_current, -each.modified_at))
@@ -140,7 +129,7 @@ class S3Store:
     async def list_keys(self, prefix: str) -> list[str]:
         """See the Protocol."""
         markers = {"NextContinuationToken": "ContinuationToken"}
-        pages = self._connection.pages("list_objects_v2", markers, Prefix=prefix)
+        pages = self.connection.pages("list_objects_v2", markers, Prefix=prefix)
         return [str(each["Key"]) async for page in pages for each in page.get("Contents", ())]
 
     async def is_versioned(self) -> bool:
@@ -152,26 +141,26 @@ class S3Store:
         return await self._versioning() != ""
 
     async def _versioning(self) -> str:
-        return str((await self._connection.call("get_bucket_versioning")).get("Status", ""))
+        return str((await self.connection.call("get_bucket_versioning")).get("Status", ""))
 
     async def create_upload(self, key: str, metadata: Mapping[str, str]) -> str:
         """See the Protocol. ``Unsupported`` where the store refuses the declared checksum."""
-        return await uploads.create_upload(self._connection, key, metadata)
+        return await uploads.create_upload(self.connection, key, metadata)
 
     async def upload_part(self, key: str, upload_id: str, number: int, data: Sequence[bytes]) -> UploadedPart:
         """See the Protocol."""
-        return await uploads.upload_part(self._connection, key, upload_id, number, data)
+        return await uploads.upload_part(self.connection, key, upload_id, number, data)
 
     async def list_parts(self, key: str, upload_id: str) -> list[UploadedPart] | None:
         """See the Protocol."""
-        return await uploads.list_parts(self._connection, key, upload_id)
+        return await uploads.list_parts(self.connection, key, upload_id)
 
     async def complete_upload(
         self, key: str, upload_id: str, parts: Sequence[UploadedPart], *, archive_id: str
     ) -> ObjectInfo:
         """See the Protocol. Whatever the answer was, the object that stands there is looked at."""
         try:
-            version_id = await uploads.complete_upload(self._connection, key, upload_id, parts)
+            version_id = await uploads.complete_upload(self.connection, key, upload_id, parts)
         except StorageError as error:
             lost = uploads.means_lost(error)
             if not lost and not error.transient:
@@ -189,11 +178,11 @@ class S3Store:
 
     async def abort_upload(self, key: str, upload_id: str) -> None:
         """See the Protocol."""
-        await uploads.abort_upload(self._connection, key, upload_id)
+        await uploads.abort_upload(self.connection, key, upload_id)
 
     async def list_uploads(self, key: str) -> list[str]:
         """See the Protocol; perhaps only a page of them, see ``uploads.list_uploads``."""
-        return await uploads.list_uploads(self._connection, key)
+        return await uploads.list_uploads(self.connection, key)
 
 
 @asynccontextmanager
@@ -202,15 +191,6 @@ async def open_store(settings: S3Settings, capabilities: Capabilities | None = N
     the store is taken to have all that the defaults promise."""
     async with connect(settings, capabilities or Capabilities()) as connection:
         yield S3Store(connection)
-
-
-def _is_absent(error: StorageError) -> bool:
-    return store_code(error) in ABSENT and error.code != ErrorCode.WRONG_STORE
-
-
-def _is_marker(error: StorageError, version_id: str | None) -> bool:
-    """True if the version asked for is a delete marker, which a HEAD may not name."""
-    return version_id is not None and store_code(error) in ("405", "MethodNotAllowed")
 
 
 def _listed(entry: Mapping[str, Any], is_delete_marker: bool) -> ObjectInfo:

@@ -12,7 +12,11 @@ _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/\d+")
 
 @dataclass
 class Exchange:
-    """One request and what became of it. ``received``: body bytes from the client. ``sent``: body bytes back to it."""
+    """One request and what became of it.
+
+    ``received``: body bytes from the client. ``sent``: body bytes back to it. ``answered``: the server's answer, or
+    what stands for it, is known, though perhaps nobody waits for it any more.
+    """
 
     method: str
     key: str
@@ -22,6 +26,7 @@ class Exchange:
     sent: int = 0
     forwarded: bool = False
     status: int = 0
+    answered: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def part(self) -> int | None:
@@ -142,10 +147,14 @@ class Silence(Fault):
 
 @dataclass
 class Reply(Fault):
-    """Answers in the server's place; with ``forward`` after the server acted, instead of its answer."""
+    """Answers in the server's place; with ``forward`` after the server acted, instead of its answer.
+
+    The body is an error of ``code``, nothing without one, or what ``body`` says.
+    """
 
     status: int = 503
     code: str | None = "SlowDown"
+    body: bytes | None = None
     forward: bool = False
     headers: Mapping[str, str] = field(default_factory=dict)
 
@@ -159,16 +168,20 @@ class Reply(Fault):
 
     def _answer(self) -> Answer:
         error = f"<Error><Code>{self.code}</Code><Message>as told</Message></Error>" if self.code else ""
-        body = f'<?xml version="1.0" encoding="UTF-8"?>{error}'.encode() if error else b""
+        body = error.encode() if self.body is None else self.body
         headers = {"Content-Type": "application/xml", "Content-Length": str(len(body)), **self.headers}
         return Answer(self.status, "As told", headers, body)
 
 
 @dataclass
 class CutRequest(Fault):
-    """Takes ``at`` bytes of the request's body, passes them on, and closes both connections."""
+    """Takes ``at`` bytes of the request's body, passes them on, and closes both connections.
+
+    ``stall``: takes no more, passes nothing on, and closes nothing.
+    """
 
     at: int = 0
+    stall: bool = False
 
 
 @dataclass

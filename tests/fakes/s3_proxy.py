@@ -105,8 +105,10 @@ class S3Proxy:
             if answer is not None:
                 await _read_body(reader, writer, exchange, None)
                 return await _send(writer, exchange, answer, None, [])
-        cut = next((fault.at for fault in faults if isinstance(fault, CutRequest)), None)
-        body = await _read_body(reader, writer, exchange, cut)
+        cut = next((fault for fault in faults if isinstance(fault, CutRequest)), None)
+        body = await _read_body(reader, writer, exchange, cut.at if cut else None)
+        if cut and cut.stall:
+            await asyncio.Event().wait()
         for fault in faults:
             body = await fault.request_body(exchange, body)
         return await self._forward(exchange, target, body, writer, faults, is_cut=cut is not None)
@@ -229,6 +231,7 @@ async def _send(
 ) -> bool:
     """The answer to the client. False when the connection must end with it: less was sent than was announced."""
     exchange.status = answer.status
+    exchange.answered.set()
     lines = [
         f"HTTP/1.1 {answer.status} {answer.reason}",
         *(f"{name}: {value}" for name, value in answer.headers.items()),

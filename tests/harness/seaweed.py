@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from activities.objectstore.base import Capabilities
 from activities.objectstore.client import S3Settings
+from activities.objectstore.s3 import S3Store, open_store
+from tests.fakes.s3_proxy import S3Proxy
 from worker.dev.seaweed import Identity, Seaweed, free_ports
 
-__all__ = ["Identity", "Seaweed", "free_ports", "new_bucket", "seaweed", "settings_of"]
+__all__ = [
+    "READER",
+    "Hostile",
+    "Identity",
+    "Seaweed",
+    "free_ports",
+    "hostile_store",
+    "new_bucket",
+    "seaweed",
+    "settings_of",
+]
 
 READER = Identity("reader", ("Read", "List"))
 """May look, not write."""
@@ -45,3 +61,26 @@ def settings_of(
         secret_key=who.secret_key,
         **{"addressing_style": "path", **others},
     )
+
+
+@dataclass(frozen=True)
+class Hostile:
+    """``store`` reaches the server past ``proxy``, with short timeouts; ``truth`` reaches it directly."""
+
+    store: S3Store
+    proxy: S3Proxy
+    truth: S3Store
+
+
+@asynccontextmanager
+async def hostile_store(
+    server: Seaweed, bucket: str, *, capabilities: Capabilities | None = None, **others: Any
+) -> AsyncIterator[Hostile]:
+    """A store behind a proxy of its own. ``others`` are settings."""
+    short: dict[str, Any] = {"connect_timeout": timedelta(seconds=2), "read_timeout": timedelta(seconds=2), **others}
+    async with (
+        S3Proxy(server.ports[0]) as proxy,
+        open_store(settings_of(server, bucket, endpoint_url=proxy.endpoint_url, **short), capabilities) as store,
+        open_store(settings_of(server, bucket)) as truth,
+    ):
+        yield Hostile(store, proxy, truth)
