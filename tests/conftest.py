@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -43,15 +44,16 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip(f"{', '.join(missing)} missing: {reason}")
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_sessionfinish(session: pytest.Session) -> None:
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
     """After the last fixture is gone, a process that still lives is a test's fault, and fails the run."""
-    left = leftovers.end_all()
-    if left:
-        for line in left:
-            sys.stderr.write(f"\nleft running by a test: {line}")
-        sys.stderr.write("\n")
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    try:
+        yield
+    finally:
+        left = leftovers.end_all()
+        if left:
+            sys.stderr.write("".join(f"\nleft running by a test: {line}" for line in left) + "\n")
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.fixture
