@@ -16,7 +16,8 @@ from pathlib import Path
 
 from activities.dataplane.entries import Content, Entry, FileType, content_of
 from activities.dataplane.gzipmember import MemberWriter
-from activities.dataplane.tarheader import BLOCK, build_header, padding_of
+from activities.dataplane.tarheader import BLOCK, padding_of
+from activities.dataplane.tarwrite import build_header
 from activities.dataplane.threads import Stop
 from activities.dataplane.walk import entry_of_file, volume_changed, volume_error
 

@@ -11,7 +11,7 @@ from activities.dataplane.manifest import Manifest, Piece, Segment, StoredObject
 from activities.dataplane.plan import Plan, SegmentPlan
 from activities.dataplane.segments import SegmentKind, SegmentRecord
 from activities.dataplane.tail import Origin, tail_cuts
-from activities.dataplane.tarheader import build_header
+from activities.dataplane.tarwrite import build_header
 from activities.dataplane.threads import run_blocking
 from activities.objectstore.base import ObjectInfo
 

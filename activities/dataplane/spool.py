@@ -14,6 +14,7 @@ from typing import BinaryIO, NamedTuple
 from activities.dataplane.entries import Content, Entry, FileType
 
 _LENGTH = struct.Struct("<I")
+_TYPES = {int(kind): kind for kind in FileType}
 _BUFFER_BYTES = 1 << 18
 
 
@@ -58,5 +59,5 @@ def read_spool(path: Path, start: int = 0, end: int | None = None) -> Iterator[S
                 return
             (length,) = _LENGTH.unpack(prefix)
             fields, sums = marshal.loads(file.read(length))
-            yield Spooled(at, Entry(fields[0], FileType(fields[1]), *fields[2:]), Content(*sums))
+            yield Spooled(at, Entry(fields[0], _TYPES[fields[1]], *fields[2:]), Content(*sums))
             at += _LENGTH.size + length

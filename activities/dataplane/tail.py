@@ -13,12 +13,14 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from activities.dataplane.cutting import raw_size
 from activities.dataplane.entries import EMPTY_CONTENT, Content
 from activities.dataplane.gzipmember import MemberWriter, PackedMember
 from activities.dataplane.manifest import Source, Totals, VolumeBlock
-from activities.dataplane.plan import Plan, raw_size
+from activities.dataplane.plan import Plan
 from activities.dataplane.spool import Spooled
-from activities.dataplane.tarheader import END_OF_ARCHIVE, build_header
+from activities.dataplane.tarheader import END_OF_ARCHIVE
+from activities.dataplane.tarwrite import build_header
 from activities.dataplane.threads import Stop
 
 _FORMAT = "codehub-storage"

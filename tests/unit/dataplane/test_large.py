@@ -21,7 +21,8 @@ from activities.dataplane.large import (
     open_below,
     write_piece,
 )
-from activities.dataplane.tarheader import build_header, padding_of
+from activities.dataplane.tarheader import padding_of
+from activities.dataplane.tarwrite import build_header
 from activities.dataplane.threads import Stop
 from activities.dataplane.walk import walk
 from codehub_storage.errors import ErrorCode, StorageError

@@ -18,12 +18,11 @@ from activities.dataplane.tarheader import (
     MAX_EXTENSION_BYTES,
     TarError,
     TarScanner,
-    build_header,
-    format_time,
     padding_of,
     parse_records,
     parse_time,
 )
+from activities.dataplane.tarwrite import build_header, format_time
 
 names = st.binary(min_size=1, max_size=300).filter(
     lambda name: not name.startswith(b"./") and name.strip(b"/.") == name

@@ -12,7 +12,8 @@ from awscrt import checksums
 from activities.dataplane.entries import EMPTY_CONTENT, Content, Entry, FileType, content_of
 from activities.dataplane.gzipmember import MemberWriter
 from activities.dataplane.manifest import Manifest, Piece, Segment, StoredObject, Totals, encode_path
-from activities.dataplane.tarheader import build_header, padding_of
+from activities.dataplane.tarheader import padding_of
+from activities.dataplane.tarwrite import build_header
 from activities.objectstore.base import ObjectInfo
 from tests.fakes.memory_store import MemoryStore
 

@@ -14,7 +14,7 @@ from activities.dataplane.confine import Wall
 from activities.dataplane.entries import Entry, FileType
 from activities.dataplane.manifest import Manifest, Piece, Totals, encode_path
 from activities.dataplane.restore import ArchiveRestore, restore_archive
-from activities.dataplane.tarheader import build_header
+from activities.dataplane.tarwrite import build_header
 from codehub_storage.errors import ErrorCode, StorageError
 from tests.fakes.memory_store import MemoryStore
 from tests.unit.dataplane_read.forging import (

@@ -1,0 +1,210 @@
+"""How a tree is cut into segments: limits, the cuts, and what they weigh. Same files, same cuts.
+
+Data segments come in three runs, each in archive order: files that tar reads, files whose path it cannot open, and
+pieces of large files. Large files stand behind the others so that they do not tear runs of small ones apart, which
+would leave many segments too short for a part.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from activities.dataplane.entries import EMPTY_CONTENT, Content, Entry
+from activities.dataplane.large import Cut, Range, cut_file, needs_own_code
+from activities.dataplane.segments import MAX_SEGMENTS, SegmentKind
+from activities.dataplane.spool import Spooled, read_spool
+from activities.dataplane.tarheader import BLOCK, MAX_EXTENSION_BYTES, padding_of
+from activities.dataplane.threads import Stop
+from activities.dataplane.walk import show
+from codehub_storage.errors import ErrorCode, StorageError
+
+MIB = 1 << 20
+MAX_SEGMENT_BYTES = 120 * MIB
+"""Raw. One such segment, if it cannot be compressed, still fits the budget of what is in flight."""
+_LARGE = None
+
+
+@dataclass(frozen=True)
+class PlanLimits:
+    """How a tree is cut. The same limits are needed to come to the same plan.
+
+    ``segment_bytes``: raw bytes that a segment aims at; it ends between half and 5/4 of that. Larger trees get larger
+    segments, up to ``max_segment_bytes``, so that there are at most ``max_segments``; beyond is ``ArchiveTooLarge``.
+    Files of at least ``large_file_bytes`` (default: 3/4 of a segment) stand alone. ``min_part_bytes``: what the store
+    demands of every part but the last.
+    """
+
+    segment_bytes: int = 32 * MIB
+    large_file_bytes: int | None = None
+    max_segment_bytes: int = MAX_SEGMENT_BYTES
+    max_segments: int = MAX_SEGMENTS
+    min_part_bytes: int = 5 * MIB
+    allow_devices: bool = False
+
+    @property
+    def large_from(self) -> int:
+        """From this size on a file stands alone."""
+        return self.segment_bytes * 3 // 4 if self.large_file_bytes is None else self.large_file_bytes
+
+
+@dataclass(frozen=True)
+class SegmentPlan:
+    """One data segment: which entries of the spool it holds, ``[start, end)``, or which piece (``cut``) of one file.
+
+    ``own_code``: not read by tar. ``weight``: raw bytes that it takes about, holes counted as what they compress to.
+    """
+
+    number: int
+    kind: SegmentKind
+    start: int
+    end: int
+    entries: int
+    weight: int
+    content: Content
+    first: bytes
+    last: bytes
+    own_code: bool = False
+    cut: Cut | None = None
+
+
+def raw_size(entry: Entry) -> int:
+    """About how many raw bytes an entry takes; deterministic. ``Unsupported`` for attributes beyond any header."""
+    extension = 64 + len(entry.path) + len(entry.target)
+    if entry.xattrs:
+        extension += sum(len(name) + len(value) + 32 for name, value in entry.xattrs)
+        if extension > MAX_EXTENSION_BYTES:
+            raise StorageError(
+                ErrorCode.UNSUPPORTED,
+                f"{show(entry.path)}: more extended attributes than an archive can carry",
+                details={"path": show(entry.path)},
+            )
+    return 2 * BLOCK + extension + padding_of(extension) + entry.size + padding_of(entry.size)
+
+
+def cut_files(
+    files: Path, limits: PlanLimits, holes: dict[int, list[Range]], weight: int, stop: Stop
+) -> tuple[PlanLimits, list[SegmentPlan]]:
+    """The segments of the files in a spool, and the limits that led to few enough of them.
+
+    ``holes``: those of large files, by where the file stands; ``weight``: raw bytes of all, less holes. Raises
+    ``ArchiveTooLarge``.
+    """
+    goal = max(limits.segment_bytes, weight // limits.max_segments)
+    while goal <= limits.max_segment_bytes:
+        if goal > limits.segment_bytes:
+            limits = replace(limits, segment_bytes=goal)
+        segments = _Cutter(limits, holes).cut(read_spool(files), stop)
+        if len(segments) <= limits.max_segments:
+            return limits, segments
+        goal = goal * 5 // 4
+    largest = limits.max_segments * limits.max_segment_bytes
+    raise StorageError(
+        ErrorCode.ARCHIVE_TOO_LARGE,
+        f"the volume holds about {weight} bytes; one archive takes {limits.max_segments} segments of at most "
+        f"{limits.max_segment_bytes} bytes, {largest} in all",
+        details={"bytes": weight, "limit_bytes": largest},
+    )
+
+
+def run_of(entry: Entry, limits: PlanLimits) -> bool | None:
+    """Which run of segments a file belongs to: tar (False), own code (True), or large (None)."""
+    return _LARGE if entry.size >= limits.large_from else needs_own_code(entry)
+
+
+class _Open:
+    """A segment of whole files that still takes some."""
+
+    def __init__(self, first: Spooled) -> None:
+        self.start = first.at
+        self.first = self.last = first.entry.path
+        self.end = 0
+        self.weight = self.entries = 0
+        self.content = EMPTY_CONTENT
+
+
+class _Cutter:
+    """Cuts files, given in archive order, into the three runs of segments."""
+
+    def __init__(self, limits: PlanLimits, holes: dict[int, list[Range]]) -> None:
+        self._limits = limits
+        self._holes = holes
+        self._open: dict[bool, _Open] = {}
+        self._runs: dict[bool | None, list[SegmentPlan]] = {False: [], True: [], _LARGE: []}
+
+    def cut(self, files: Iterator[Spooled], stop: Stop) -> list[SegmentPlan]:
+        for spooled in files:
+            stop.check()
+            run = run_of(spooled.entry, self._limits)
+            if run is None:
+                self._cut_large(spooled)
+            else:
+                self._add(run, spooled)
+        for run in (False, True):
+            self._close(run)
+        ordered = self._runs[False] + self._runs[True] + self._runs[_LARGE]
+        return [replace(segment, number=number) for number, segment in enumerate(ordered, 1)]
+
+    def _add(self, run: bool, spooled: Spooled) -> None:
+        raw, goal = raw_size(spooled.entry), self._limits.segment_bytes
+        current = self._open.get(run)
+        if current is not None and current.weight + raw > goal and current.weight >= goal // 2:
+            self._close(run)
+            current = None
+        if current is None:
+            current = self._open[run] = _Open(spooled)
+        current.last = spooled.entry.path
+        current.end = spooled.at + 1
+        current.weight += raw
+        current.entries += 1
+        current.content = current.content.plus(spooled.content)
+
+    def _close(self, run: bool) -> None:
+        done = self._open.pop(run, None)
+        if done is not None:
+            self._runs[run].append(
+                SegmentPlan(
+                    0,
+                    SegmentKind.FILES,
+                    done.start,
+                    done.end,
+                    done.entries,
+                    done.weight,
+                    done.content,
+                    done.first,
+                    done.last,
+                    run,
+                )
+            )
+
+    def _cut_large(self, spooled: Spooled) -> None:
+        path, holes = spooled.entry.path, self._holes.get(spooled.at, [])
+        for cut in cut_file(spooled.entry.size, holes, self._limits.segment_bytes):
+            first = cut.offset == 0
+            self._runs[_LARGE].append(
+                SegmentPlan(
+                    number=0,
+                    kind=SegmentKind.LARGE,
+                    start=spooled.at,
+                    end=spooled.at + 1,
+                    entries=1 if first else 0,
+                    weight=cut.weight,
+                    content=spooled.content if first else EMPTY_CONTENT,
+                    first=path,
+                    last=path,
+                    own_code=True,
+                    cut=cut,
+                )
+            )
+
+
+def cut_digest(segments: list[SegmentPlan], holes: dict[int, list[Range]]) -> str:
+    """Equal for plans with the same segments."""
+    digest = hashlib.sha256()
+    for segment in segments:
+        digest.update(repr((int(segment.kind), segment.content, segment.own_code, segment.cut)).encode())
+        if segment.cut is not None:
+            digest.update(repr(holes.get(segment.start)).encode())
+    return digest.hexdigest()

@@ -1,0 +1,112 @@
+"""Tar headers for what GNU tar does not write for us: large files, links, folders, and paths it cannot open."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from activities.dataplane.entries import Entry, FileType
+from activities.dataplane.tarheader import (
+    EXTENSION,
+    MAX_EXTENSION_BYTES,
+    NAME_BYTES,
+    NANOS,
+    XATTR_PREFIX,
+    TarError,
+    padding_of,
+)
+
+_ID_LIMIT = 0o7777777
+_NUMBER_LIMIT = 0o77777777777
+
+
+def build_header(entry: Entry, *, comment: str = "") -> bytes:
+    """The header blocks of an entry: a pax extension where needed, then the ustar header. Data follows it."""
+    name = _stored_name(entry)
+    records: list[tuple[bytes, bytes]] = [(b"comment", comment.encode())] if comment else []
+    if len(name) > NAME_BYTES or not name.isascii():
+        records.append((b"path", name))
+    if len(entry.target) > NAME_BYTES or not entry.target.isascii():
+        records.append((b"linkpath", entry.target))
+    for key, value, limit in ((b"size", entry.size, _NUMBER_LIMIT), (b"uid", entry.uid, _ID_LIMIT)):
+        if value > limit:
+            records.append((key, b"%d" % value))
+    if entry.gid > _ID_LIMIT:
+        records.append((b"gid", b"%d" % entry.gid))
+    seconds, nanos = divmod(entry.mtime_ns, NANOS)
+    if nanos or not 0 <= seconds <= _NUMBER_LIMIT:
+        records.append((b"mtime", format_time(entry.mtime_ns)))
+    if entry.type is not FileType.HARD_LINK:
+        records += [(XATTR_PREFIX + _escape(key), value) for key, value in entry.xattrs]
+    header = _ustar(
+        name[:NAME_BYTES],
+        int(entry.type),
+        mode=entry.mode,
+        uid=entry.uid if entry.uid <= _ID_LIMIT else 0,
+        gid=entry.gid if entry.gid <= _ID_LIMIT else 0,
+        size=entry.size if entry.size <= _NUMBER_LIMIT else 0,
+        mtime=seconds if 0 <= seconds <= _NUMBER_LIMIT else 0,
+        target=entry.target[:NAME_BYTES],
+        device=entry.device,
+    )
+    return _extension(records) + header if records else header
+
+
+def format_time(mtime_ns: int) -> bytes:
+    """A time as pax has it: seconds, and a fraction without trailing zeros."""
+    sign = b"-" if mtime_ns < 0 else b""
+    seconds, nanos = divmod(abs(mtime_ns), NANOS)
+    fraction = (b".%09d" % nanos).rstrip(b"0") if nanos else b""
+    return sign + b"%d" % seconds + fraction
+
+
+def _stored_name(entry: Entry) -> bytes:
+    if entry.type is FileType.DIRECTORY:
+        return entry.path + b"/" if entry.path else b"./"
+    return entry.path
+
+
+def _escape(name: bytes) -> bytes:
+    """GNU tar's escape: a pax key ends at the first ``=``."""
+    return name.replace(b"%", b"%25").replace(b"=", b"%3D")
+
+
+def _extension(records: Iterable[tuple[bytes, bytes]]) -> bytes:
+    body = b"".join(_record(key, value) for key, value in records)
+    if len(body) > MAX_EXTENSION_BYTES:
+        raise TarError("the extended attributes of one file are larger than a header may be")
+    header = _ustar(b"./PaxHeaders/entry", EXTENSION, mode=0o644, size=len(body))
+    return header + body + bytes(padding_of(len(body)))
+
+
+def _record(key: bytes, value: bytes) -> bytes:
+    """``LENGTH KEY=VALUE\\n``, where the length counts itself."""
+    rest = len(key) + len(value) + 3
+    length = rest + len(str(rest))
+    if len(str(length)) > len(str(rest)):
+        length += 1
+    return b"%d %s=%s\n" % (length, key, value)
+
+
+def _ustar(
+    name: bytes,
+    flag: int,
+    *,
+    mode: int,
+    uid: int = 0,
+    gid: int = 0,
+    size: int = 0,
+    mtime: int = 0,
+    target: bytes = b"",
+    device: tuple[int, int] = (0, 0),
+) -> bytes:
+    head = name.ljust(NAME_BYTES, b"\0") + b"%07o\0%07o\0%07o\0%011o\0%011o\0" % (mode, uid, gid, size, mtime)
+    rest = (
+        bytes([flag])
+        + target.ljust(NAME_BYTES, b"\0")
+        + b"ustar\x0000"
+        + bytes(64)
+        + b"%07o\0%07o\0" % device
+        + bytes(167)
+    )
+    total = sum(head) + 8 * 32 + sum(rest)
+    return head + b"%06o\0 " % total + rest
