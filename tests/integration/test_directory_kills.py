@@ -247,28 +247,33 @@ async def test_a_late_delete_meets_the_fence(root: Path, record: RecordFile, rea
     assert listing(root / f"ws_{WS}_home") == ready
 
 
-@pytest.mark.parametrize("stopped", [False, True])
+@pytest.mark.parametrize("stopped", ["nobody", "mover and tar", "fork server"])
 async def test_movers_and_tars_end_with_their_worker(
-    root: Path, record: RecordFile, ready: str, tmp_path: Path, stopped: bool
+    root: Path, record: RecordFile, ready: str, tmp_path: Path, stopped: str
 ) -> None:
-    """kill -9 of the worker ends a deaf mover and its child; a stopped mover too, and its child when it is evicted."""
+    """kill -9 of the worker ends a deaf mover and its child, by two walls: one where the mover's thread cannot run
+    (the child is then evicted), one where the fork server does not end."""
     out = tmp_path / "out"
     worker = start(root, record, "attach", "with_tar", str(out))
     wait_for(out, worker)
     mover, tar = int(out.read_text().split()[0]), int(out.read_text().split()[-1])
+    server = int(Path(f"/proc/{mover}/stat").read_text().rpartition(")")[2].split()[1])
+    pids = {"nobody": [], "mover and tar": [mover, tar], "fork server": [server]}[stopped]
     ends = [os.pidfd_open(mover), os.pidfd_open(tar)]
     try:
-        if stopped:
-            for pid in (mover, tar):
-                os.kill(pid, signal.SIGSTOP)
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
         worker.kill()
-        finish(worker)
+        worker.wait()  # not for its output: the fork server has that too
         ended(ends[0])
         await attach_and_stop(root, record.claim("run-2"), tmp_path)
         ended(ends[1])
     finally:
         for fd in ends:
             os.close(fd)
+        if stopped == "fork server":
+            os.kill(server, signal.SIGCONT)
+        finish(worker)
 
 
 async def test_attach_waits_for_a_stopped_tar(root: Path, record: RecordFile, ready: str, tmp_path: Path) -> None:

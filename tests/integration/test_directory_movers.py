@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import multiprocessing.forkserver
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,20 @@ async def test_the_fork_server_is_plain(tmp_path: Path, record: RecordFile) -> N
     server: Any = multiprocessing.forkserver._forkserver
     assert len(os.listdir(f"/proc/{server._forkserver_pid}/task")) == 1
     await mover.stop()
+
+
+async def test_the_fork_server_outlives_a_sigterm(tmp_path: Path, record: RecordFile) -> None:
+    """A service manager signals all processes of a service at once: the movers are not killed by that."""
+    there = backend(tmp_path)
+    first = await there.attach(spec(tmp_path), fence=record.fence)
+    server: Any = multiprocessing.forkserver._forkserver
+    pid = server._forkserver_pid
+    os.kill(pid, signal.SIGTERM)
+    second = await there.attach(spec(tmp_path, number=2), fence=record.fence)
+    assert server._forkserver_pid == pid
+    assert await first.wait(60)
+    assert await second.wait(0) is None
+    await second.stop()
 
 
 async def test_stop_lets_it_hand_back(tmp_path: Path, record: RecordFile) -> None:
