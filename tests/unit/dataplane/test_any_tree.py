@@ -1,4 +1,4 @@
-"""Arbitrary trees, cut so small that every cut is met, against tar and against our own proof."""
+"""Arbitrary trees, cut so small that every cut is met: against tar, against our own proof and our own restore."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from activities.dataplane.plan import PlanLimits
 from activities.dataplane.rebuild import verify_from_tail
+from activities.dataplane.restore import ArchiveRestore, restore_archive
 from activities.dataplane.verify import verify_archive
 from tests.fakes.memory_store import MemoryStore
 from tests.harness.archives import ignore, make_archive
@@ -88,14 +89,15 @@ def _make(full: bytes, what: tuple[object, ...], made: list[bytes]) -> None:
 def test_any_tree_is_what_tar_makes_of_its_archive(
     tree: list[tuple[bytes, tuple[object, ...], int, int]], cuts: PlanLimits
 ) -> None:
-    """Plan, archive, proof, rebuilt manifest; then plain GNU tar, and a comparer that knows nothing of ours."""
+    """Plan, archive, proof, rebuilt manifest; plain GNU tar, our restore, and a comparer that knows nothing of ours."""
     folder = Path(tempfile.mkdtemp())
     try:
-        root, out = folder / "tree", folder / "out"
-        root.mkdir()
-        out.mkdir()
+        root, out, restored = folder / "tree", folder / "out", folder / "restored"
+        for each in (root, out, restored):
+            each.mkdir()
         build(root, tree)
-        (folder / "archive").write_bytes(asyncio.run(archive(root, cuts)))
+        (folder / "archive").write_bytes(asyncio.run(archive(root, cuts, restored)))
+        assert snapshot(restored) == snapshot(root)
         subprocess.run(
             ["tar", "-xzpf", "../archive", "--xattrs", "--xattrs-include=*", "--numeric-owner", "--warning=none"],
             cwd=out,
@@ -106,13 +108,14 @@ def test_any_tree_is_what_tar_makes_of_its_archive(
         shutil.rmtree(folder)
 
 
-async def archive(root: Path, cuts: PlanLimits) -> bytes:
+async def archive(root: Path, cuts: PlanLimits, restored: Path) -> bytes:
     store = MemoryStore(min_part_bytes=cuts.min_part_bytes)
     made = await make_archive(root, store, limits=cuts)
     await verify_archive(store, made.info, made.manifest, progress=ignore)
     rebuilt = await verify_from_tail(store, made.info, progress=ignore)
     assert [segment.sha256 for segment in rebuilt.segments] == [segment.sha256 for segment in made.manifest.segments]
     assert rebuilt.content_fingerprint == made.manifest.content_fingerprint == made.plan.summary.content_fingerprint
+    await restore_archive(ArchiveRestore(restored, store, made.manifest))
     found = await store.get(made.info.key)
     assert found is not None
     return found[0]
