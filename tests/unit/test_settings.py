@@ -233,10 +233,13 @@ def test_nobody_else_reads_the_environment() -> None:
     assert readers == {"activities/failpoints.py", "worker/settings.py"}
 
 
+SYSTEM = ("('PATH', os.defpath)", "('TMPDIR')")
+
+
 def _reads_environment(tree: ast.Module) -> bool:
-    """True for ``os.getenv``, ``os.environ.get`` and ``os.environ[...]``, except of PATH, which is no setting."""
+    """True for ``os.getenv``, ``os.environ.get`` and ``os.environ[...]``, except of what is the system's to say."""
     for node in ast.walk(tree):
         source = ast.unparse(node) if isinstance(node, ast.Call | ast.Subscript) else ""
-        if source.startswith(("os.getenv(", "os.environ.get(", "os.environ[")) and "'PATH'" not in source:
+        if source.startswith(("os.getenv(", "os.environ.get(", "os.environ[")) and not source.endswith(SYSTEM):
             return True
     return False
