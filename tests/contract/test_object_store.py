@@ -236,7 +236,7 @@ class ObjectStoreContract:
         first = await store.upload_part(key, upload_id, 1, [FULL_PART[:1000], FULL_PART[1000:]])
         assert (last.number, last.size_bytes, last.crc64) == (2, 4, checksum([b"tail"]))
         assert await store.head(key) is None
-        info = await store.complete_upload(key, upload_id, [last, first], archive_id="a1")
+        info = await store.complete_upload(key, upload_id, [first, last], archive_id="a1")
         head = await store.head(key)
         assert info == head
         assert (info.size_bytes, info.metadata[ARCHIVE_ID]) == (5 * MIB + 4, "a1")
