@@ -50,7 +50,8 @@ class DirectoryBackend:
     """Folders below ``root``, moved by children of this process.
 
     ``mover_entry``: ``package.module:function``, called in the mover as (spec, folder, lock descriptor).
-    Two of these may serve one root, in one process or in several on one machine.
+    Several may serve one root, in one process or in several of one machine and pid namespace: a mover that another
+    worker started is found, and where need be killed, by its process id.
     """
 
     name = "directory"

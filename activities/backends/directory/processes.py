@@ -114,6 +114,6 @@ def kill_session(leader: int, started: int, lock: Path) -> list[Process]:
     meant = [
         one for one in everyone if is_leader(one) or (one.session == leader and (certain or has_open(one.pid, lock)))
     ]
-    for one in sorted(meant, key=is_leader):
+    for one in sorted(meant, key=is_leader, reverse=True):  # first the one that could start more
         send(one, signal.SIGKILL)
     return meant
