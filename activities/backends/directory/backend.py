@@ -51,7 +51,7 @@ class DirectoryBackend:
 
     ``mover_entry``: ``package.module:function``, called in the mover as (spec, folder, lock descriptor).
     Several may serve one root, in one process or in several of one machine and pid namespace: a mover that another
-    worker started is found, and where need be killed, by its process id.
+    worker started is found, and killed if need be, by its process id.
     """
 
     name = "directory"
