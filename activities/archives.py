@@ -41,7 +41,7 @@ class ArchiveActivities:
         """
         key = archive_key(step.workspace_id)
         fenced = self._services.fenced(step.workspace_id)
-        for _ in range(SWEEPS):
+        for _ in range(SWEEPS):  # a listing may be only a page
             uploads = await self._store.list_uploads(key)
             if not uploads:
                 break

@@ -17,18 +17,17 @@ from temporalio.worker import Worker
 
 from activities.backends.base import MoverSpec
 from activities.dataplane.confine import Wall
+from activities.dataplane.memory import bound_heap
 from activities.dataplane.plan import PlanLimits
 from activities.filling import FillingActivities
 from activities.heartbeats import beating_store
-from activities.objectstore.identity import load_identity
-from activities.objectstore.s3 import open_store
 from activities.packing import PackingActivities
 from activities.points import pointed_store
 from activities.transfers import MoverGround
 from codehub_storage.client import connect
 from worker.logging import configure
 from worker.settings import Settings
-from worker.wiring import s3_settings
+from worker.wiring import open_known_store
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +41,7 @@ SLOTS = 2
 
 def main(spec: MoverSpec, folder: str, lock_fd: int) -> None:
     """Serve until SIGTERM. ``lock_fd`` is inherited by the tars that this process starts."""
+    bound_heap()
     settings = Settings.load()
     configure(settings)
     try:
@@ -57,9 +57,7 @@ async def serve(settings: Settings, spec: MoverSpec, folder: Path, pass_fds: tup
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     client = await connect(**settings.temporal_connect_config(), identity=f"mover/{spec.volume_uid}")
-    async with open_store(s3_settings(settings)) as probe:
-        capabilities = (await load_identity(probe)).capabilities
-    async with open_store(s3_settings(settings), capabilities) as store:
+    async with open_known_store(settings) as (store, _):
         ground = MoverGround(
             root=folder,
             store=beating_store(pointed_store(store, "mover")),

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from activities.backends.base import VolumeBackend
 from activities.backends.directory.backend import DirectoryBackend
+from activities.backends.directory.patience import Patience
+from activities.objectstore.base import Capabilities
 from activities.objectstore.client import S3Settings
 from activities.objectstore.identity import StoreIdentity, init_store, load_identity
-from activities.objectstore.s3 import open_store
+from activities.objectstore.s3 import S3Store, open_store
 from activities.points import pointed_backend, pointed_store
 from activities.services import Services
 from worker.settings import Retention, Settings
@@ -41,16 +43,29 @@ def s3_settings(settings: Settings) -> S3Settings:
 
 def make_backend(settings: Settings) -> VolumeBackend:
     """The backend of this place."""
-    return DirectoryBackend(settings.volumes, mover_entry=MOVER_ENTRY)
+    usual = Patience()
+    patience = Patience(
+        lock_seconds=usual.lock_seconds * settings.time_scale, grace_seconds=usual.grace_seconds * settings.time_scale
+    )
+    return DirectoryBackend(settings.volumes, mover_entry=MOVER_ENTRY, patience=patience)
+
+
+@asynccontextmanager
+async def open_known_store(settings: Settings) -> AsyncIterator[tuple[S3Store, StoreIdentity]]:
+    """The bucket, used as `init` found it able. ``WrongStore`` for one that `init` never marked."""
+    connection = s3_settings(settings)
+    async with AsyncExitStack() as exits:
+        store = await exits.enter_async_context(open_store(connection))
+        identity = await load_identity(store)
+        if identity.capabilities != Capabilities():
+            store = await exits.enter_async_context(open_store(connection, identity.capabilities))
+        yield store, identity
 
 
 @asynccontextmanager
 async def open_services(settings: Settings) -> AsyncIterator[Services]:
     """What activities work with. ``WrongStore`` for a bucket that `init` never marked."""
-    connection = s3_settings(settings)
-    async with open_store(connection) as store:
-        capabilities = (await load_identity(store)).capabilities
-    async with open_store(connection, capabilities) as store:
+    async with open_known_store(settings) as (store, _):
         yield Services(
             store=pointed_store(store, "control"),
             backend=pointed_backend(make_backend(settings)),

@@ -123,6 +123,8 @@ class OperationWorkflow:
     def note_error(self, error: BaseException) -> StorageError:
         """Remember what went wrong for those who look, and answer it as one of ours."""
         found = storage_error(error, ErrorCode.BACKEND_UNAVAILABLE)
+        if found is error:  # one that is raised from itself could not be sent
+            found = StorageError(found.code, found.message, hint=found.hint, details=found.details)
         self.last_error = str(found)
         self.describe()
         return found

@@ -12,6 +12,7 @@ from activities.objectstore.base import ARCHIVE_ID, ObjectStore, PreconditionFai
 from activities.objectstore.s3 import open_store
 from activities.objectstore.uploads import abort_uploads, checksum, combined
 from codehub_storage.errors import ErrorCode, StorageError
+from tests.fakes.memory_store import MemoryStore
 from tests.harness.seaweed import Seaweed, new_bucket, settings_of
 
 MIB = 1024 * 1024
@@ -358,3 +359,17 @@ class TestS3(ObjectStoreContract):
         """On the bucket with versions."""
         async with open_store(settings_of(seaweed, buckets[1])) as store:
             yield store
+
+
+class TestMemory(ObjectStoreContract):
+    """The store in memory that unit tests use: it must promise no more and no less."""
+
+    @pytest.fixture
+    def store(self) -> ObjectStore:
+        """Without versions."""
+        return MemoryStore()
+
+    @pytest.fixture
+    def versioned(self) -> ObjectStore:
+        """With versions."""
+        return MemoryStore(versioned=True)

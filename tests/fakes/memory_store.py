@@ -14,7 +14,8 @@ from dataclasses import dataclass, field, replace
 
 from awscrt import checksums
 
-from activities.objectstore.base import ObjectInfo, PreconditionFailed, UploadedPart, UploadLost
+from activities.objectstore.base import ARCHIVE_ID, ObjectInfo, PreconditionFailed, UploadedPart, UploadLost
+from codehub_storage.errors import ErrorCode, StorageError
 
 _READ_BYTES = 100_003
 """A strange size on purpose: whoever reads must not rely on where pieces end."""
@@ -50,6 +51,8 @@ class MemoryStore:
     async def put_if(self, key: str, data: bytes, *, etag: str | None) -> ObjectInfo:
         found = self._find(key, None)
         if (found and found[0].etag) != etag:
+            if found and found[1] == data:  # ours, whose answer was lost
+                return found[0]
             raise PreconditionFailed(key)
         return self._store(key, data, hashlib.md5(data).hexdigest(), {})
 
@@ -61,7 +64,7 @@ class MemoryStore:
             raise PreconditionFailed(key)
         end = len(found[1]) if length is None else offset + length
         if end > len(found[1]):
-            raise PreconditionFailed(f"{key} is shorter than {end} bytes")
+            raise StorageError(ErrorCode.ARCHIVE_CORRUPT, f"{key} is shorter than {end} bytes")
         for at in range(offset, end, _READ_BYTES):
             yield found[1][at : min(at + _READ_BYTES, end)]
 
@@ -109,6 +112,9 @@ class MemoryStore:
     async def complete_upload(
         self, key: str, upload_id: str, parts: Sequence[UploadedPart], *, archive_id: str
     ) -> ObjectInfo:
+        found = self._find(key, None)
+        if upload_id not in self._uploads and found and found[0].metadata.get(ARCHIVE_ID) == archive_id:
+            return found[0]  # ours, whose answer was lost
         upload = self._upload(key, upload_id)
         if [part.number for part in parts] != list(range(1, len(parts) + 1)) or not parts:
             raise ValueError("part numbers must be consecutive from 1")
