@@ -17,6 +17,7 @@ from codehub_storage.errors import StorageError
 from worker.cli.listing import size
 from worker.cli.output import Output
 from worker.demo.commands import CommandFailed
+from worker.demo.reference import remove
 from worker.demo.story import Story
 from worker.demo.telling import Telling
 from worker.dev.process import StackError
@@ -71,23 +72,13 @@ def _folder(given: Path | None) -> Iterator[Path]:
         _check_room(folder)
         yield folder
     finally:
-        _remove(folder)
+        remove(folder)
 
 
 def _check_room(folder: Path) -> None:
     free = shutil.disk_usage(folder).free
     if free < _NEEDED_BYTES:
         raise _NoRoom(f"{folder} has {size(free)} free, {size(_NEEDED_BYTES)} are needed; name another by --data-dir")
-
-
-def _remove(folder: Path) -> None:
-    """Everything below, also folders that we made unwritable to ourselves."""
-    for parent, folders, _ in os.walk(folder):
-        for name in folders:
-            path = os.path.join(parent, name)
-            if not os.path.islink(path):
-                os.chmod(path, 0o700)
-    shutil.rmtree(folder)
 
 
 async def _run(folder: Path, keep: bool, signals: list[int]) -> int:
@@ -120,13 +111,14 @@ async def _tell(stack: DevStack, folder: Path, telling: Telling, keep: bool) -> 
         if not telling_it.done():
             await watching
         equal = await telling_it
-        telling.report(stack.info.web_ui, equal=equal)
+        telling.report(equal=equal)
         if keep:
             telling.say(
-                f"\nThe stack goes on until Ctrl-C. Look at it: {stack.info.web_ui}, or\n"
+                f"web UI: {stack.info.web_ui}\nThe stack goes on until Ctrl-C; look at it there, or with\n"
                 f"  codehub-storage --data-dir {stack.layout.data_dir} status"
             )
             await watching
+        telling.say(f"web UI: {stack.info.web_ui} until now; with --keep (make demo ARGS=--keep) it goes on")
         return 0 if equal else 1
     finally:
         for task in (telling_it, watching):

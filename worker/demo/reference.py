@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import stat
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -14,7 +15,9 @@ from pathlib import Path
 from worker.cli.listing import size
 from worker.demo.commands import run_command
 
-_KEEP_ALL = ("-aHAX", "--numeric-ids")
+_KEEP_ALL = ("-aHAX", "--numeric-ids", "--modify-window=-1")
+"""Everything, times to the nanosecond: by default rsync takes two times of one second for the same."""
+
 _BLOCK = 512
 _HOLED, _SLACK = 16, 4096
 """A file counts as one with holes if it is so many times larger than what it takes on disk."""
@@ -40,12 +43,12 @@ async def copy(tree: Path, reference: Path) -> None:
 
 
 async def differences(reference: Path, tree: Path) -> list[str]:
-    """What rsync would have to change, times in nanoseconds; nothing if the trees are equal."""
+    """What rsync would have to change; nothing if the trees are equal."""
     said = await run_command(
         [
             "rsync",
             *_KEEP_ALL,
-            *("--dry-run", "--checksum", "--delete", "--itemize-changes", "--modify-window=-1"),
+            *("--dry-run", "--checksum", "--delete", "--itemize-changes"),
             f"{reference}/",
             f"{tree}/",
         ]
@@ -53,9 +56,25 @@ async def differences(reference: Path, tree: Path) -> list[str]:
     return said.splitlines()
 
 
+def judge(differing: list[str], before: Inventory, after: Inventory) -> list[str]:
+    """All differences: those that rsync found, and those that it does not look for."""
+    links = [f"hard links differ: {sorted(each)!r}" for each in before.links ^ after.links]
+    return [*differing, *links, *(f"holes differ: {each!r}" for each in before.holed ^ after.holed)]
+
+
 async def inventory(tree: Path) -> Inventory:
     """Walk the tree."""
     return await asyncio.to_thread(_inventory, os.fsencode(tree))
+
+
+def remove(tree: Path) -> None:
+    """A tree with all below it, also folders that we made unwritable to ourselves."""
+    for parent, folders, _ in os.walk(tree):
+        for name in folders:
+            path = os.path.join(parent, name)
+            if not os.path.islink(path):
+                os.chmod(path, 0o700)
+    shutil.rmtree(tree)
 
 
 def _inventory(root: bytes) -> Inventory:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 from pathlib import Path
 
 from temporalio.client import Client
@@ -41,7 +40,7 @@ class Story:
     async def tell(self) -> bool:
         """All of it. True if what came back is what went in."""
         if self._reference.exists():
-            await asyncio.to_thread(shutil.rmtree, self._reference)
+            await asyncio.to_thread(reference.remove, self._reference)
         self._client = await self._connect()
         home_store_key, home = await self._provision()
         before = await self._fill(home)
@@ -52,7 +51,7 @@ class Story:
             self._telling.remark(f"nothing is purged, for a look: {home} and {self._reference}")
             return False
         await self._purge(home_store_key, home)
-        await asyncio.to_thread(shutil.rmtree, self._reference)
+        await asyncio.to_thread(reference.remove, self._reference)
         return True
 
     async def _connect(self) -> StorageClient:
@@ -111,10 +110,8 @@ class Story:
 
     async def _compare(self, home: Path, before: reference.Inventory) -> bool:
         with self._telling.step("compare") as step:
-            found = await reference.differences(self._reference, home)
-            after = await reference.inventory(home)
-            found += [f"hard links differ: {sorted(each)!r}" for each in before.links ^ after.links]
-            found += [f"holes differ: {each!r}" for each in before.holed ^ after.holed]
+            differing = await reference.differences(self._reference, home)
+            found = reference.judge(differing, before, await reference.inventory(home))
             entries = before.counts["entries"]
             step.what = f"{entries:,} entries by rsync -naHAXc --delete: " + (
                 f"{len(found):,} differences" if found else "no difference"

@@ -49,11 +49,10 @@ class Telling:
         self._steps.append(step)
         self.say(f"{name}: {step.what} ({duration(step.seconds)})")
 
-    def report(self, web_ui: str, *, equal: bool) -> None:
+    def report(self, *, equal: bool) -> None:
         """The table, and the verdict."""
         rows = [("STEP", "TIME", "WHAT"), *((each.name, duration(each.seconds), each.what) for each in self._steps)]
         self.say(f"\n{table(rows)}\n")
         for remark in self._remarks:
             self.say(f"note: {remark}")
         self.say("equal: the restored tree is the one that was archived" if equal else "DIFFERENT: see above")
-        self.say(f"web UI: {web_ui}")

@@ -128,6 +128,7 @@ def test_document_is_complete() -> None:
             options |= set(re.findall(r"--[a-z-]+", _help(command)))
     wanted = {f"`codehub-storage {command}" for command in COMMANDS} | (options - {"--help"})
     wanted |= {variable(name) for name in Settings.model_fields}
+    wanted |= {f"| {field.description} |" for field in Settings.model_fields.values()}
     wanted |= {f"| {status} | {meaning} |" for status, meaning in MEANINGS.items()}
     assert sorted(each for each in wanted if each not in text) == []
 
