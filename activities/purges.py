@@ -5,16 +5,14 @@ Only what belongs to the given keys is removed; whatever else stands under the w
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from temporalio import activity
 
 from activities.backends.base import Deletion, VolumeView
+from activities.clearing import Clearing
 from activities.fencing import FencedRecord
 from activities.objectstore.base import PreconditionFailed
 from activities.record import Record, VolumeState
 from activities.services import Services
-from activities.volumes import check_unused, sealed
 from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import archive_key, is_foreign, manifest_key, record_key
 from workflows.messages import PurgeStepInput, PurgeStepResult
@@ -33,6 +31,7 @@ class PurgeActivities:
         self._services = services
         self._store = services.store
         self._backend = services.backend
+        self._clearing = Clearing(services)
 
     @activity.defn
     async def look_for_purge(self, step: PurgeStepInput) -> PurgeStepResult:
@@ -49,7 +48,7 @@ class PurgeActivities:
             return PurgeStepResult()
         _check_ours(step, record, view)
         if not record.is_disposable(view.uid or ""):
-            await self._check_unused(step, fenced, view)
+            await self._clearing.check_unused(fenced, view, remove_stopped=step.remove_stopped)
         return PurgeStepResult()
 
     @activity.defn
@@ -93,7 +92,7 @@ class PurgeActivities:
         uid = view.uid or ""
         deletion = None
         if not record.is_disposable(uid):
-            await self._check_unused(step, fenced, view)
+            await self._clearing.check_unused(fenced, view, remove_stopped=step.remove_stopped)
             deletion = Deletion(_nothing_to_compare, lambda: _seal(fenced, uid))
         await self._backend.detach(step.workspace_id, uid, fence=fenced.check)
         await self._backend.delete(step.workspace_id, uid, fence=fenced.check, deletion=deletion)
@@ -123,14 +122,6 @@ class PurgeActivities:
         """Keys under the workspace's own prefix that are out of scope, strangers among them."""
         mine = {record_key(step.workspace_id), *_keys(step)}
         return [key for key in await self._store.list_keys(f"{step.workspace_id}/") if key not in mine]
-
-    async def _check_unused(self, step: PurgeStepInput, fenced: FencedRecord, view: VolumeView) -> None:
-        users = view.users
-        if step.remove_stopped and users and all(user.stopped and user.ours for user in users):
-            await self._backend.remove_stopped_users(step.workspace_id, fence=fenced.check)
-            seen = await self._backend.inspect(step.workspace_id, fence=fenced.check)
-            users = seen.users if seen else ()
-        check_unused(replace(view, users=users))
 
 
 def _keys(step: PurgeStepInput) -> list[str]:
@@ -170,4 +161,4 @@ async def _nothing_to_compare(path: str | None) -> None:
 
 
 async def _seal(fenced: FencedRecord, uid: str) -> None:
-    await fenced.change(lambda record: sealed(record, uid))
+    await fenced.change(lambda record: record.sealed(uid))

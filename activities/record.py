@@ -10,6 +10,8 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict
 
+from codehub_storage.errors import ErrorCode, StorageError
+
 GIVEN_UP_KEPT = 16
 
 
@@ -67,6 +69,28 @@ class Record(BaseModel):
         if self.volume is not None and (volume is None or volume.uid != self.volume.uid):
             given_up = (*given_up, self.volume.uid)[-GIVEN_UP_KEPT:]
         return self.model_copy(update={"volume": volume, "given_up": given_up})
+
+    def with_state(
+        self, uid: str | None, state: VolumeState, archive_id: str | None = None, *, fingerprint: str | None = None
+    ) -> Record:
+        """This record with its volume in another state. `deleting` is final: it is never taken back.
+
+        ``NotYours`` if the volume is another by now, or being deleted.
+        """
+        volume = self.volume
+        if volume is None or volume.uid != uid or volume.state == VolumeState.DELETING:
+            raise StorageError(ErrorCode.NOT_YOURS, f"volume {uid} cannot become {state}: the record changed")
+        if volume.state == state == VolumeState.READY:
+            return self
+        changed = VolumeRecord(uid=volume.uid, state=state, archive_id=archive_id, fingerprint=fingerprint)
+        return self.with_volume(changed)
+
+    def sealed(self, uid: str) -> Record:
+        """This record with its volume `deleting`, evidence kept. ``NotYours`` if the volume is another by now."""
+        volume = self.volume
+        if volume is None or volume.uid != uid:
+            raise StorageError(ErrorCode.NOT_YOURS, f"volume {uid} is no longer the record's")
+        return self.with_volume(volume.model_copy(update={"state": VolumeState.DELETING}))
 
     def is_given_up(self, uid: str) -> bool:
         """True for a volume that must never be handed out again."""

@@ -18,6 +18,7 @@ from temporalio.worker import Worker
 
 from activities.archives import ArchiveActivities
 from activities.heartbeats import SteadyHeartbeats
+from activities.looks import LookActivities
 from activities.movers import MoverActivities
 from activities.purges import PurgeActivities
 from activities.records import RecordActivities
@@ -43,7 +44,7 @@ GRACE = timedelta(seconds=10)
 
 def control_worker(client: Client, services: Services) -> Worker:
     """Workflows and control activities of one place."""
-    records, volumes = RecordActivities(services), VolumeActivities(services)
+    records, looks, volumes = RecordActivities(services), LookActivities(services), VolumeActivities(services)
     archives, purges = ArchiveActivities(services), PurgeActivities(services)
     return Worker(
         client,
@@ -51,10 +52,10 @@ def control_worker(client: Client, services: Services) -> Worker:
         activities=[
             records.claim,
             records.sign_off,
-            volumes.look_for_provision,
-            volumes.look_for_archive,
-            volumes.look_after_cancel,
-            volumes.look_for_restore,
+            looks.look_for_provision,
+            looks.look_for_archive,
+            looks.look_after_cancel,
+            looks.look_for_restore,
             volumes.announce_volume,
             volumes.create_volume,
             volumes.hand_out_volume,

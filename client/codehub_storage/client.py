@@ -7,22 +7,18 @@ new run, whose first steps look at the world and answer at once where nothing is
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from dataclasses import dataclass
 from typing import Any
 
-from temporalio.api.enums.v1 import PendingActivityState
 from temporalio.client import (
     Client,
-    WorkflowExecutionDescription,
     WorkflowExecutionStatus,
-    WorkflowFailureError,
     WorkflowHandle,
 )
 from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes, WorkflowIDConflictPolicy
 from temporalio.envconfig import ClientConfig
-from temporalio.exceptions import CancelledError, TerminatedError, WorkflowAlreadyStartedError
+from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from codehub_storage import keys
@@ -33,15 +29,15 @@ from codehub_storage.contracts import (
     Contract,
     Operation,
     OperationResult,
-    Phase,
     Progress,
     ProvisionInput,
     PurgeInput,
     RestoreInput,
     VolumeSpec,
 )
-from codehub_storage.converter import DATA_CONVERTER, storage_error
+from codehub_storage.converter import DATA_CONVERTER
 from codehub_storage.errors import ErrorCode, StorageError
+from codehub_storage.runs import outcome, progress_of, unreachable
 
 WS_ID = SearchAttributeKey.for_keyword("WsId")
 WS_OP = SearchAttributeKey.for_keyword("WsOp")
@@ -77,11 +73,11 @@ class OperationHandle:
 
     async def result(self) -> OperationResult:
         """Wait for the end. ``StorageError`` if it failed or was cancelled."""
-        return await _outcome(self._handle)
+        return await outcome(self._handle)
 
     async def progress(self) -> Progress:
         """Phase, bytes, last error, next attempt."""
-        return await _progress(self._handle, self.workspace_id)
+        return await progress_of(self._handle, self.workspace_id)
 
 
 class StorageClient:
@@ -260,11 +256,11 @@ class StorageClient:
         """The workspace's latest operation; ``None`` if the server knows of none."""
         handle = self._client.get_workflow_handle(keys.workflow_id(keys.check_workspace_id(workspace_id)))
         try:
-            return await _progress(handle, workspace_id)
+            return await progress_of(handle, workspace_id)
         except RPCError as error:
             if error.status == RPCStatusCode.NOT_FOUND:
                 return None
-            raise _unreachable(error) from error
+            raise unreachable(error) from error
 
     # ------------------------------------------------------------ the user comes back
 
@@ -280,7 +276,7 @@ class StorageClient:
                 await handle.cancel()
             except RPCError as error:
                 if error.status != RPCStatusCode.NOT_FOUND:  # that: it ended just now, and its outcome tells
-                    raise _unreachable(error) from error
+                    raise unreachable(error) from error
         else:
             started = await self._start(
                 Operation.ARCHIVE,
@@ -290,7 +286,7 @@ class StorageClient:
             )
             handle = started._handle
         try:
-            await _outcome(handle)
+            await outcome(handle)
         except StorageError as error:
             if error.code == ErrorCode.CANCELLED:
                 return CancelOutcome.CANCELLED
@@ -305,7 +301,7 @@ class StorageClient:
         except RPCError as error:
             if error.status == RPCStatusCode.NOT_FOUND:
                 return None
-            raise _unreachable(error) from error
+            raise unreachable(error) from error
         if description.status != WorkflowExecutionStatus.RUNNING:
             return None
         return self._client.get_workflow_handle(workflow_id, run_id=description.run_id, result_type=OperationResult)
@@ -343,7 +339,7 @@ class StorageClient:
                 if joined is not None:
                     return joined
             except RPCError as error:
-                raise _unreachable(error) from error
+                raise unreachable(error) from error
         raise StorageError(ErrorCode.OPERATION_IN_PROGRESS, f"workspace {request.workspace_id} is never free")
 
     async def _join(
@@ -360,7 +356,7 @@ class StorageClient:
         try:
             description = await handle.describe()
         except RPCError as failed:
-            raise _unreachable(failed) from failed
+            raise unreachable(failed) from failed
         if description.status != WorkflowExecutionStatus.RUNNING:
             return None
         same = description.workflow_type == operation.value
@@ -395,73 +391,3 @@ def _required(key: str | None) -> str:
     if key is None:
         raise StorageError(ErrorCode.UNKNOWN, "the service answered without a key; it is newer than this client")
     return key
-
-
-def _unreachable(error: RPCError) -> StorageError:
-    if error.status == RPCStatusCode.NOT_FOUND:
-        return StorageError(ErrorCode.INVALID_INPUT, f"the Temporal server says: {error.message}")
-    return StorageError(
-        ErrorCode.BACKEND_UNAVAILABLE,
-        f"the Temporal server says: {error.message}",
-        hint="The operation, if it runs, goes on; call again when the server is reachable.",
-    )
-
-
-async def _outcome(handle: WorkflowHandle[Any, OperationResult]) -> OperationResult:
-    try:
-        return await handle.result()
-    except WorkflowFailureError as error:
-        if isinstance(error.cause, CancelledError):
-            raise StorageError(ErrorCode.CANCELLED, "the operation was cancelled and undone") from error
-        if isinstance(error.cause, TerminatedError):
-            raise StorageError(
-                ErrorCode.BACKEND_UNAVAILABLE,
-                f"the run was terminated: {error.cause.message}",
-                hint="Call again: the next run looks, and goes on where this one stopped.",
-            ) from error
-        raise storage_error(error) from error
-    except RPCError as error:
-        raise _unreachable(error) from error
-
-
-async def _progress(handle: WorkflowHandle[Any, Any], workspace_id: str) -> Progress:
-    """What the workflow says of itself, and what the server knows of the step under way."""
-    description = await handle.describe()
-    running = description.status == WorkflowExecutionStatus.RUNNING
-    progress = Progress(
-        operation=description.workflow_type, workspace_id=workspace_id, run_id=description.run_id, closed=not running
-    )
-    try:
-        async with asyncio.timeout(5):
-            said = await handle.query("progress", result_type=Progress)
-        progress = progress.model_copy(
-            update=said.model_dump(include={"phase", "bytes_done", "bytes_total", "last_error"})
-        )
-    except (RPCError, TimeoutError):
-        pass  # no worker answers: the server's own view remains
-    if description.status == WorkflowExecutionStatus.COMPLETED:
-        return progress.model_copy(update={"phase": Phase.DONE})
-    return progress.model_copy(update=_pending(description, progress))
-
-
-def _pending(description: WorkflowExecutionDescription, progress: Progress) -> dict[str, Any]:
-    """The step that is being tried again, if one is; bytes of the batch under way, from its heartbeat."""
-    update: dict[str, Any] = {}
-    for pending in description.raw_description.pending_activities:
-        if pending.HasField("heartbeat_details"):
-            update["bytes_done"] = progress.bytes_done + _heartbeat_bytes(pending.heartbeat_details.payloads)
-        if pending.attempt > 1 or pending.HasField("last_failure"):
-            update["attempt"] = pending.attempt
-            update["last_error"] = pending.last_failure.message or progress.last_error
-            if pending.state == PendingActivityState.PENDING_ACTIVITY_STATE_SCHEDULED:
-                update["next_attempt_at"] = pending.scheduled_time.ToJsonString()
-    return update
-
-
-def _heartbeat_bytes(payloads: Any) -> int:
-    """The ``bytes`` of a heartbeat; 0 for any that has none."""
-    try:
-        (details,) = DATA_CONVERTER.payload_converter.from_payloads(list(payloads[:1]))
-        return int(details["bytes"])
-    except (ValueError, TypeError, KeyError):
-        return 0

@@ -56,6 +56,7 @@ class Ground:
                 StorageClient(client, place=self.place),
                 client,
                 truth,
+                self.store,
                 self.workers,
             )
 
@@ -73,6 +74,7 @@ class Site:
     storage: StorageClient
     temporal: Client
     truth: S3Store
+    store: S3Settings
     workers: list[Child] = field(default_factory=list)
 
     def volume(self, workspace_id: str) -> Path:
@@ -113,13 +115,14 @@ async def prepare_ground(
     seaweed: Seaweed,
     *,
     versioned: bool = False,
+    object_lock: bool = False,
     endpoint_url: str | None = None,
     time_scale: float = TIME_SCALE,
     **environment: str,
 ) -> Ground:
     """A new bucket and place, marked by `init`. Arguments: see ``open_site``."""
     place = f"p{secrets.token_hex(4)}"
-    bucket = new_bucket(seaweed, versioned=versioned)
+    bucket = new_bucket(seaweed, versioned=versioned, object_lock=object_lock)
     root = folder / "volumes"
     root.mkdir(parents=True)
     store = settings_of(seaweed, bucket)
@@ -138,19 +141,25 @@ async def prepare_ground(
         "TMPDIR": str(folder),
         **environment,
     }
+    ground = Ground(place, bucket, root, folder, values, store, temporal_server.address)
+    await mark_place(ground, place, root)
+    return ground
+
+
+async def mark_place(ground: Ground | Site, place: str, root: Path) -> None:
+    """`init` of another place in the same bucket."""
     await initialize(
         Settings(
             place=place,
-            bucket=bucket,
+            bucket=ground.bucket,
             volume_root=root,
-            s3_endpoint=seaweed.endpoint_url,
-            s3_access_key=store.access_key,
-            s3_secret_key=store.secret_key,
+            s3_endpoint=ground.store.endpoint_url,
+            s3_access_key=ground.store.access_key,
+            s3_secret_key=ground.store.secret_key,
             settle="0",
         ),
         adopt=False,
     )
-    return Ground(place, bucket, root, folder, values, store, temporal_server.address)
 
 
 @asynccontextmanager
@@ -160,6 +169,7 @@ async def open_site(
     seaweed: Seaweed,
     *,
     versioned: bool = False,
+    object_lock: bool = False,
     endpoint_url: str | None = None,
     time_scale: float = TIME_SCALE,
     **environment: str,
@@ -171,6 +181,7 @@ async def open_site(
         temporal_server,
         seaweed,
         versioned=versioned,
+        object_lock=object_lock,
         endpoint_url=endpoint_url,
         time_scale=time_scale,
         **environment,

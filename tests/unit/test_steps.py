@@ -10,6 +10,7 @@ from temporalio import activity
 
 from activities.archives import ArchiveActivities
 from activities.filling import FillingActivities
+from activities.looks import LookActivities
 from activities.movers import MoverActivities
 from activities.packing import PackingActivities
 from activities.purges import PurgeActivities
@@ -20,6 +21,7 @@ from workflows import steps
 CLASSES = (
     ArchiveActivities,
     FillingActivities,
+    LookActivities,
     MoverActivities,
     PackingActivities,
     PurgeActivities,

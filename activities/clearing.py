@@ -1,0 +1,98 @@
+"""What stands in the way of an operation: volumes that nobody was ever handed, and users of those that somebody was.
+
+Clearing deletes only what the record calls disposable; in-use checks only look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+from activities.backends.base import Presence, VolumeView
+from activities.fencing import FencedRecord
+from activities.proofs import is_proven
+from activities.record import Record, VolumeState
+from activities.services import Services
+from codehub_storage.errors import ErrorCode, StorageError
+
+
+class Clearing:
+    """Looks at the volume of a workspace, after deleting what must not be there."""
+
+    def __init__(self, services: Services) -> None:
+        self._store = services.store
+        self._backend = services.backend
+
+    async def settled(self, fenced: FencedRecord, *, keep: str | None = None) -> tuple[VolumeView | None, Record]:
+        """The volume and the record, after deleting what was never handed out, or must not be again (but ``keep``)."""
+
+        async def is_rubbish(record: Record, uid: str) -> bool:
+            return uid != keep and record.is_disposable(uid)
+
+        return await self._cleared(fenced, is_rubbish, keep)
+
+    async def settled_for_archive(self, fenced: FencedRecord) -> tuple[VolumeView | None, Record]:
+        """The same, but a `restoring` volume is the caller's to refuse, and one whose deletion was sealed for a proven
+        archive is answered, so that its deletion is finished as a commit and not by a look."""
+
+        async def is_rubbish(record: Record, uid: str) -> bool:
+            volume = record.volume
+            if volume is None or volume.uid != uid or volume.state != VolumeState.DELETING:
+                return record.is_given_up(uid)
+            return not await is_proven(self._store, record.workspace_id, volume.archive_id)
+
+        return await self._cleared(fenced, is_rubbish)
+
+    async def _cleared(
+        self,
+        fenced: FencedRecord,
+        is_rubbish: Callable[[Record, str], Awaitable[bool]],
+        keep: str | None = None,
+    ) -> tuple[VolumeView | None, Record]:
+        record = await fenced.check()
+        while True:
+            view = await self._backend.inspect(record.workspace_id, fence=fenced.check)
+            record = await fenced.check()
+            if view is None:
+                return None, record
+            self._refuse_late(record, fenced, keep)
+            if view.presence == Presence.TERMINATING:
+                raise StorageError(ErrorCode.BACKEND_UNAVAILABLE, f"{view.home_store_key} is still being deleted")
+            if view.uid is None or not await is_rubbish(record, view.uid):
+                return view, record
+            await self._backend.detach(record.workspace_id, view.uid, fence=fenced.check)
+            await self._backend.delete(record.workspace_id, view.uid, fence=fenced.check, deletion=None)
+
+    def _refuse_late(self, record: Record, fenced: FencedRecord, keep: str | None) -> None:
+        """A look whose own run has announced a volume by now is a late attempt, and must not clear that volume."""
+        volume = record.volume
+        if volume and volume.state == VolumeState.RESTORING and volume.made_by == fenced.run_id and volume.uid != keep:
+            raise StorageError(ErrorCode.NOT_YOURS, f"this look is late: its run is making volume {volume.uid}")
+
+    async def check_unused(self, fenced: FencedRecord, view: VolumeView, *, remove_stopped: bool) -> None:
+        """``VolumeInUse``, unless all users are stopped ones of this workspace, which the caller lets us remove."""
+        users = view.users
+        if remove_stopped and users and all(user.stopped and user.ours for user in users):
+            workspace_id = (await fenced.check()).workspace_id
+            await self._backend.remove_stopped_users(workspace_id, fence=fenced.check)
+            seen = await self._backend.inspect(workspace_id, fence=fenced.check)
+            users = seen.users if seen else ()
+        _check_unused(replace(view, users=users))
+
+
+def _check_unused(view: VolumeView) -> None:
+    """``VolumeInUse``, naming who has the volume and whether they only hold it (``stopped``)."""
+    if not view.users:
+        return
+    stopped = all(user.stopped for user in view.users)
+    names = ", ".join(user.name for user in view.users)
+    raise StorageError(
+        ErrorCode.VOLUME_IN_USE,
+        f"{view.home_store_key} is {'held by stopped' if stopped else 'in use by'} {names}",
+        details={"stopped": stopped, "users": [user.name for user in view.users]},
+    )
+
+
+def conflict(view: VolumeView, why: str) -> StorageError:
+    """``VolumeConflict``, naming the volume and its uid."""
+    return StorageError(ErrorCode.VOLUME_CONFLICT, f"{view.home_store_key} ({view.uid or 'no uid of ours'}): {why}")

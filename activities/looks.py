@@ -1,0 +1,179 @@
+"""Activities that look: what is there, whose is it, and what is left to do.
+
+This is where an operation that is called again, or after any crash, finds out where it stands.
+"""
+
+from __future__ import annotations
+
+from temporalio import activity
+
+from activities.backends.base import VolumeView
+from activities.clearing import Clearing, conflict
+from activities.dataplane.manifest import Manifest, VolumeBlock
+from activities.dataplane.walk import change_fingerprint
+from activities.fencing import FencedRecord
+from activities.objectstore.base import ObjectInfo
+from activities.proofs import check_lineage, find_archive, is_proven, read_manifest
+from activities.record import Record, VolumeRecord, VolumeState
+from activities.services import Services
+from codehub_storage.contracts import VolumeSpec
+from codehub_storage.errors import ErrorCode, StorageError
+from codehub_storage.keys import archive_key, check_workspace_id
+from workflows.messages import LookInput, LookResult, StepInput, Verdict
+
+
+class LookActivities:
+    """See the module."""
+
+    def __init__(self, services: Services) -> None:
+        self._store = services.store
+        self._backend = services.backend
+        self._services = services
+        self._clearing = Clearing(services)
+
+    @activity.defn
+    async def look_for_provision(self, step: LookInput) -> LookResult:
+        """``DONE``: an empty volume is ready. ``LineageConflict`` where an archive is, proven or not."""
+        fenced = self._fenced(step)
+        key = archive_key(step.workspace_id)
+        manifest = await read_manifest(self._store, key)
+        if await self._store.head(key) is not None or (manifest and manifest[0].archive_id):
+            raise StorageError(
+                ErrorCode.LINEAGE_CONFLICT,
+                f"{key} exists; an empty volume must not stand in for it",
+                hint="Restore the archive, or purge it first.",
+            )
+        view, record = await self._clearing.settled(fenced)
+        spec = _spec(step.volume)
+        if view is None:
+            return LookResult(verdict=Verdict.GO, spec=spec, recorded_uid=_uid(record))
+        self._check_ours(record, view)
+        if record.volume and record.volume.state == VolumeState.READY and view.restored_from is None:
+            return LookResult(verdict=Verdict.DONE, volume_uid=view.uid)
+        raise conflict(view, "it is not the empty volume of an earlier provision")
+
+    @activity.defn
+    async def look_for_archive(self, step: LookInput) -> LookResult:
+        """See ``Verdict``. ``VolumeNotFound`` where neither a volume nor an archive made from it is there."""
+        fenced = self._fenced(step)
+        self._check_key(step)
+        view, record = await self._clearing.settled_for_archive(fenced)
+        if view is None:
+            return await self._gone(record)
+        volume = self._check_ours(record, view, step.expected_volume_uid)
+        if volume.state == VolumeState.DELETING:
+            return _resume(Verdict.FINISH, view, volume)
+        if volume.state == VolumeState.ARCHIVED:
+            if await is_proven(self._store, step.workspace_id, volume.archive_id):
+                return _resume(Verdict.DELETE, view, volume)
+            record = await fenced.change(lambda now: now.with_state(view.uid, VolumeState.READY))
+        if volume.state == VolumeState.RESTORING:
+            raise conflict(view, "its restore never ended")
+        kept = self._services.retention_keep and await self._store.is_versioned()
+        await check_lineage(self._store, record, view, versions_kept=kept)
+        await self._clearing.check_unused(fenced, view, remove_stopped=step.remove_stopped)
+        return LookResult(
+            verdict=Verdict.GO, volume_uid=view.uid, restored_from=view.restored_from, spec=dict(view.spec)
+        )
+
+    @activity.defn
+    async def look_after_cancel(self, step: LookInput) -> LookResult:
+        """``GO``: the volume is ready, and stays. ``FINISH`` or ``DONE``: an earlier run was past its gate."""
+        fenced = self._fenced(step)
+        view, record = await self._clearing.settled_for_archive(fenced)
+        if view is None:
+            return await self._gone(record)
+        volume = self._check_ours(record, view)
+        if volume.state == VolumeState.DELETING:
+            return _resume(Verdict.FINISH, view, volume)
+        if volume.state == VolumeState.RESTORING:
+            raise conflict(view, "its restore never ended")
+        await fenced.change(lambda now: now.with_state(view.uid, VolumeState.READY))
+        return LookResult(verdict=Verdict.GO, volume_uid=view.uid)
+
+    @activity.defn
+    async def look_for_restore(self, step: LookInput) -> LookResult:
+        """``DONE``: the volume that came from this archive is there, with whatever was written to it since."""
+        fenced = self._fenced(step)
+        manifest, info, archive_id = await find_archive(self._store, step.archive_key or "", step.archive_id)
+        view, record = await self._clearing.settled(fenced)
+        if view is not None:
+            volume = self._check_ours(record, view)
+            await self._backend.detach(step.workspace_id, view.uid or "", fence=fenced.check)
+            if not await self._holds(fenced, view, volume, archive_id):
+                raise conflict(view, f"it did not come from archive {archive_id}")
+            return LookResult(verdict=Verdict.DONE, volume_uid=view.uid, archive_id=archive_id)
+        return LookResult(
+            verdict=Verdict.GO,
+            archive_id=archive_id,
+            recorded_uid=_uid(record),
+            foreign=manifest is None,
+            spec=_spec(step.volume, manifest.volume if manifest else None),
+            segments=_data_segments(manifest),
+            raw_bytes=_expected_bytes(manifest, info),
+        )
+
+    async def _holds(self, fenced: FencedRecord, view: VolumeView, volume: VolumeRecord, archive_id: str) -> bool:
+        """True if the volume stands for the archive and is ready; an unchanged `archived` one is made ready."""
+        if volume.state == VolumeState.READY:
+            return archive_id in (view.restored_from, volume.archive_id)
+        if volume.state != VolumeState.ARCHIVED or volume.archive_id != archive_id or view.path is None:
+            return False
+        if await change_fingerprint(view.path) != volume.fingerprint:
+            return False
+        await fenced.change(lambda now: now.with_state(view.uid, VolumeState.READY, archive_id))
+        return True
+
+    def _fenced(self, step: StepInput) -> FencedRecord:
+        return self._services.fenced(check_workspace_id(step.workspace_id))
+
+    def _check_key(self, step: LookInput) -> None:
+        here = self._backend.home_store_key(step.workspace_id)
+        if step.home_store_key not in (None, here):
+            raise StorageError(
+                ErrorCode.INVALID_INPUT, f"{step.home_store_key} is not a volume of this backend; that would be {here}"
+            )
+
+    def _check_ours(self, record: Record, view: VolumeView, expected: str | None = None) -> VolumeRecord:
+        if view.uid is None or record.volume is None or record.volume.uid != view.uid:
+            raise conflict(view, "it is not the one that this workspace's record names")
+        if expected is not None and expected != view.uid:
+            raise conflict(view, f"the caller expected {expected}")
+        return record.volume
+
+    async def _gone(self, record: Record) -> LookResult:
+        """The volume is gone: fine if an archive that the record names is proven."""
+        volume = record.volume
+        is_cold = volume is not None and volume.state in (VolumeState.ARCHIVED, VolumeState.DELETING)
+        if volume and is_cold and await is_proven(self._store, record.workspace_id, volume.archive_id):
+            return LookResult(verdict=Verdict.DONE, volume_uid=volume.uid, archive_id=volume.archive_id)
+        raise StorageError(
+            ErrorCode.VOLUME_NOT_FOUND,
+            f"workspace {record.workspace_id} has no volume here, and no proven archive of one",
+        )
+
+
+def _resume(verdict: Verdict, view: VolumeView, volume: VolumeRecord) -> LookResult:
+    return LookResult(
+        verdict=verdict, volume_uid=view.uid, archive_id=volume.archive_id, fingerprint=volume.fingerprint
+    )
+
+
+def _uid(record: Record) -> str | None:
+    return record.volume.uid if record.volume else None
+
+
+def _spec(asked: VolumeSpec, block: VolumeBlock | None = None) -> dict[str, str]:
+    """What the new volume shall be like: as the caller asks, else as the archived one was."""
+    size = asked.size_bytes or (block.size_bytes if block else None)
+    storage_class = asked.storage_class or (block.storage_class if block else None)
+    spec = {"size_bytes": str(size) if size else None, "storage_class": storage_class}
+    return {name: value for name, value in spec.items() if value}
+
+
+def _data_segments(manifest: Manifest | None) -> int:
+    return sum(segment.kind != "tail" for segment in manifest.segments) if manifest else 0
+
+
+def _expected_bytes(manifest: Manifest | None, info: ObjectInfo) -> int:
+    return manifest.totals.file_bytes if manifest else info.size_bytes

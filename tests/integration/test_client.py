@@ -1,0 +1,100 @@
+"""[5] One operation per workspace; the same call joins, another is refused; bad input fails and never loops."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError
+
+from codehub_storage import CancelOutcome, ErrorCode, Phase, StorageClient, StorageError, StorageProvider
+from codehub_storage.converter import storage_error
+from codehub_storage.keys import storage_queue, workflow_id
+from tests.harness.homes import archived, provisioned, read
+from tests.harness.seaweed import Seaweed
+from tests.harness.site import Site, open_site
+from worker.dev.temporal import TemporalServer
+
+
+def test_the_client_is_a_storage_provider() -> None:
+    """The four signatures of the Protocol are those of the client."""
+    assert issubclass(StorageClient, StorageProvider)
+
+
+async def test_the_same_call_joins_and_another_is_refused(
+    tmp_path: Path, temporal_server: TemporalServer, seaweed: Seaweed
+) -> None:
+    """While no worker takes the run: equal input adopts it, other input or operation is OperationInProgress."""
+    async with open_site(tmp_path / "site", temporal_server, seaweed) as site:
+        workspace = site.workspace_id()
+        first = await site.storage.start_provision(workspace)
+        assert (await site.storage.start_provision(workspace)).run_id == first.run_id
+        for other in (
+            site.storage.start_provision(workspace, size_bytes=1 << 30),
+            site.storage.start_archive(f"ws_{workspace}_home"),
+        ):
+            with pytest.raises(StorageError) as refused:
+                await other
+            assert refused.value.code == ErrorCode.OPERATION_IN_PROGRESS
+            assert refused.value.details["run_id"] == first.run_id
+        site.start_worker()
+        assert (await first.result()).home_store_key == f"ws_{workspace}_home"
+        assert (await site.storage.start_provision(workspace)).run_id != first.run_id
+
+
+@pytest.mark.parametrize(
+    ("operation", "argument"),
+    [
+        ("archive", {"workspace_id": "../etc"}),
+        ("archive", {"workspace_id": 7}),
+        ("archive", "no object"),
+        ("archive", {"workspace_id": "ws1", "home_store_key": "ws_ws2_home"}),
+        ("restore", {"workspace_id": "ws1", "archive_key": "ws2/home.tar.gz"}),
+        ("purge", {"workspace_id": "ws1", "archive_key": "ws1/home.tar.gz", "home_store_key": "ws_ws2_home"}),
+        ("provision", {}),
+    ],
+)
+async def test_bad_input_fails_the_run_with_its_code(common_site: Site, operation: str, argument: object) -> None:
+    """InvalidInput, FAILED at once: neither a decoding fault nor a wrong key keeps the workspace's id busy."""
+    handle = await common_site.temporal.start_workflow(
+        operation,
+        argument,
+        id=workflow_id(common_site.workspace_id()),
+        task_queue=storage_queue(common_site.place),
+    )
+    with pytest.raises(WorkflowFailureError) as failed:
+        await asyncio.wait_for(handle.result(), 60)
+    assert storage_error(failed.value).code == ErrorCode.INVALID_INPUT
+    assert (await handle.describe()).status == WorkflowExecutionStatus.FAILED
+
+
+async def test_progress_tells_of_the_latest_operation(common_site: Site) -> None:
+    """Nothing for an unknown workspace; phase and end for a known one."""
+    assert await common_site.storage.progress(common_site.workspace_id()) is None
+    workspace, _ = await provisioned(common_site)
+    progress = await common_site.storage.progress(workspace)
+    assert progress is not None
+    assert (progress.operation, progress.phase, progress.closed) == ("provision", Phase.DONE, True)
+
+
+async def test_cancel_without_a_run_tells_the_truth(common_site: Site) -> None:
+    """A ready volume: cancelled, and it is there. An archived home: too late. Nothing at all: VolumeNotFound."""
+    site = common_site
+    warm, _ = await provisioned(site)
+    assert await site.storage.cancel(warm) == CancelOutcome.CANCELLED
+    assert read(site, warm) == "first"
+    cold, key = await archived(site)
+    assert await site.storage.cancel(cold) == CancelOutcome.TOO_LATE
+    await site.storage.restore(key)
+    with pytest.raises(StorageError) as unknown:
+        await site.storage.cancel(site.workspace_id())
+    assert unknown.value.code == ErrorCode.VOLUME_NOT_FOUND
+
+
+async def test_a_server_that_is_not_there_is_said() -> None:
+    """BackendUnavailable, with a hint that names the variable."""
+    with pytest.raises(StorageError) as refused:
+        await StorageClient.connect(target_host="127.0.0.1:1", namespace="default")
+    assert refused.value.code == ErrorCode.BACKEND_UNAVAILABLE
+    assert "TEMPORAL_ADDRESS" in refused.value.hint

@@ -1,0 +1,121 @@
+"""[4] A volume replaces only the archive that it became or came from; an archive yields only its own volume."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from activities.record import VolumeState
+from codehub_storage import ErrorCode, StorageError
+from codehub_storage.keys import archive_key
+from tests.harness.homes import archived, provisioned, read, record_of, write
+from tests.harness.site import Site
+
+
+async def code_of(call: object) -> ErrorCode:
+    """The code with which a call fails."""
+    with pytest.raises(StorageError) as failed:
+        await call  # type: ignore[misc]
+    return failed.value.code
+
+
+async def test_an_accidental_empty_volume_replaces_nothing(common_site: Site) -> None:
+    """A strange folder of the right name: archive, restore, provision and purge refuse, and both sides stay."""
+    site = common_site
+    workspace, key = await archived(site)
+    stranger = site.volume(workspace)
+    stranger.mkdir()
+    (stranger / "theirs").write_text("kept")
+    assert await code_of(site.storage.archive(stranger.name)) == ErrorCode.VOLUME_CONFLICT
+    assert await code_of(site.storage.restore(key)) == ErrorCode.VOLUME_CONFLICT
+    assert await code_of(site.storage.purge(stranger.name, key)) == ErrorCode.VOLUME_CONFLICT
+    assert (stranger / "theirs").read_text() == "kept"
+    shutil.rmtree(stranger)
+    await site.storage.restore(key)
+    assert read(site, workspace) == "first"
+
+
+async def test_provision_refuses_where_an_archive_is(common_site: Site) -> None:
+    """An empty volume must not stand in for an archive; the archive still restores."""
+    workspace, key = await archived(common_site)
+    assert await code_of(common_site.storage.provision(workspace)) == ErrorCode.LINEAGE_CONFLICT
+    await common_site.storage.restore(key)
+    assert read(common_site, workspace) == "first"
+
+
+async def test_a_volume_of_another_origin_does_not_replace_the_archive(common_site: Site) -> None:
+    """A manifest that names an archive of another volume: LineageConflict, archive and volume are kept."""
+    site = common_site
+    workspace, key = await provisioned(site, text="mine")
+    _, other = await archived(site, text="theirs")
+    for suffix in ("", ".meta"):  # another workspace's archive and proof are put in this one's place
+        found = await site.truth.get(f"{other}{suffix}")
+        assert found is not None
+        upload = await site.truth.create_upload(f"{archive_key(workspace)}{suffix}", dict(found[1].metadata))
+        part = await site.truth.upload_part(f"{archive_key(workspace)}{suffix}", upload, 1, [found[0]])
+        await site.truth.complete_upload(
+            f"{archive_key(workspace)}{suffix}", upload, [part], archive_id=found[1].metadata.get("archive-id", "")
+        )
+    before = await site.truth.get(archive_key(workspace))
+    assert await code_of(site.storage.archive(key)) == ErrorCode.LINEAGE_CONFLICT
+    assert await site.truth.get(archive_key(workspace)) == before
+    assert read(site, workspace) == "mine"
+
+
+async def test_each_cycle_replaces_the_archive_before(common_site: Site) -> None:
+    """What was restored may be archived again, and so on, with what was written in between."""
+    workspace, key = await archived(common_site)
+    for text in ("second", "third"):
+        volume = await common_site.storage.restore(key)
+        write(common_site, workspace, text)
+        assert await common_site.storage.archive(volume) == key
+    await common_site.storage.restore(key)
+    assert read(common_site, workspace) == "third"
+
+
+async def test_a_stale_caller_is_refused(common_site: Site) -> None:
+    """``expected_volume_uid`` of an earlier volume: VolumeConflict, and the volume stays."""
+    site = common_site
+    workspace, key = await archived(site)
+    old = (await record_of(site, workspace)).volume
+    assert old is not None
+    volume = await site.storage.restore(key)
+    assert await code_of(site.storage.archive(volume, expected_volume_uid=old.uid)) == ErrorCode.VOLUME_CONFLICT
+    assert await code_of(site.storage.purge(volume, None, expected_volume_uid=old.uid)) == ErrorCode.VOLUME_CONFLICT
+    assert read(site, workspace) == "first"
+
+
+def set_immutable(path: Path, value: bool) -> bool:
+    """True if this kernel and user can keep even root from removing ``path``."""
+    return subprocess.run(["chattr", "+i" if value else "-i", path], capture_output=True, check=False).returncode == 0
+
+
+async def test_a_volume_that_cannot_be_deleted_is_said_and_cured(common_site: Site, tmp_path: Path) -> None:
+    """The archive is proven, so the call answers with ``cleanup_required``; calling again finishes the deletion."""
+    (tmp_path / "probe").touch()
+    if not set_immutable(tmp_path / "probe", True):
+        pytest.skip("chattr +i is not allowed here")
+    set_immutable(tmp_path / "probe", False)
+    site = common_site
+    workspace, volume = await provisioned(site)
+    stuck = site.volume(workspace) / "stuck"
+    stuck.touch()
+    set_immutable(stuck, True)
+    try:
+        result = await (await site.storage.start_archive(volume)).result()
+        assert result.cleanup_required
+        assert result.leftovers == (volume,)
+        assert result.archive_key == archive_key(workspace)
+        volume_record = (await record_of(site, workspace)).volume
+        assert volume_record is not None
+        assert volume_record.state == VolumeState.DELETING
+    finally:
+        for path in site.root.rglob("stuck"):
+            set_immutable(path, False)
+    again = await (await site.storage.start_archive(volume)).result()
+    assert (again.cleanup_required, again.moved) == (False, False)
+    await site.storage.restore(archive_key(workspace))
+    assert read(site, workspace) == "first"

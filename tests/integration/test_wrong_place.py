@@ -1,0 +1,67 @@
+"""[8] Absent is believed only in the right place."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from codehub_storage import ErrorCode, StorageError
+from tests.harness.homes import archived, provisioned, read
+from tests.harness.seaweed import Seaweed, new_bucket
+from tests.harness.site import Site, mark_place, open_site
+from worker.dev.temporal import TemporalServer
+
+
+@pytest.fixture
+async def site(tmp_path: Path, temporal_server: TemporalServer, seaweed: Seaweed) -> AsyncIterator[Site]:
+    """A site of this test alone: it takes the place apart."""
+    async with open_site(tmp_path / "site", temporal_server, seaweed) as opened:
+        opened.start_worker()
+        yield opened
+
+
+async def test_a_root_that_is_not_mounted_certifies_nothing(site: Site) -> None:
+    """An empty folder where the root was: WrongStore for every operation; nothing is made, and all is there after."""
+    warm, volume = await provisioned(site)
+    cold, key = await archived(site, text="cold")
+    away = site.root.with_name("away")
+    site.root.rename(away)
+    site.root.mkdir()
+    calls = [
+        site.storage.archive(volume),
+        site.storage.restore(key),
+        site.storage.purge(volume, None),
+        site.storage.provision(site.workspace_id()),
+    ]
+    for call in calls:
+        with pytest.raises(StorageError) as wrong:
+            await call
+        assert wrong.value.code == ErrorCode.WRONG_STORE
+    assert list(site.root.iterdir()) == []
+    site.root.rmdir()
+    away.rename(site.root)
+    assert read(site, warm) == "first"
+    await site.storage.restore(key)
+    assert read(site, cold) == "cold"
+
+
+async def test_a_worker_refuses_a_bucket_that_was_never_marked(site: Site, seaweed: Seaweed) -> None:
+    """Another bucket: the worker does not even start, and says which command marks one."""
+    worker = site.start_worker(CODEHUB_STORAGE_BUCKET=new_bucket(seaweed))
+    worker.wait_until(lambda: "WrongStore" in worker.log.read_text(), 60)
+    assert "init" in worker.log.read_text()
+
+
+async def test_a_workspace_of_another_place_is_refused(site: Site, tmp_path: Path) -> None:
+    """The record keeps the place; a worker of another one in the same bucket answers WrongStore and touches nothing."""
+    workspace, volume = await provisioned(site)
+    root = tmp_path / "elsewhere"
+    root.mkdir()
+    await mark_place(site, "elsewhere", root)
+    site.start_worker(CODEHUB_STORAGE_PLACE="elsewhere", CODEHUB_STORAGE_VOLUME_ROOT=str(root))
+    with pytest.raises(StorageError) as wrong:
+        await site.storage.archive(volume, place="elsewhere")
+    assert wrong.value.code == ErrorCode.WRONG_STORE
+    assert read(site, workspace) == "first"
