@@ -31,7 +31,7 @@ test: $(STAMP) ## the whole test suite; skipped tests are listed with their reas
 	@missing=; for tool in setfacl:acl getfattr:attr busybox:busybox bsdtar:libarchive-tools pigz:pigz rsync:rsync; do \
 		command -v $${tool%%:*} >/dev/null || missing="$$missing $${tool##*:}"; done; \
 		[ -z "$$missing" ] || echo "tests that need these will not run: apt-get install$$missing" >&2
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist loadfile $(ARGS)
 
 check: $(STAMP) ## lint, format, types, import rules
 	$(BIN)/ruff check

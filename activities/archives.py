@@ -14,6 +14,7 @@ from temporalio.exceptions import ApplicationError
 
 from activities.dataplane.manifest import Manifest
 from activities.dataplane.segments import unpack_records
+from activities.fencing import FencedRecord
 from activities.objectstore.base import ObjectInfo, UploadedPart, UploadLost
 from activities.proofs import ARCHIVE_ID, read_manifest
 from activities.services import Services
@@ -48,13 +49,7 @@ class ArchiveActivities:
             for upload_id in uploads:
                 await fenced.check()
                 await self._store.abort_upload(key, upload_id)
-        found = await read_manifest(self._store, key)
-        await fenced.check()
-        if found is None:
-            placeholder = Manifest(workspace_id=step.workspace_id, nonce=secrets.token_hex(16))
-            etag = (await self._store.put_if(manifest_key(key), placeholder.to_json(), etag=None)).etag
-        else:
-            etag = found[1].etag
+        etag = await self._replaceable_manifest(fenced, key, step.workspace_id)
         archive_id = secrets.token_hex(16)
         await fenced.check()
         upload_id = await self._store.create_upload(
@@ -67,6 +62,24 @@ class ArchiveActivities:
             manifest_etag=etag,
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         )
+
+    async def _replaceable_manifest(self, fenced: FencedRecord, key: str, workspace_id: str) -> str:
+        """[H5] The ETag of what the proof will replace: a proof that stands, else an empty manifest of this attempt.
+
+        Of an empty one no copy may be under way. It could arrive after a purge, and a late proof find what it replaces.
+        """
+        found = await read_manifest(self._store, key)
+        if found is not None and not found[0].is_placeholder:
+            return found[1].etag
+        etag = found[1].etag if found is not None else None
+        for _ in range(SWEEPS):
+            await fenced.check()
+            placeholder = Manifest(workspace_id=workspace_id, nonce=secrets.token_hex(16))
+            written = await self._store.put_if(manifest_key(key), placeholder.to_json(), etag=etag)
+            if not written.has_twins:
+                return written.etag
+            etag = written.etag
+        raise StorageError(ErrorCode.STORE_UNAVAILABLE, f"the store answers no PUT of {manifest_key(key)} at once")
 
     @activity.defn
     async def complete_archive(self, step: CompleteInput) -> StoredArchive:

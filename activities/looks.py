@@ -111,6 +111,7 @@ class LookActivities:
             spec=_spec(step.volume, manifest.volume if manifest else None),
             segments=_data_segments(manifest),
             raw_bytes=_expected_bytes(manifest, info),
+            stored_bytes=info.size_bytes,
         )
 
     async def _holds(self, fenced: FencedRecord, view: VolumeView, volume: VolumeRecord, archive_id: str) -> bool:

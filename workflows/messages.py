@@ -77,6 +77,7 @@ class LookResult(Message):
     foreign: bool = False
     segments: int = 0
     raw_bytes: int = 0
+    stored_bytes: int = 0
 
 
 class VolumeInput(StepInput):

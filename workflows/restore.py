@@ -88,7 +88,7 @@ class RestoreWorkflow(FillingWorkflow):
                 last=last,
             )
 
-        self.bytes_done, self.bytes_total = 0, look.raw_bytes
+        self.bytes_done, self.bytes_total = 0, look.stored_bytes
         workflow.upsert_search_attributes([WS_BYTES.value_set(look.raw_bytes)])
         self.enter(Phase.COPYING)
         if look.foreign:
@@ -105,7 +105,7 @@ class RestoreWorkflow(FillingWorkflow):
                 f"fill-{first:05d}",
             )
             skipped.update(batch.skipped)
-            self.bytes_done = look.raw_bytes * last // look.segments
+            self.bytes_done = look.stored_bytes * last // look.segments
             self.describe()
         self.enter(Phase.COMPARING)
         self.filled = await mover.run(

@@ -25,7 +25,10 @@ class UploadLost(Exception):
 
 @dataclass(frozen=True)
 class ObjectInfo:
-    """One stored version of one object. ``etag`` is bare, without quotes."""
+    """One stored version of one object. ``etag`` is bare, without quotes.
+
+    ``has_twins``, of what was just written: another try of the same request was sent, and may arrive late.
+    """
 
     key: str
     size_bytes: int
@@ -36,6 +39,7 @@ class ObjectInfo:
     modified_at: float = 0.0
     is_current: bool = True
     is_delete_marker: bool = False
+    has_twins: bool = False
 
 
 @dataclass(frozen=True)

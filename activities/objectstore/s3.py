@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -57,14 +58,18 @@ class S3Store:
         if not answer.get("ETag"):
             return await self._settle_put(key, data, etag, unanswered("put_object", key, "an answer without ETag"))
         return ObjectInfo(
-            key=key, size_bytes=len(data), etag=reading.bare(answer["ETag"]), version_id=answer.get("VersionId")
+            key=key,
+            size_bytes=len(data),
+            etag=reading.bare(answer["ETag"]),
+            version_id=answer.get("VersionId"),
+            has_twins=answer["ResponseMetadata"].get("RetryAttempts", 0) > 0,
         )
 
     async def _settle_put(self, key: str, data: bytes, etag: str | None, error: StorageError) -> ObjectInfo:
         """Looks what stands there. A refusal too may answer a replay of a write of ours that succeeded."""
         found = await self.get(key)
         if found is not None and found[0] == data:
-            return found[1]
+            return replace(found[1], has_twins=True)
         unchanged = (found[1].etag if found else None) == etag
         if error.transient and unchanged:
             raise error

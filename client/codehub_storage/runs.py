@@ -71,10 +71,10 @@ async def progress_of(handle: WorkflowHandle[Any, Any], workspace_id: str) -> Pr
 
 def _pending(description: WorkflowExecutionDescription, progress: Progress) -> dict[str, Any]:
     """The step that is being tried again, if one is; bytes of the batch under way, from its heartbeat."""
-    update: dict[str, Any] = {}
+    update: dict[str, Any] = {"bytes_done": progress.bytes_done}
     for pending in description.raw_description.pending_activities:
         if pending.HasField("heartbeat_details"):
-            update["bytes_done"] = progress.bytes_done + _heartbeat_bytes(pending.heartbeat_details.payloads)
+            update["bytes_done"] += _heartbeat_bytes(pending.heartbeat_details.payloads)
         if pending.attempt > 1 or pending.HasField("last_failure"):
             update["attempt"] = pending.attempt
             update["last_error"] = pending.last_failure.message or progress.last_error

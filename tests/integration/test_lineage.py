@@ -10,7 +10,7 @@ import pytest
 
 from activities.record import VolumeState
 from codehub_storage import ErrorCode, StorageError
-from codehub_storage.keys import archive_key
+from codehub_storage.keys import archive_key, manifest_key
 from tests.harness.homes import archived, provisioned, read, record_of, write
 from tests.harness.site import Site
 
@@ -51,14 +51,15 @@ async def test_a_volume_of_another_origin_does_not_replace_the_archive(common_si
     site = common_site
     workspace, key = await provisioned(site, text="mine")
     _, other = await archived(site, text="theirs")
-    for suffix in ("", ".meta"):  # another workspace's archive and proof are put in this one's place
-        found = await site.truth.get(f"{other}{suffix}")
-        assert found is not None
-        upload = await site.truth.create_upload(f"{archive_key(workspace)}{suffix}", dict(found[1].metadata))
-        part = await site.truth.upload_part(f"{archive_key(workspace)}{suffix}", upload, 1, [found[0]])
-        await site.truth.complete_upload(
-            f"{archive_key(workspace)}{suffix}", upload, [part], archive_id=found[1].metadata.get("archive-id", "")
-        )
+    # Another workspace's archive and proof are put in this one's place.
+    object_there, proof_there = await site.truth.get(other), await site.truth.get(manifest_key(other))
+    assert object_there is not None
+    assert proof_there is not None
+    metadata = dict(object_there[1].metadata)
+    upload = await site.truth.create_upload(archive_key(workspace), metadata)
+    part = await site.truth.upload_part(archive_key(workspace), upload, 1, [object_there[0]])
+    await site.truth.complete_upload(archive_key(workspace), upload, [part], archive_id=metadata["archive-id"])
+    await site.truth.put_if(manifest_key(archive_key(workspace)), proof_there[0], etag=None)
     before = await site.truth.get(archive_key(workspace))
     assert await code_of(site.storage.archive(key)) == ErrorCode.LINEAGE_CONFLICT
     assert await site.truth.get(archive_key(workspace)) == before
