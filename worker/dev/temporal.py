@@ -7,6 +7,7 @@ the namespace with our search attributes, and that the web UI answers.
 from __future__ import annotations
 
 import json
+import os
 import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -42,7 +43,9 @@ class TemporalServer:
         self.ports = tuple(ports) or free_ports(3)
         self._database = database
         self._dynamic_config = {"frontend.enableServerVersionCheck": False, **(dynamic_config or {})}
-        self.child = Child("Temporal", self._command(), log=log, pid_file=pid_file)
+        # The server asks who runs it, and refuses to start for a uid without a name.
+        environment = {"USER": "codehub-storage", **os.environ}
+        self.child = Child("Temporal", self._command(), log=log, pid_file=pid_file, environment=environment)
 
     @property
     def address(self) -> str:
