@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from temporalio import workflow
-from temporalio.exceptions import FailureError
+from temporalio.exceptions import ActivityError, ApplicationError, FailureError
 
 from codehub_storage.contracts import ArchiveInput, OperationResult, Phase
 from codehub_storage.converter import storage_error
@@ -145,7 +145,13 @@ class ArchiveWorkflow(OperationWorkflow):
             try:
                 return await self._copy_once(mover, look, round_number)
             except FailureError as error:
-                if round_number == ROUNDS or not _worth_another_round(error):
+                lost = _is_upload_lost(error)
+                if not lost and storage_error(error).code != ErrorCode.VOLUME_CHANGED:
+                    raise
+                if round_number == ROUNDS and lost:
+                    what = f"the store lost {ROUNDS} uploads in a row: {error.cause}"
+                    raise StorageError(ErrorCode.STORE_UNAVAILABLE, what) from error
+                if round_number == ROUNDS:
                     raise
                 self.note_error(error)
                 await workflow.sleep(policies.mover_backoff(round_number), summary="pause before the next round")
@@ -300,17 +306,7 @@ def _evidence(look: LookResult) -> Evidence | None:
     return Evidence(look.volume_uid or "", look.archive_id or "", look.fingerprint or "")
 
 
-def _worth_another_round(error: BaseException) -> bool:
-    """True where the volume changed under us, or the store no longer knows the upload."""
-    found = storage_error(error)
-    return found.code == ErrorCode.VOLUME_CHANGED or failure_type(error) == UPLOAD_LOST
-
-
-def failure_type(error: BaseException) -> str | None:
-    """The type of the innermost application failure."""
-    current: BaseException | None = error
-    found = None
-    while current is not None:
-        found = getattr(current, "type", None) or found
-        current = current.cause if isinstance(current, FailureError) else None
-    return found if isinstance(found, str) else None
+def _is_upload_lost(error: FailureError) -> bool:
+    """True where the step itself says so; what its failure was caused by (``NoSuchUpload``, say) does not matter."""
+    failure = error.cause if isinstance(error, ActivityError) else error
+    return isinstance(failure, ApplicationError) and failure.type == UPLOAD_LOST
