@@ -1,0 +1,259 @@
+"""Waiting is Temporal's: settling, backing off and giving up, on a clock that jumps. Steps are stand-ins.
+
+Times here are the server's, which are exact; nothing waits that long.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, TypeVar, cast
+
+import pytest
+from temporalio import activity
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
+from temporalio.exceptions import ApplicationError
+from temporalio.testing import WorkflowEnvironment
+
+from codehub_storage import ErrorCode, StorageClient, StorageError
+from codehub_storage.converter import DATA_CONVERTER
+from codehub_storage.keys import archive_key, workflow_id
+from tests.fakes.steps import LEASE, Steps, later
+from workflows import policies
+from workflows.archive import ROUNDS, UPLOAD_LOST
+from workflows.messages import (
+    AnnounceInput,
+    ClaimResult,
+    CopyResult,
+    FillResult,
+    LookResult,
+    PlanSummary,
+    ProofResult,
+    StoredArchive,
+    TailResult,
+    Upload,
+    Verdict,
+)
+from workflows.operation import SEARCH_ATTRIBUTES
+
+T = TypeVar("T")
+
+WORKSPACE = "ws1"
+VOLUME = f"ws_{WORKSPACE}_home"
+UPLOAD = Upload(key=archive_key(WORKSPACE), upload_id="upload", archive_id="a1", manifest_etag="etag")
+
+
+def happy() -> dict[str, Any]:
+    """What each step answers where all goes well; steps that are not named answer nothing."""
+    return {
+        "claim": ClaimResult(home_store_key=VOLUME, settle_seconds=0),
+        "look_for_archive": LookResult(verdict=Verdict.GO, volume_uid="u1"),
+        "look_for_restore": LookResult(verdict=Verdict.GO, archive_id="a1", segments=1, raw_bytes=1),
+        "scan_volume": PlanSummary(fingerprint="f1", data_segments=1, files=1, file_bytes=1, entries=1),
+        "begin_archive": UPLOAD,
+        "copy_segments": CopyResult(records=b""),
+        "copy_tail": TailResult(records=b""),
+        "complete_archive": StoredArchive(key=UPLOAD.key, archive_id="a1", size_bytes=1, etag="etag"),
+        "verify_archive": ProofResult(),
+        "write_manifest": ProofResult(),
+        "prepare_restore": FillResult(),
+        "fill_segments": FillResult(),
+        "finish_restore": FillResult(),
+    }
+
+
+@dataclass
+class Play:
+    """Workflows on a clock that jumps. ``answers`` by step: a value, an exception, or a function of the attempt."""
+
+    environment: WorkflowEnvironment
+    storage: StorageClient
+    answers: dict[str, Any] = field(default_factory=happy)
+    calls: Counter[str] = field(default_factory=Counter)
+
+    async def answer(self, info: activity.Info) -> Any:
+        """For ``Steps``."""
+        self.calls[info.activity_type] += 1
+        answer = self.answers.get(info.activity_type)
+        if callable(answer):
+            answer = answer(info.attempt)
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    async def history(self) -> list[HistoryEvent]:
+        """The events of the workspace's run."""
+        handle = self.environment.client.get_workflow_handle(workflow_id(WORKSPACE))
+        return list((await handle.fetch_history()).events)
+
+    async def timers(self) -> list[timedelta]:
+        """How long the run has slept, each time."""
+        return [
+            event.timer_started_event_attributes.start_to_fire_timeout.ToTimedelta()
+            for event in await self.history()
+            if event.event_type == EventType.EVENT_TYPE_TIMER_STARTED
+        ]
+
+    async def scheduled(self, name: str) -> list[HistoryEvent]:
+        """Where the run has asked for a step."""
+        return [
+            event
+            for event in await self.history()
+            if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED
+            and event.activity_task_scheduled_event_attributes.activity_type.name == name
+        ]
+
+    async def tried_for(self, name: str) -> timedelta:
+        """How long the server has tried a step that failed in the end."""
+        (scheduled,) = await self.scheduled(name)
+        (failed,) = [
+            event
+            for event in await self.history()
+            if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED
+            and event.activity_task_failed_event_attributes.scheduled_event_id == scheduled.event_id
+        ]
+        return failed.event_time.ToDatetime() - scheduled.event_time.ToDatetime()
+
+
+@pytest.fixture
+async def play(time_skipping: WorkflowEnvironment) -> AsyncIterator[Play]:
+    """The four workflows and their stand-ins, being served."""
+    client = time_skipping.client
+    attributes = {key.name: key.indexed_value_type for key in SEARCH_ATTRIBUTES}
+    await client.operator_service.add_search_attributes(
+        AddSearchAttributesRequest(namespace=client.namespace, search_attributes=cast(Any, attributes))
+    )
+    play = Play(time_skipping, StorageClient(client, place="p1"))
+    async with Steps(client, play.answer, clock_skips=True).serving("p1"):
+        yield play
+
+
+async def code_of(call: Awaitable[object]) -> ErrorCode:
+    """The code with which a call fails."""
+    with pytest.raises(StorageError) as failed:
+        await call
+    return failed.value.code
+
+
+def _input_of(scheduled: HistoryEvent, kind: type[T]) -> T:
+    payloads = scheduled.activity_task_scheduled_event_attributes.input.payloads
+    (found,) = DATA_CONVERTER.payload_converter.from_payloads(list(payloads), [kind])
+    return cast(T, found)
+
+
+BACKOFFS = [policies.mover_backoff(deaths) for deaths in range(1, policies.MOVER_DEATHS + 1)]
+DOWN = StorageError(ErrorCode.STORE_UNAVAILABLE, "down")
+DEAD = StorageError(ErrorCode.MOVER_FAILED, "dead")
+
+
+# ------------------------------------------------------------ settling
+
+
+async def test_settling_is_a_durable_timer(play: Play) -> None:
+    """The store's 60 seconds lie between the object and its verification, and are the server's to keep."""
+    play.answers["claim"] = ClaimResult(home_store_key=VOLUME, settle_seconds=60)
+    await play.storage.archive(VOLUME)
+    assert await play.timers() == [timedelta(seconds=60)]
+    history = await play.history()
+    (started,) = [event for event in history if event.event_type == EventType.EVENT_TYPE_TIMER_STARTED]
+    (fired,) = [event for event in history if event.event_type == EventType.EVENT_TYPE_TIMER_FIRED]
+    (complete,), (verify,) = await play.scheduled("complete_archive"), await play.scheduled("verify_archive")
+    assert complete.event_id < started.event_id < fired.event_id < verify.event_id
+
+
+async def test_a_store_that_needs_no_time_gets_none(play: Play) -> None:
+    """0 seconds: no timer at all."""
+    await play.storage.archive(VOLUME)
+    assert await play.timers() == []
+
+
+# ------------------------------------------------------------ movers that die
+
+
+async def test_a_reading_mover_is_replaced_until_too_many_died(play: Play) -> None:
+    """archive: a new mover after a growing pause, at last MoverFailed, undone."""
+    play.answers |= {LEASE: DEAD, "scan_volume": later()}
+    assert await code_of(play.storage.archive(VOLUME)) == ErrorCode.MOVER_FAILED
+    assert len(await play.scheduled(LEASE)) == policies.MOVER_DEATHS + 1
+    assert await play.timers() == BACKOFFS
+    assert play.calls["sign_off"] == 1
+    assert play.calls["delete_volume"] == 0
+
+
+async def test_a_mover_that_lives_at_last_is_enough(play: Play) -> None:
+    """archive: so many deaths as are allowed, then it ends well."""
+    play.answers[LEASE] = lambda _: DEAD if play.calls[LEASE] <= policies.MOVER_DEATHS else None
+    plan = play.answers["scan_volume"]
+    play.answers["scan_volume"] = lambda attempt: later() if attempt == 1 else plan
+    await play.storage.archive(VOLUME)
+    assert await play.timers() == BACKOFFS
+
+
+async def test_a_writing_mover_costs_its_volume(play: Play) -> None:
+    """restore: each try on a new uid, which is given up when its mover dies; at last MoverFailed."""
+    play.answers |= {LEASE: DEAD, "prepare_restore": later()}
+    assert await code_of(play.storage.restore(archive_key(WORKSPACE))) == ErrorCode.MOVER_FAILED
+    announced = [_input_of(event, AnnounceInput).volume_uid for event in await play.scheduled("announce_volume")]
+    assert len(announced) == policies.MOVER_DEATHS + 1 == len(set(announced))
+    assert play.calls["abandon_volume"] == policies.MOVER_DEATHS + 1
+    assert play.calls["hand_out_volume"] == 0
+    assert await play.timers() == BACKOFFS
+
+
+async def test_a_mover_that_cannot_be_started_is_tried_for_a_while(play: Play) -> None:
+    """A lease that fails before there is a mover: tried again by the server, then its code."""
+    play.answers |= {LEASE: StorageError(ErrorCode.BACKEND_UNAVAILABLE, "no engine"), "scan_volume": later()}
+    assert await code_of(play.storage.archive(VOLUME)) == ErrorCode.BACKEND_UNAVAILABLE
+    assert play.calls[LEASE] == policies.LEASE_ATTEMPTS
+    assert await play.timers() == []
+
+
+# ------------------------------------------------------------ steps that fail
+
+
+async def test_a_control_step_is_tried_for_its_time(play: Play) -> None:
+    """A transient error: again and again, with growing pauses, for half an hour, then the operation has its code."""
+    play.answers["look_for_archive"] = DOWN
+    assert await code_of(play.storage.archive(VOLUME)) == ErrorCode.STORE_UNAVAILABLE
+    limits = policies.control()
+    tried_for = await play.tried_for("look_for_archive")
+    last_pause = limits["retry_policy"].maximum_interval
+    assert last_pause is not None
+    assert limits["schedule_to_close_timeout"] - 2 * last_pause < tried_for <= limits["schedule_to_close_timeout"]
+    assert play.calls["sign_off"] == 1
+
+
+async def test_a_short_outage_is_nobodys_matter(play: Play) -> None:
+    """Five failures of one step: the operation ends well."""
+    play.answers["begin_archive"] = lambda attempt: DOWN if attempt <= 5 else UPLOAD
+    await play.storage.archive(VOLUME)
+    assert play.calls["begin_archive"] == 6
+
+
+@pytest.mark.parametrize("code", [ErrorCode.VOLUME_IN_USE, ErrorCode.WRONG_STORE, ErrorCode.ACCESS_DENIED])
+async def test_what_does_not_pass_is_said_at_once(play: Play, code: ErrorCode) -> None:
+    """No second attempt for what waiting does not cure."""
+    play.answers["look_for_archive"] = StorageError(code, "so it is")
+    assert await code_of(play.storage.archive(VOLUME)) == code
+    assert play.calls["look_for_archive"] == 1
+
+
+async def test_a_volume_that_cannot_be_deleted_is_said_in_time(play: Play) -> None:
+    """Behind the gate: tried for its time, then the archive's key with ``cleanup_required``, not an error."""
+    play.answers["delete_volume"] = StorageError(ErrorCode.BACKEND_UNAVAILABLE, "no engine")
+    result = await (await play.storage.start_archive(VOLUME)).result()
+    assert (result.cleanup_required, result.leftovers, result.archive_key) == (True, (VOLUME,), UPLOAD.key)
+    assert await play.tried_for("delete_volume") <= policies.deletion()["schedule_to_close_timeout"]
+    assert play.calls["delete_volume"] > 1
+
+
+async def test_a_lost_upload_is_begun_anew_three_times(play: Play) -> None:
+    """A pause before each round; then StoreUnavailable, for the caller to try later."""
+    play.answers["copy_tail"] = ApplicationError("gone", type=UPLOAD_LOST, non_retryable=True)
+    assert await code_of(play.storage.archive(VOLUME)) == ErrorCode.STORE_UNAVAILABLE
+    assert play.calls["begin_archive"] == ROUNDS
+    assert await play.timers() == [policies.mover_backoff(number) for number in range(1, ROUNDS)]
