@@ -1,0 +1,227 @@
+"""Recorded histories of every operation: today's workflows still follow them, and still command the same in this order.
+
+A history is what released code has commanded. CONTRIBUTING.md says how a workflow changes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import re
+from collections import defaultdict, deque
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from temporalio import activity, workflow
+from temporalio.api.common.v1 import Payload
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.failure.v1 import Failure
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.client import Client, WorkflowFailureError, WorkflowHistory
+from temporalio.common import RawValue
+from temporalio.exceptions import ApplicationError
+from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
+from temporalio.workflow import NondeterminismError
+
+from codehub_storage.client import connect
+from codehub_storage.contracts import OperationResult, ProvisionInput
+from codehub_storage.converter import DATA_CONVERTER
+from codehub_storage.keys import storage_queue
+from tests.fakes.steps import LEASE, Steps
+from tests.replay.histories import commands_of, load, names, summary, texts
+from tests.replay.scenarios import SCENARIOS
+from worker.dev.temporal import TemporalServer
+from worker.registration import workflow_options
+from workflows import policies, steps
+from workflows.messages import StepInput
+from workflows.provision import ProvisionWorkflow
+
+HISTORIES = names()
+OF_THIS_MACHINE = re.compile(r"/tmp/|/root/|/home/|site-packages|Traceback|secret|access.key", re.IGNORECASE)
+
+
+def replayer(**changes: Any) -> Replayer:
+    """As the worker is set up."""
+    return Replayer(data_converter=DATA_CONVERTER, **{**workflow_options(), **changes})
+
+
+# ------------------------------------------------------------ what was recorded
+
+
+def test_every_scenario_is_recorded() -> None:
+    """A scenario without a history, or a summary without either, would be tested by nobody."""
+    assert {name.partition("-")[0] for name in HISTORIES} == set(SCENARIOS)
+    assert set(summary()) == set(HISTORIES)
+
+
+@pytest.mark.parametrize("name", HISTORIES)
+def test_a_history_is_as_it_was_released(name: str) -> None:
+    """Its commands are those of the committed summary: a recording that took the place of another is seen."""
+    assert commands_of(load(name)) == summary()[name]
+
+
+@pytest.mark.parametrize("name", HISTORIES)
+def test_a_history_tells_nothing_of_where_it_was_made(name: str) -> None:
+    """No credential, no folder and no stack, in payloads neither."""
+    assert [text for text in texts(load(name)) if OF_THIS_MACHINE.search(text)] == []
+
+
+def test_every_step_is_in_some_history() -> None:
+    """A step that no history holds could be moved unseen. The embedded store's sync is not recorded."""
+    recorded = {line.split()[1] for commands in summary().values() for line in commands if line.startswith("activity")}
+    defined = {name for name, member in vars(steps).items() if hasattr(member, "__temporal_activity_definition")}
+    assert defined - recorded == {"sync_store"}
+
+
+# ------------------------------------------------------------ the past
+
+
+@pytest.mark.parametrize("name", HISTORIES)
+async def test_todays_workflows_follow_it(name: str) -> None:
+    """Replayed with the worker's own options and converter."""
+    result = await replayer().replay_workflow(load(name), raise_on_replay_failure=False)
+    assert result.replay_failure is None
+
+
+@workflow.defn(name="provision")
+class Reordered(ProvisionWorkflow):
+    """What must not be released: a step more, in front."""
+
+    @workflow.init
+    def __init__(self, request: ProvisionInput) -> None:
+        super().__init__(request)
+
+    @workflow.run
+    async def run(self, request: ProvisionInput) -> OperationResult:
+        """See the class."""
+        await self.undisturbed(steps.sync_store, self.input(StepInput), "something new")
+        return await ProvisionWorkflow.run(self, request)
+
+
+@workflow.defn(name="provision")
+class Patched(ProvisionWorkflow):
+    """The same as it is to be done."""
+
+    @workflow.init
+    def __init__(self, request: ProvisionInput) -> None:
+        super().__init__(request)
+
+    @workflow.run
+    async def run(self, request: ProvisionInput) -> OperationResult:
+        """See the class."""
+        if workflow.patched("something-new"):
+            await self.undisturbed(steps.sync_store, self.input(StepInput), "something new")
+        return await ProvisionWorkflow.run(self, request)
+
+
+async def test_another_order_fails_and_a_patch_does_not() -> None:
+    """Replay sees a new command; behind a patch marker it passes."""
+    history = load("provision_happy")
+    failures = []
+    for changed in (Reordered, Patched):
+        changes = replayer(workflows=[changed], workflow_runner=UnsandboxedWorkflowRunner())
+        failures.append((await changes.replay_workflow(history, raise_on_replay_failure=False)).replay_failure)
+    assert isinstance(failures[0], NondeterminismError)
+    assert failures[1] is None
+
+
+# ------------------------------------------------------------ the present
+
+
+@dataclasses.dataclass
+class Script:
+    """What the steps of one history answered, to be answered again in that order."""
+
+    history: WorkflowHistory
+    answers: dict[str, deque[Payload | Failure | None]]
+
+    @classmethod
+    def of(cls, history: WorkflowHistory) -> Script:
+        """From its events."""
+        answers: dict[str, deque[Payload | Failure | None]] = defaultdict(deque)
+        scheduled = {}
+        for event in history.events:
+            if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
+                scheduled[event.event_id] = event.activity_task_scheduled_event_attributes.activity_type.name
+            for at, answer in _answer(event):
+                answers[scheduled[at]].append(answer)
+        return cls(history, answers)
+
+    @property
+    def is_repeatable(self) -> bool:
+        """True unless what came when is a matter of chance: a cancel, or a mover that died."""
+        kinds = {event.event_type for event in self.history.events}
+        return EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCEL_REQUESTED not in kinds and not self.answers[LEASE]
+
+    def answer(self, info: activity.Info) -> Any:
+        """The step's next answer."""
+        if info.activity_type == LEASE:
+            return None
+        if not self.answers[info.activity_type]:
+            raise ApplicationError(f"{info.activity_type} was never called here", non_retryable=True)
+        answer = self.answers[info.activity_type].popleft()
+        if not isinstance(answer, Failure):
+            return None if answer is None else RawValue(answer)
+        raise DATA_CONVERTER.failure_converter.from_failure(_final(answer), DATA_CONVERTER.payload_converter)
+
+    async def run(self, client: Client) -> list[str]:
+        """Today's workflow, with the same input; what it commands."""
+        started = self.history.events[0].workflow_execution_started_event_attributes
+        handle = await client.start_workflow(
+            started.workflow_type.name,
+            args=[RawValue(each) for each in started.input.payloads],
+            id=self.history.workflow_id,
+            task_queue=started.task_queue.name,
+        )
+        with contextlib.suppress(WorkflowFailureError):  # as it was recorded, or the comparison shows it
+            await asyncio.wait_for(handle.result(), 120)
+        return commands_of(await handle.fetch_history())
+
+
+def _answer(event: HistoryEvent) -> Iterator[tuple[int, Payload | Failure | None]]:
+    if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED:
+        completed = event.activity_task_completed_event_attributes
+        yield completed.scheduled_event_id, next(iter(completed.result.payloads), None)
+    elif event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED:
+        failed = event.activity_task_failed_event_attributes
+        yield failed.scheduled_event_id, failed.failure
+
+
+def _final(failure: Failure) -> Failure:
+    """As it ended the step then: not to be tried again."""
+    found = Failure()
+    found.CopyFrom(failure)
+    found.application_failure_info.non_retryable = True
+    return found
+
+
+@pytest.fixture
+def _in_haste() -> Iterator[None]:
+    policies.configure(0.25)
+    yield
+    policies.configure(1.0)
+
+
+@pytest.mark.usefixtures("_in_haste")
+async def test_todays_workflows_command_the_same(temporal_server: TemporalServer) -> None:
+    """Run anew, with steps that answer as they did, each workflow commands what the summary says, in its order.
+
+    This also sees what stands behind a patch marker, where replay follows the old way.
+    """
+    client = await connect(target_host=temporal_server.address, namespace="default")
+    found = {name: Script.of(load(name)) for name in HISTORIES if "-" not in name}
+    scripts = {name: script for name, script in found.items() if script.is_repeatable}
+    by_workflow = {script.history.workflow_id: script for script in scripts.values()}
+    queues = {
+        script.history.events[0].workflow_execution_started_event_attributes.task_queue.name
+        for script in scripts.values()
+    }
+
+    async def answer(info: activity.Info) -> Any:
+        return by_workflow[info.workflow_id or ""].answer(info)
+
+    async with Steps(client, answer).serving(*(queue.removeprefix(storage_queue("")) for queue in queues)):
+        commands = await asyncio.gather(*(script.run(client) for script in scripts.values()))
+    assert dict(zip(scripts, commands, strict=True)) == {name: summary()[name] for name in scripts}
