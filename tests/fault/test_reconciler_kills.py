@@ -23,7 +23,10 @@ pytestmark = pytest.mark.fault
 
 KILLS = trials(25)
 WORKSPACES = 4
-LONGEST_LIFE_SECONDS = 1.5
+CHANGES = 3
+"""A life ends after up to so many changes of the table: counted, so that a slow machine's lives are long enough."""
+LONGEST_PAUSE_SECONDS = 0.5
+"""And up to so long after the last of them."""
 PATIENCE_SECONDS = 600
 """After that a row is stuck; nothing is measured by it."""
 SEED = os.environ.get("STORAGE_TESTS_SEED") or secrets.token_hex(4)
@@ -53,7 +56,7 @@ class User:
                 self.tree = fill(self._site.volume(self.id), f"{self.times} ")
                 self.wish("COLD")
                 if self._random.random() < 0.5:
-                    await asyncio.sleep(self._random.uniform(0, 2 * LONGEST_LIFE_SECONDS))
+                    await asyncio.sleep(self._random.uniform(0, 6 * LONGEST_PAUSE_SECONDS))
                     self.wish("WARM")
             else:
                 self.wish("WARM")
@@ -117,6 +120,14 @@ async def example(site: Site, path: Path) -> AsyncIterator[asyncio.subprocess.Pr
         await process.wait()
 
 
+async def changes(table: Table, times: int) -> None:
+    """Return when the table has changed so often."""
+    for _ in range(times):
+        before = table.rows()
+        while table.rows() == before:  # noqa: ASYNC110 - other processes change it
+            await asyncio.sleep(LOOK_SECONDS)
+
+
 @pytest.mark.timeout(300 + 20 * KILLS)
 async def test_every_row_ends_well(common_site: Site, tmp_path: Path) -> None:
     """COLD, WARM, or ERROR with cause, and nothing lost, however often the reconciler was killed."""
@@ -128,7 +139,8 @@ async def test_every_row_ends_well(common_site: Site, tmp_path: Path) -> None:
             lives.create_task(user.live(end))
         for _ in range(KILLS):
             async with example(common_site, path):
-                await asyncio.sleep(moments.uniform(0, LONGEST_LIFE_SECONDS))
+                await changes(Table(str(path)), moments.randint(0, CHANGES))
+                await asyncio.sleep(moments.uniform(0, LONGEST_PAUSE_SECONDS))
         end.set()
         async with example(common_site, path):
             await asyncio.gather(*(user.rest() for user in users))
