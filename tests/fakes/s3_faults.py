@@ -69,6 +69,14 @@ class Cut(Exception):
     """Close the client's connection now."""
 
 
+class Instead(Exception):
+    """Answer the client with this; the server learns nothing of the request."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(answer.status)
+        self.answer = answer
+
+
 @dataclass
 class Fault:
     """Does nothing; the base of all. ``times``: how many requests it meets, ``None`` for all."""

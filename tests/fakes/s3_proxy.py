@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from tests.fakes.s3_faults import Answer, Cut, CutRequest, Exchange, Fault, Predicate, on
+from tests.fakes.s3_faults import Answer, Cut, CutRequest, Exchange, Fault, Instead, Predicate, on
 
 CHUNK = 64 * 1024
 _NO_BODY = (204, 304)
@@ -109,8 +109,11 @@ class S3Proxy:
         body = await _read_body(reader, writer, exchange, cut.at if cut else None)
         if cut and cut.stall:
             await asyncio.Event().wait()
-        for fault in faults:
-            body = await fault.request_body(exchange, body)
+        try:
+            for fault in faults:
+                body = await fault.request_body(exchange, body)
+        except Instead as instead:
+            return await _send(writer, exchange, instead.answer, None, [])
         return await self._forward(exchange, target, body, writer, faults, is_cut=cut is not None)
 
     def _meet(self, exchange: Exchange) -> list[Fault]:
