@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.harness import leftovers
 from tests.harness.seaweed import seaweed
@@ -22,6 +23,11 @@ __all__ = ["common_ground", "common_site", "seaweed", "temporal_server", "time_s
 
 PACKAGES = {"bsdtar": "libarchive-tools", "getfattr": "attr", "setfattr": "attr", "setfacl": "acl", "getfacl": "acl"}
 """The Debian package of a command where its name is another."""
+
+
+# Tests assert no times; a loaded machine is no fault of what is tested.
+settings.register_profile("here", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("here")
 
 
 def pytest_configure(config: pytest.Config) -> None:
