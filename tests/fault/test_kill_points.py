@@ -21,7 +21,7 @@ import pytest
 
 from activities import failpoints
 from codehub_storage.contracts import OperationResult
-from tests.harness.oracle import Oracle, Store
+from tests.harness.oracle import NoCopy, Oracle, Store
 from tests.harness.seaweed import Seaweed
 from tests.harness.site import open_site
 from tests.harness.trials import Seat, Trial, trials_of
@@ -187,6 +187,42 @@ async def test_one_complete_copy(tmp_path: Path, temporal_server: TemporalServer
     assert sum(bench.done for bench in benches.values()) == expected
     assert unmet(met) == set()
     assert {name for name in UNMET if not is_unmet(name, clean)} == set(), "no longer to be excused"
+
+
+async def test_the_oracle_sees_damage(tmp_path: Path, temporal_server: TemporalServer, seaweed: Seaweed) -> None:
+    """What it must not take for a copy: a changed file, a sealed volume, another object of that size, no manifest."""
+    reference = tmp_path / "reference"
+    make_reference(reference)
+    async with open_site(tmp_path / "site", temporal_server, seaweed) as site:
+        store = Store(seaweed.endpoint_url, seaweed.admin.access_key, seaweed.admin.secret_key, site.bucket)
+        seat, oracle, client = Seat(site, tmp_path), Oracle(store, site.root, reference), store.client()
+        seat.ensure_worker()
+        here = Workspace(seat, oracle, reference, site.workspace_id())
+        await here.call("provision")
+        fill(reference, volume := site.volume(here.id))
+        assert oracle.check_copy(here.id) == "volume"
+        volume.rename(trash := site.root / ".codehub/trash" / here.id)
+        assert oracle.check_copy(here.id) == "trash"
+        record = client.get_object(Bucket=site.bucket, Key=f"{here.id}/home.state")["Body"].read()
+        sealed = record.replace(b'"ready"', b'"deleting"')
+        client.put_object(Bucket=site.bucket, Key=f"{here.id}/home.state", Body=sealed)
+        with pytest.raises(NoCopy, match="deleting"):
+            oracle.check_copy(here.id)
+        client.put_object(Bucket=site.bucket, Key=f"{here.id}/home.state", Body=record)
+        trash.rename(volume)
+        os.utime(volume / "folder 0/data", ns=(0, 1))
+        with pytest.raises(NoCopy, match="folder 0/data"):
+            oracle.check_copy(here.id)
+        fill(reference, volume)
+        await here.call("archive")
+        assert oracle.check_copy(here.id) == "archive"
+        size = client.head_object(Bucket=site.bucket, Key=here.archive_key)["ContentLength"]
+        client.put_object(Bucket=site.bucket, Key=here.archive_key, Body=bytes(size))
+        with pytest.raises(NoCopy, match="but stored is"):
+            oracle.check_copy(here.id)
+        client.delete_object(Bucket=site.bucket, Key=f"{here.archive_key}.meta")
+        with pytest.raises(NoCopy, match="no manifest"):
+            oracle.check_copy(here.id)
 
 
 async def clean_run(seat: Seat, oracle: Oracle, reference: Path) -> dict[str, list[str]]:
