@@ -227,6 +227,37 @@ class Truncate(Fault):
 
 
 @dataclass
+class LoseEnd(Fault):
+    """The object has only its first ``keep`` bytes, whatever range is asked for; its ETag is as it was."""
+
+    times: int | None = None
+    keep: int = 1 << 40
+
+    async def answered(self, exchange: Exchange, answer: Answer) -> Answer:
+        """As a server answers that has no more."""
+        if answer.status >= 300:
+            return answer
+        start = _start(answer)
+        length = min(int(answer.headers["Content-Length"]), self.keep - start)
+        if length <= 0:
+            return Reply(status=416, code="InvalidRange")._answer()
+        answer.headers["Content-Length"] = str(length)
+        if "Content-Range" in answer.headers:
+            answer.headers["Content-Range"] = f"bytes {start}-{start + length - 1}/{self.keep}"
+        return answer
+
+    async def response_bytes(self, exchange: Exchange, answer: Answer, at: int, data: bytes) -> bytes:
+        """Passes what there is."""
+        return data[: max(0, self.keep - _start(answer) - at)] if answer.status < 300 else data
+
+
+def _start(answer: Answer) -> int:
+    """The place in the object of an answer's first byte."""
+    match = _CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", ""))
+    return int(match[1]) if match else 0
+
+
+@dataclass
 class FlipStored(Fault):
     """The object has one other bit at byte ``at``, whatever range is read: rot, as every reader sees it.
 
@@ -238,8 +269,7 @@ class FlipStored(Fault):
 
     async def response_bytes(self, exchange: Exchange, answer: Answer, at: int, data: bytes) -> bytes:
         """The bit is found by the range that the answer names."""
-        match = _CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", ""))
-        place = self.at - (int(match[1]) if match else 0) - at
+        place = self.at - _start(answer) - at
         return _flip(data, place) if 0 <= place < len(data) and answer.status < 300 else data
 
 

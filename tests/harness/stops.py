@@ -79,13 +79,14 @@ class Stop(Fault):
 
     async def request_body(self, exchange: Exchange, body: bytes) -> bytes:
         """The body is complete; nothing has reached the server."""
-        if self.exchange is not None:
-            await self.resume.wait()
-        elif await self.is_here() and self.exchange is None:
+        is_first = self.exchange is None and await self.is_here() and self.exchange is None
+        if is_first:
             self.exchange = exchange
             if not self.after:
                 self.reached.set()
                 await self.release.wait()
+        elif self.exchange is not None:  # also where another came first while we looked
+            await self.resume.wait()
         return body
 
     async def answered(self, exchange: Exchange, answer: Any) -> Any:
