@@ -45,6 +45,11 @@ class FencedRecord:
         self._run_id = run_id
 
     @property
+    def workspace_id(self) -> str:
+        """The workspace whose record this is."""
+        return self._workspace_id
+
+    @property
     def run_id(self) -> str:
         """The run whose fence this is."""
         return self._run_id

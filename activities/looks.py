@@ -10,7 +10,6 @@ from temporalio import activity
 from activities.backends.base import VolumeView
 from activities.clearing import Clearing, conflict
 from activities.dataplane.manifest import Manifest, VolumeBlock
-from activities.dataplane.walk import change_fingerprint
 from activities.fencing import FencedRecord
 from activities.objectstore.base import ObjectInfo
 from activities.proofs import check_lineage, find_archive, is_proven, read_manifest
@@ -118,9 +117,9 @@ class LookActivities:
         """True if the volume stands for the archive and is ready; an unchanged `archived` one is made ready."""
         if volume.state == VolumeState.READY:
             return archive_id in (view.restored_from, volume.archive_id)
-        if volume.state != VolumeState.ARCHIVED or volume.archive_id != archive_id or view.path is None:
+        if volume.state != VolumeState.ARCHIVED or volume.archive_id != archive_id:
             return False
-        if await change_fingerprint(view.path) != volume.fingerprint:
+        if await self._backend.fingerprint(fenced.workspace_id, volume.uid, fence=fenced.check) != volume.fingerprint:
             return False
         await fenced.change(lambda now: now.with_state(view.uid, VolumeState.READY, archive_id))
         return True

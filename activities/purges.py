@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from temporalio import activity
 
-from activities.backends.base import Deletion, VolumeView
+from activities.backends.base import Deletion, VolumeView, Walk
 from activities.clearing import Clearing
 from activities.fencing import FencedRecord
 from activities.objectstore.base import PreconditionFailed
@@ -156,7 +156,7 @@ def _check_ours(step: PurgeStepInput, record: Record, view: VolumeView) -> None:
         )
 
 
-async def _nothing_to_compare(path: str | None) -> None:
+async def _nothing_to_compare(walk: Walk) -> None:
     """Purge removes whatever the volume holds; only users stop it, and the backend looks for those."""
 
 

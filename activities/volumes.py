@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from temporalio import activity
 
-from activities.backends.base import Deletion
+from activities.backends.base import Deletion, Walk
 from activities.clearing import Clearing
-from activities.dataplane.walk import change_fingerprint
 from activities.fencing import FencedRecord
 from activities.proofs import is_proven
 from activities.record import Record, VolumeRecord, VolumeState
@@ -134,8 +133,8 @@ class VolumeActivities:
         ):
             raise StorageError(ErrorCode.NOT_YOURS, f"the record does not say that {step.volume_uid} was archived")
 
-        async def check(path: str | None) -> None:
-            if path is not None and await change_fingerprint(path) != step.fingerprint:
+        async def check(walk: Walk) -> None:
+            if await walk() != step.fingerprint:
                 raise StorageError(
                     ErrorCode.VOLUME_CHANGED, "the volume was written to after it was archived; it is kept"
                 )

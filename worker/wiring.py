@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from activities.backends.base import VolumeBackend
 from activities.backends.directory.backend import DirectoryBackend
 from activities.backends.directory.patience import Patience
+from activities.dataplane.walk import change_fingerprint
 from activities.objectstore.base import Capabilities
 from activities.objectstore.client import S3Settings
 from activities.objectstore.identity import StoreIdentity, init_store, load_identity
@@ -47,7 +48,7 @@ def make_backend(settings: Settings) -> VolumeBackend:
     patience = Patience(
         lock_seconds=usual.lock_seconds * settings.time_scale, grace_seconds=usual.grace_seconds * settings.time_scale
     )
-    return DirectoryBackend(settings.volumes, mover_entry=MOVER_ENTRY, patience=patience)
+    return DirectoryBackend(settings.volumes, mover_entry=MOVER_ENTRY, walk=change_fingerprint, patience=patience)
 
 
 @asynccontextmanager

@@ -18,6 +18,9 @@ from activities.record import Record
 Fence = Callable[[], Awaitable[Record]]
 """Reads the record again and answers it; raises ``NotYours`` if another run owns the workspace by now."""
 
+Walk = Callable[[], Awaitable[str]]
+"""Walks the volume and answers its change fingerprint."""
+
 
 class Presence(StrEnum):
     """``pending``: exists, but has no storage yet. ``terminating``: is being deleted; wait until it is gone."""
@@ -38,10 +41,7 @@ class VolumeUser:
 
 @dataclass(frozen=True)
 class VolumeView:
-    """A volume as it stands. ``uid`` is ``None`` for a volume that we did not make.
-
-    ``path``: the folder, where the control worker's own process can reach it; ``None`` where only a mover can.
-    """
+    """A volume as it stands. ``uid`` is ``None`` for a volume that is not ours."""
 
     home_store_key: str
     uid: str | None
@@ -50,7 +50,6 @@ class VolumeView:
     users: tuple[VolumeUser, ...] = ()
     capacity_bytes: int | None = None
     spec: Mapping[str, str] = field(default_factory=dict)
-    path: str | None = None
 
 
 @dataclass(frozen=True)
@@ -81,12 +80,12 @@ class Mover(Protocol):
 class Deletion:
     """The two duties of a backend before it destroys a volume that was handed out once.
 
-    ``check`` raises ``VolumeChanged`` or ``VolumeInUse``; it is given the folder to walk where the backend's own
-    process can reach it, else ``None`` (the caller has walked in the mover). ``seal`` writes the record `deleting`.
-    Each backend owns their order and states the window that remains.
+    ``check`` raises ``VolumeChanged``; it is given the walk that answers the change fingerprint as it is now, and
+    need not take it. ``seal`` writes the record `deleting`. Each backend looks for users itself, owns the order of all
+    three and states the window that remains.
     """
 
-    check: Callable[[str | None], Awaitable[None]]
+    check: Callable[[Walk], Awaitable[None]]
     seal: Callable[[], Awaitable[None]]
 
 
@@ -123,6 +122,10 @@ class VolumeBackend(Protocol):
         What an interrupted deletion left behind is settled first: finished where the record says that the uid is
         disposable, else undone.
         """
+        ...
+
+    async def fingerprint(self, workspace_id: str, uid: str, *, fence: Fence) -> str:
+        """The volume's change fingerprint as it is now. ``VolumeNotFound`` if no volume has this uid."""
         ...
 
     async def delete(self, workspace_id: str, uid: str, *, fence: Fence, deletion: Deletion | None) -> None:

@@ -8,9 +8,10 @@ from typing import Protocol
 
 import pytest
 
-from activities.backends.base import MoverSpec, VolumeBackend
+from activities.backends.base import Deletion, MoverSpec, VolumeBackend, Walk
 from activities.backends.directory.backend import DirectoryBackend
 from activities.backends.directory.patience import Patience
+from activities.dataplane.walk import change_fingerprint
 from activities.record import VolumeState
 from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import workspace_of_volume
@@ -138,6 +139,7 @@ class VolumeBackendContract:
         for call in (
             backend.create(WS, "u1", restored_from=None, spec={}, fence=fence),
             backend.inspect(WS, fence=fence),
+            backend.fingerprint(WS, "u1", fence=fence),
             backend.delete(WS, "u1", fence=fence, deletion=record.deletion()),
             backend.attach(place.mover(WS, "u1", "run-1"), fence=fence),
             backend.detach(WS, "u1", run_id="run-1", fence=fence),
@@ -147,6 +149,30 @@ class VolumeBackendContract:
                 await call
             assert error.value.code is ErrorCode.NOT_YOURS
         assert place.read(WS) == "work"
+
+    async def test_the_fingerprint_tells_of_a_write(self, place: Place, record: RecordFile) -> None:
+        """The same as long as nothing moves, another after a write; of a uid that is not there, none."""
+        await self.ready(place, record)
+        first = await place.backend.fingerprint(WS, "u1", fence=record.fence)
+        assert await place.other.fingerprint(WS, "u1", fence=record.fence) == first
+        place.write(WS, "more work")
+        assert await place.backend.fingerprint(WS, "u1", fence=record.fence) != first
+        with pytest.raises(StorageError) as error:
+            await place.backend.fingerprint(WS, "u0", fence=record.fence)
+        assert error.value.code is ErrorCode.VOLUME_NOT_FOUND
+
+    async def test_the_check_may_walk(self, place: Place, record: RecordFile) -> None:
+        """What the check is told is the fingerprint that the volume has at that moment."""
+        await self.ready(place, record)
+        expected, seen = await place.backend.fingerprint(WS, "u1", fence=record.fence), []
+
+        async def check(walk: Walk) -> None:
+            seen.append(await walk())
+
+        deletion = Deletion(check=check, seal=record.deletion().seal)
+        await place.backend.delete(WS, "u1", fence=record.fence, deletion=deletion)
+        assert seen == [expected]
+        assert place.read(WS) is None
 
     async def test_delete_takes_evidence(self, place: Place, record: RecordFile) -> None:
         """A handed-out volume goes only after check and seal, in that order."""
@@ -216,8 +242,8 @@ class VolumeBackendContract:
         spec = place.mover(WS, "u1", "run-1")
         mover = await place.backend.attach(spec, fence=record.fence)
         try:
-            assert await place.backend.attach(spec, fence=record.fence) is mover
-            assert await place.backend.attach(spec, fence=record.fence, adopt_only=True) is mover
+            assert await place.backend.attach(spec, fence=record.fence) == mover
+            assert await place.backend.attach(spec, fence=record.fence, adopt_only=True) == mover
             assert await mover.wait(0) is None
             seen = await place.backend.inspect(WS, fence=record.fence)
             assert seen is not None
@@ -262,7 +288,7 @@ class VolumeBackendContract:
         await first.stop()
         second = await place.backend.attach(place.mover(WS, "u1", "run-1"), fence=record.fence)
         try:
-            assert second is not first
+            assert second != first
             assert await second.wait(0) is None
         finally:
             await second.stop()
@@ -318,7 +344,9 @@ class DirectoryPlace:
 
     def _backend(self) -> DirectoryBackend:
         patience = Patience(lock_seconds=5, grace_seconds=5)
-        return DirectoryBackend(self.root, mover_entry="tests.fakes.movers:idle", patience=patience, preload=())
+        return DirectoryBackend(
+            self.root, mover_entry="tests.fakes.movers:idle", walk=change_fingerprint, patience=patience, preload=()
+        )
 
     def _file(self, workspace_id: str) -> Path:
         return self.root / f"ws_{workspace_id}_home" / "work.txt"

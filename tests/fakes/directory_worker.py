@@ -16,6 +16,7 @@ from activities import failpoints
 from activities.backends.base import MoverSpec
 from activities.backends.directory.backend import DirectoryBackend
 from activities.backends.directory.patience import Patience
+from activities.dataplane.walk import change_fingerprint
 from codehub_storage.errors import ErrorCode, StorageError
 from tests.fakes.records import RecordFile
 
@@ -44,7 +45,11 @@ async def _run(root: str, record_path: str, run_id: str, call: str, *more: str) 
     record = RecordFile(Path(record_path), WS, run_id)
     entry, out = (*more, "idle", "")[:2]
     backend = DirectoryBackend(
-        root, mover_entry=f"tests.fakes.movers:{entry}", patience=Patience(lock_seconds=20, grace_seconds=5), preload=()
+        root,
+        mover_entry=f"tests.fakes.movers:{entry}",
+        walk=change_fingerprint,
+        patience=Patience(lock_seconds=20, grace_seconds=5),
+        preload=(),
     )
     fence = record.fence
     if call == "mark":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from activities.backends.base import Deletion, Fence
+from activities.backends.base import Deletion, Fence, Walk
 from activities.record import Owner, Record, VolumeRecord, VolumeState
 from codehub_storage.errors import ErrorCode, StorageError
 
@@ -57,7 +57,7 @@ class RecordFile:
     def deletion(self, *, fails: Exception | None = None) -> Deletion:
         """A check that passes (or raises ``fails``), and the seal."""
 
-        async def check(folder: str | None) -> None:
+        async def check(walk: Walk) -> None:
             if fails is not None:
                 raise fails
 

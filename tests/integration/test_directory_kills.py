@@ -15,6 +15,7 @@ from activities.backends.base import MoverSpec
 from activities.backends.directory.backend import DirectoryBackend
 from activities.backends.directory.layout import Layout
 from activities.backends.directory.patience import Patience
+from activities.dataplane.walk import change_fingerprint
 from activities.record import VolumeState
 from codehub_storage.errors import ErrorCode, StorageError
 from tests.fakes.directory_worker import UID, WS, finish, start
@@ -71,7 +72,9 @@ async def ready(root: Path, record: RecordFile) -> str:
 
 def backend(root: Path) -> DirectoryBackend:
     """A worker that was started after the crash."""
-    return DirectoryBackend(root, mover_entry="tests.fakes.movers:idle", patience=Patience(20, 5), preload=())
+    return DirectoryBackend(
+        root, mover_entry="tests.fakes.movers:idle", walk=change_fingerprint, patience=Patience(20, 5), preload=()
+    )
 
 
 def listing(folder: Path) -> str:
@@ -222,7 +225,9 @@ async def test_a_paused_delete_locks_others_out(root: Path, record: RecordFile, 
     gate = tmp_path / "gate"
     held = start(root, record, "delete", point=f"directory.delete.renamed:pause={gate}")
     wait_for(Path(f"{gate}.reached"), held)
-    impatient = DirectoryBackend(root, mover_entry="x:y", patience=Patience(0.1, 0.1), preload=())
+    impatient = DirectoryBackend(
+        root, mover_entry="x:y", walk=change_fingerprint, patience=Patience(0.1, 0.1), preload=()
+    )
     with pytest.raises(StorageError, match=f"pid {held.pid} ") as error:
         await impatient.inspect(WS, fence=record.claim("run-2").fence)
     assert error.value.code is ErrorCode.BACKEND_UNAVAILABLE

@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
-from activities.backends.base import MoverSpec
+from activities.backends.base import MoverSpec, Walk
 from activities.backends.directory import lock as locks
 from activities.backends.directory.backend import PRELOAD, DirectoryBackend
 from activities.backends.directory.layout import Layout
 from activities.backends.directory.lock import MOVER, Holder
 from activities.backends.directory.patience import Patience
+from activities.dataplane.walk import change_fingerprint
 from activities.record import VolumeState
 from codehub_storage.errors import ErrorCode, StorageError
 from tests.fakes.directory_worker import finish, start
@@ -42,6 +43,7 @@ def backend(tmp_path: Path, entry: str = "idle", *, seconds: float = 20) -> Dire
     return DirectoryBackend(
         tmp_path / "volumes",
         mover_entry=f"tests.fakes.movers:{entry}",
+        walk=change_fingerprint,
         patience=Patience(lock_seconds=seconds, grace_seconds=0.5 if entry == "with_tar" else 20),
         preload=PRELOAD,
     )
@@ -204,7 +206,7 @@ async def test_a_cancelled_delete_puts_back(tmp_path: Path, record: RecordFile) 
     there = backend(tmp_path)
     checking = asyncio.Event()
 
-    async def check(folder: str | None) -> None:
+    async def check(walk: Walk) -> None:
         checking.set()
         await asyncio.Event().wait()
 

@@ -14,6 +14,7 @@ from activities.backends.base import Deletion
 from activities.backends.directory.backend import DirectoryBackend
 from activities.backends.directory.patience import Patience
 from activities.backends.directory.users import users_of
+from activities.dataplane.walk import change_fingerprint
 from activities.record import VolumeState
 from codehub_storage.errors import ErrorCode, StorageError
 from tests.fakes.records import RecordFile
@@ -117,13 +118,14 @@ async def test_a_user_stops_the_deletion(tmp_path: Path, run: list[subprocess.Po
     """Somebody in the folder when it is taken away: found in the trash, ahead of the check; put back, not sealed."""
     record = RecordFile(tmp_path / "record.json")
     record.volume("u1", VolumeState.RESTORING)
-    backend = DirectoryBackend(tmp_path / "volumes", mover_entry="x:y", patience=Patience(5, 5), preload=())
+    backend = DirectoryBackend(
+        tmp_path / "volumes", mover_entry="x:y", walk=change_fingerprint, patience=Patience(5, 5), preload=()
+    )
     await backend.mark("place-1", adopt=False)
-    view = await backend.create("ws1", "u1", restored_from=None, spec={}, fence=record.fence)
+    await backend.create("ws1", "u1", restored_from=None, spec={}, fence=record.fence)
     record.volume("u1", VolumeState.READY)
-    assert view.path is not None
     code = "import os, sys; os.chdir(sys.argv[1]); print('bound', flush=True); sys.stdin.read()"
-    pid = hold(run, code, view.path)
+    pid = hold(run, code, str(tmp_path / "volumes/ws_ws1_home"))
 
     async def never(*_: object) -> None:
         raise AssertionError("checked or sealed although somebody is there")

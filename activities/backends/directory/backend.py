@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,6 +35,7 @@ _LOCKED = failpoints.declare("directory.attach.locked", effect="others are evict
 _ATTACHED = failpoints.declare("directory.attach.started", effect="the mover lives and has the lock")
 
 Evictable = Callable[[Holder, Record], bool]
+FolderWalk = Callable[[str], Awaitable[str]]
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class DirectoryBackend:
     """Folders below ``root``, moved by children of this process.
 
     ``mover_entry``: ``package.module:function``, called in the mover as (spec, folder, lock descriptor).
+    ``walk`` answers the change fingerprint of a folder.
     Several may serve one root, in one process or in several of one machine and pid namespace: a mover that another
     worker started is found, and killed if need be, by its process id.
     """
@@ -61,10 +63,12 @@ class DirectoryBackend:
         root: str | os.PathLike[str],
         *,
         mover_entry: str,
+        walk: FolderWalk,
         patience: Patience | None = None,
         preload: tuple[str, ...] = PRELOAD,
     ) -> None:
         self._layout = Layout(root)
+        self._walk = walk
         self._patience = patience or Patience()
         self._starter = MoverStarter(mover_entry, preload, self._patience)
         self._movers: dict[str, DirectoryMover] = {}
@@ -104,6 +108,14 @@ class DirectoryBackend:
         async with self._hold(workspace_id, fence, "inspect") as hold:
             return await run_to_end(lambda: _view(hold.shelf))
 
+    async def fingerprint(self, workspace_id: str, uid: str, *, fence: Fence) -> str:
+        """By a walk in this process."""
+        async with self._hold(workspace_id, fence, "walk") as hold:
+            standing = await run_to_end(hold.shelf.volume)
+            if standing is None or standing.uid != uid:
+                raise StorageError(ErrorCode.VOLUME_NOT_FOUND, f"there is no volume {uid} of workspace {workspace_id}")
+            return await self._walk(str(standing.path))
+
     async def delete(self, workspace_id: str, uid: str, *, fence: Fence, deletion: Deletion | None) -> None:
         """Rename to the trash, look for users, check, seal, remove. No window is known.
 
@@ -118,7 +130,7 @@ class DirectoryBackend:
                 raise StorageError(
                     ErrorCode.VOLUME_CONFLICT, f"the record does not say that {standing.path} may be deleted"
                 )
-            trash = await _take_away(hold.shelf, standing, deletion)
+            trash = await self._take_away(hold.shelf, standing, deletion)
             stop = threading.Event()
             await run_to_end(lambda: hold.shelf.remove(trash, is_stopped=stop.is_set), on_cancel=stop.set)
             await failpoints.reach(_DELETED)
@@ -188,6 +200,26 @@ class DirectoryBackend:
             with translated("the mover cannot be started"):
                 return await self._starter.start(spec, standing.path, log, hold.lock, lock_path)
 
+    async def _take_away(self, shelf: Shelf, standing: Standing, deletion: Deletion | None) -> Standing:
+        """The volume in the trash, decided and sealed. Back under its name if anything fails."""
+        try:
+            trash = await run_to_end(lambda: shelf.to_trash(standing))
+            if deletion is not None:
+                users = await run_to_end(lambda: users_of(trash.path))
+                if users:
+                    raise StorageError(
+                        ErrorCode.VOLUME_IN_USE,
+                        f"{standing.path.name} is used by {', '.join(user.name for user in users)}",
+                    )
+                await deletion.check(lambda: self._walk(str(trash.path)))
+                await failpoints.reach(_CHECKED)
+                await deletion.seal()
+        except BaseException:
+            await run_to_end(shelf.put_back)
+            raise
+        await failpoints.reach(_SEALED)
+        return trash
+
     @asynccontextmanager
     async def _hold(
         self, workspace_id: str, fence: Fence, doing: str, *, is_evictable: Evictable | None = None
@@ -233,27 +265,6 @@ class DirectoryBackend:
                 f"{self._layout.root} has identity {found}, expected {self._identity or 'one'}: is the disk mounted?",
             )
         self._identity = found
-
-
-async def _take_away(shelf: Shelf, standing: Standing, deletion: Deletion | None) -> Standing:
-    """The volume in the trash, decided and sealed. Back under its name if anything fails."""
-    try:
-        trash = await run_to_end(lambda: shelf.to_trash(standing))
-        if deletion is not None:
-            users = await run_to_end(lambda: users_of(trash.path))
-            if users:
-                raise StorageError(
-                    ErrorCode.VOLUME_IN_USE,
-                    f"{standing.path.name} is used by {', '.join(user.name for user in users)}",
-                )
-            await deletion.check(str(trash.path))
-            await failpoints.reach(_CHECKED)
-            await deletion.seal()
-    except BaseException:
-        await run_to_end(shelf.put_back)
-        raise
-    await failpoints.reach(_SEALED)
-    return trash
 
 
 def _view(shelf: Shelf, *, sessions: tuple[int, ...] = ()) -> VolumeView | None:

@@ -165,7 +165,6 @@ class Shelf:
             uid=standing.uid,
             restored_from=standing.note.restored_from if standing.note else None,
             spec=dict(standing.note.spec) if standing.note else {},
-            path=str(standing.path),
         )
 
     def _at(self, path: Path) -> Standing | None:

@@ -11,6 +11,7 @@ import pytest
 from activities.backends.directory.backend import DirectoryBackend
 from activities.backends.directory.layout import Layout
 from activities.backends.directory.patience import Patience
+from activities.dataplane.walk import change_fingerprint
 from activities.record import VolumeState
 from codehub_storage.errors import ErrorCode, StorageError
 from tests.fakes.records import RecordFile
@@ -27,7 +28,9 @@ def layout(tmp_path: Path) -> Layout:
 @pytest.fixture
 async def backend(layout: Layout, record: RecordFile) -> DirectoryBackend:
     """A marked root with volume ``u1`` on it, handed out, with a file."""
-    backend = DirectoryBackend(layout.root, mover_entry="nowhere:main", patience=Patience(1, 1), preload=())
+    backend = DirectoryBackend(
+        layout.root, mover_entry="nowhere:main", walk=change_fingerprint, patience=Patience(1, 1), preload=()
+    )
     await backend.mark("place-1", adopt=False)
     await backend.create(WS, "u1", restored_from=None, spec={}, fence=record.fence)
     record.volume("u1", VolumeState.READY)

@@ -11,6 +11,7 @@ import pytest
 from activities.backends.base import MoverSpec
 from activities.backends.directory.backend import DirectoryBackend
 from activities.backends.directory.patience import Patience
+from activities.dataplane.walk import change_fingerprint
 from activities.record import VolumeState
 from codehub_storage.errors import ErrorCode, StorageError
 from tests.fakes.records import RecordFile
@@ -20,7 +21,9 @@ WS = "ws1"
 
 def backend(root: Path) -> DirectoryBackend:
     """A worker's backend that starts no mover."""
-    return DirectoryBackend(root, mover_entry="nowhere:main", patience=Patience(1, 1), preload=())
+    return DirectoryBackend(
+        root, mover_entry="nowhere:main", walk=change_fingerprint, patience=Patience(1, 1), preload=()
+    )
 
 
 @pytest.fixture
