@@ -12,10 +12,12 @@ import signal
 import sys
 from datetime import timedelta
 from pathlib import Path
+from typing import NoReturn
 
 from temporalio.worker import Worker
 
 from activities.backends.base import MoverSpec
+from activities.backends.containers import SPEC, VOLUME, read_spec
 from activities.dataplane.confine import Wall
 from activities.dataplane.memory import bound_heap
 from activities.dataplane.plan import PlanLimits
@@ -33,7 +35,7 @@ log = logging.getLogger(__name__)
 
 HEARTBEAT_THROTTLE = timedelta(seconds=1)
 GRACE = timedelta(seconds=5)
-WALLS = {"directory": Wall.REQUIRED}
+WALLS = {"directory": Wall.REQUIRED, "local-docker": Wall.AVAILABLE, "k8s": Wall.AVAILABLE}
 """On this machine's own file system the kernel must confine what writes; a container is a wall itself."""
 SLOTS = 2
 """One for the step under way, one for its next attempt, which ends the former (``Attempts``)."""
@@ -41,11 +43,16 @@ SLOTS = 2
 
 def main(spec: MoverSpec, folder: str, lock_fd: int) -> None:
     """Serve until SIGTERM. ``lock_fd`` is inherited by the tars that this process starts."""
+    run(spec, Path(folder), (lock_fd,))
+
+
+def run(spec: MoverSpec, folder: Path, pass_fds: tuple[int, ...]) -> NoReturn:
+    """Serve until SIGTERM, then end the process."""
     bound_heap()
     settings = Settings.load()
     configure(settings)
     try:
-        asyncio.run(serve(settings, spec, Path(folder), (lock_fd,)))
+        asyncio.run(serve(settings, spec, folder, pass_fds))
     except Exception:
         log.exception("the mover fails")
         _exit(1)
@@ -96,8 +103,12 @@ async def serve(settings: Settings, spec: MoverSpec, folder: Path, pass_fds: tup
             ground.close()
 
 
-def _exit(status: int) -> None:
+def _exit(status: int) -> NoReturn:
     """Without the interpreter's teardown, in which the SDK's threads can abort the process."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
+
+
+if __name__ == "__main__":  # in a container, which ends with us, so no lock is needed to tell that all tars are gone
+    run(read_spec(os.environ[SPEC]), Path(VOLUME), ())

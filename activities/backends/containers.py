@@ -1,0 +1,53 @@
+"""What a mover in a container is, whichever engine runs it: its image, its commands, its rights.
+
+Movers and walks take the volume at ``VOLUME`` and are told what to do by ``SPEC`` in their environment.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+
+from activities.backends.base import MoverSpec
+
+VOLUME = "/volume"
+"""Where the one volume is mounted."""
+SCRATCH = "/tmp"
+"""The one other place that can be written to."""
+SPEC = "CODEHUB_STORAGE_MOVER"
+"""The variable that holds the mover's spec as JSON; it has no credentials."""
+
+READING = ("DAC_OVERRIDE", "FOWNER")
+"""DAC_OVERRIDE: read files of any owner and mode. FOWNER: open them without changing their access times.
+
+Never DAC_READ_SEARCH: it unlocks ``open_by_handle_at``, a way out of the container.
+"""
+WRITING = (*READING, "CHOWN", "FSETID", "SETFCAP")
+"""DAC_OVERRIDE: write into folders of any owner and mode. FOWNER: modes, times and xattrs of files of others. CHOWN:
+owners. FSETID: keep setgid. SETFCAP: file capabilities. Devices would need MKNOD, ``trusted.*`` SYS_ADMIN."""
+
+
+@dataclass(frozen=True)
+class MoverImage:
+    """How containers for movers are made. ``environment`` holds settings and credentials, and is never logged.
+
+    ``memory_bytes``: their limit; what a mover needs is bounded by `budget_bytes` (256 MiB at its default).
+    """
+
+    image: str
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    mover_command: tuple[str, ...] = ("python", "-m", "worker.mover")
+    walk_command: tuple[str, ...] = ("python", "-m", "worker.walk")
+    memory_bytes: int = 512 << 20
+    pids: int = 256
+
+    def variables(self, spec: MoverSpec) -> dict[str, str]:
+        """The environment of a container: that of the image's settings, and the spec."""
+        own = {name: value for name, value in asdict(spec).items() if name != "environment"}
+        return {**self.environment, **spec.environment, "TMPDIR": SCRATCH, SPEC: json.dumps(own)}
+
+
+def read_spec(text: str) -> MoverSpec:
+    """The other end of ``variables``."""
+    return MoverSpec(**json.loads(text))
