@@ -17,7 +17,7 @@ from typing import NoReturn
 from temporalio.worker import Worker
 
 from activities.backends.base import MoverSpec
-from activities.backends.containers import SPEC, VOLUME, read_spec
+from activities.backends.containers import VOLUME, read_spec
 from activities.dataplane.confine import Wall
 from activities.dataplane.memory import bound_heap
 from activities.dataplane.plan import PlanLimits
@@ -111,4 +111,4 @@ def _exit(status: int) -> NoReturn:
 
 
 if __name__ == "__main__":  # in a container, which ends with us, so no lock is needed to tell that all tars are gone
-    run(read_spec(os.environ[SPEC]), Path(VOLUME), ())
+    run(read_spec(sys.argv[1]), Path(VOLUME), ())

@@ -1,6 +1,6 @@
 """What a mover in a container is, whichever engine runs it: its image, its commands, its rights.
 
-Movers and walks take the volume at ``VOLUME`` and are told what to do by ``SPEC`` in their environment.
+Movers and walks take the volume at ``VOLUME``; a mover is told what to do by its last argument.
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ VOLUME = "/volume"
 """Where the one volume is mounted."""
 SCRATCH = "/tmp"
 """The one other place that can be written to."""
-SPEC = "CODEHUB_STORAGE_MOVER"
-"""The variable that holds the mover's spec as JSON; it has no credentials."""
 
 READING = ("DAC_OVERRIDE", "FOWNER")
 """DAC_OVERRIDE: read files of any owner and mode. FOWNER: open them without changing their access times.
@@ -42,12 +40,16 @@ class MoverImage:
     memory_bytes: int = 512 << 20
     pids: int = 256
 
-    def variables(self, spec: MoverSpec) -> dict[str, str]:
-        """The environment of a container: that of the image's settings, and the spec."""
+    def mover_arguments(self, spec: MoverSpec) -> list[str]:
+        """The command of a mover; the spec in it is JSON and has no credentials."""
         own = {name: value for name, value in asdict(spec).items() if name != "environment"}
-        return {**self.environment, **spec.environment, "TMPDIR": SCRATCH, SPEC: json.dumps(own)}
+        return [*self.mover_command, json.dumps(own)]
+
+    def variables(self, spec: MoverSpec | None = None) -> dict[str, str]:
+        """The environment of a container: the settings, and what the spec adds."""
+        return {**self.environment, **(spec.environment if spec else {}), "TMPDIR": SCRATCH}
 
 
 def read_spec(text: str) -> MoverSpec:
-    """The other end of ``variables``."""
+    """The other end of ``mover_arguments``."""
     return MoverSpec(**json.loads(text))
