@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from activities.backends.base import VolumeBackend
 from activities.backends.directory.backend import DirectoryBackend
-from activities.backends.directory.patience import Patience
+from activities.backends.patience import Patience
 from activities.dataplane.walk import change_fingerprint
 from activities.objectstore.base import Capabilities
 from activities.objectstore.client import S3Settings

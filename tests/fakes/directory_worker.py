@@ -15,7 +15,7 @@ from pathlib import Path
 from activities import failpoints
 from activities.backends.base import MoverSpec
 from activities.backends.directory.backend import DirectoryBackend
-from activities.backends.directory.patience import Patience
+from activities.backends.patience import Patience
 from activities.dataplane.walk import change_fingerprint
 from codehub_storage.errors import ErrorCode, StorageError
 from tests.fakes.records import RecordFile

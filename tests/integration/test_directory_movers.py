@@ -16,7 +16,7 @@ from activities.backends.directory import lock as locks
 from activities.backends.directory.backend import PRELOAD, DirectoryBackend
 from activities.backends.directory.layout import Layout
 from activities.backends.directory.lock import MOVER, Holder
-from activities.backends.directory.patience import Patience
+from activities.backends.patience import Patience
 from activities.dataplane.walk import change_fingerprint
 from activities.record import VolumeState
 from codehub_storage.errors import ErrorCode, StorageError

@@ -18,10 +18,10 @@ from activities.backends.directory.errors import translated
 from activities.backends.directory.layout import Layout
 from activities.backends.directory.lock import STARTING_MOVER, Holder, Lock
 from activities.backends.directory.movers import DirectoryMover, MoverStarter
-from activities.backends.directory.patience import Patience
 from activities.backends.directory.place import read_identity, write_identity
 from activities.backends.directory.shelf import Shelf, Standing
 from activities.backends.directory.users import users_of
+from activities.backends.patience import Patience
 from activities.backends.unbroken import run_to_end
 from activities.record import Record, VolumeState
 from codehub_storage.errors import ErrorCode, StorageError

@@ -17,8 +17,8 @@ from activities.backends.directory import lock as locks
 from activities.backends.directory import moverchild, processes
 from activities.backends.directory.lock import MOVER, Holder, Lock
 from activities.backends.directory.moverchild import InheritedFd, Task
-from activities.backends.directory.patience import Patience
 from activities.backends.directory.processes import Process
+from activities.backends.patience import Patience
 from activities.backends.unbroken import run_to_end
 from codehub_storage.errors import ErrorCode, StorageError
 

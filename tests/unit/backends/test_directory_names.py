@@ -10,7 +10,7 @@ import pytest
 
 from activities.backends.directory.backend import DirectoryBackend
 from activities.backends.directory.layout import Layout
-from activities.backends.directory.patience import Patience
+from activities.backends.patience import Patience
 from activities.dataplane.walk import change_fingerprint
 from activities.record import VolumeState
 from codehub_storage.errors import ErrorCode, StorageError

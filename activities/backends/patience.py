@@ -1,4 +1,4 @@
-"""How long the directory backend waits for somebody else, and what it says when that is over."""
+"""How long a backend waits for somebody else, and what it says when that is over."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LONGEST_PAUSE = 0.5
 
 @dataclass(frozen=True)
 class Patience:
-    """``lock_seconds``: for a lock, or for a killed process to be gone. ``grace_seconds``: from SIGTERM to SIGKILL."""
+    """``lock_seconds``: for a lock, or for a killed mover to be gone. ``grace_seconds``: from SIGTERM to SIGKILL."""
 
     lock_seconds: float = 30.0
     grace_seconds: float = 10.0
