@@ -50,6 +50,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip(f"{', '.join(missing)} missing: {reason}")
 
 
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """In CI a failure is told when it happens: a run that is cut off would never come to its summary."""
+    if report.failed and os.environ.get("CI") and not os.environ.get("PYTEST_XDIST_WORKER"):
+        sys.stderr.write(f"\n== {report.nodeid} ({report.when})\n{report.longreprtext[-3000:]}\n")
+
+
 @pytest.hookimpl(wrapper=True, trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
     """After the last fixture is gone, a process that still lives is a test's fault, and fails the run."""

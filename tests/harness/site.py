@@ -6,9 +6,13 @@ Places and workspace ids are random, so many sites share one Temporal and one S3
 from __future__ import annotations
 
 import asyncio
+import atexit
+import functools
 import os
 import secrets
+import shutil
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -27,6 +31,15 @@ from worker.settings import Settings
 from worker.wiring import initialize
 
 TIME_SCALE = 0.15
+
+
+@functools.cache
+def scratch() -> Path:
+    """A temporary folder with a short path, for this process's children: sockets stand in it, and the kernel takes
+    107 bytes of path for one, which a test's own folder can exceed."""
+    folder = tempfile.mkdtemp(prefix="cs-", dir="/tmp")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
 
 
 @dataclass(frozen=True)
@@ -138,7 +151,7 @@ async def prepare_ground(
         "CODEHUB_STORAGE_DATA_DIR": str(folder / "data"),
         "TEMPORAL_ADDRESS": temporal_server.address,
         "TEMPORAL_NAMESPACE": "default",
-        "TMPDIR": str(folder),
+        "TMPDIR": str(scratch()),
         **environment,
     }
     ground = Ground(place, bucket, root, folder, values, store, temporal_server.address)

@@ -24,4 +24,5 @@ def translated(what: str) -> Iterator[None]:
         yield
     except OSError as error:
         code = _CODES.get(error.errno or 0, ErrorCode.BACKEND_UNAVAILABLE)
-        raise StorageError(code, f"{what}: {error}") from error
+        hint = "Set TMPDIR to a shorter path." if "AF_UNIX path too long" in str(error) else None
+        raise StorageError(code, f"{what}: {error}", hint=hint) from error
