@@ -58,9 +58,43 @@ class Settings(BaseSettings):
     )
 
     place: Place = Field(default=DEFAULT_PLACE, description="Name of the volume place that this worker serves.")
-    backend: Literal["directory"] = Field(default="directory", description="Kind of volumes at this place.")
+    backend: Literal["directory", "local-docker"] = Field(
+        default="directory", description="Kind of volumes at this place."
+    )
     volume_root: Path | None = Field(
         default=None, description="Folder that holds the volumes of the directory backend; absolute."
+    )
+
+    docker_host: str | None = Field(
+        default=None,
+        pattern=r"^(unix|tcp|http|https|ssh)://",
+        description="Address of the Docker engine; unset: as the docker command finds it.",
+    )
+    docker_network: str | None = Field(
+        default=None, description="Network of the movers' containers; unset: the engine's default."
+    )
+    docker_volume_driver: str = Field(default="local", description="Driver of new Docker volumes.")
+    docker_volume_options: dict[str, str] = Field(
+        default_factory=dict, description='Options of that driver, as JSON: {"type": "xfs", ...}.'
+    )
+    workspace_label: str = Field(
+        default="codehub.workspace",
+        min_length=1,
+        description="Label whose value is the workspace id on the platform's own containers.",
+    )
+    mover_image: str | None = Field(
+        default=None, description="Image of the movers' containers; unset: codehub-storage of this version."
+    )
+    mover_memory: Annotated[ByteSize, Field(ge=256 << 20)] = Field(
+        default=ByteSize(512 << 20), description="Memory that a mover's container may take, such as 512MiB."
+    )
+    mover_temporal_address: str | None = Field(
+        default=None, description="Temporal's host:port as containers reach it; unset: as this process does."
+    )
+    mover_s3_endpoint: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^/\s@]+/?$",
+        description="URL of the S3 server as containers reach it; unset: as this process does.",
     )
 
     bucket: str = Field(default="codehub-archives", min_length=3, description="Bucket of archives and records.")

@@ -6,20 +6,14 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from activities.backends.base import VolumeBackend
-from activities.backends.directory.backend import DirectoryBackend
-from activities.backends.patience import Patience
-from activities.dataplane.walk import change_fingerprint
 from activities.objectstore.base import Capabilities
 from activities.objectstore.client import S3Settings
 from activities.objectstore.identity import StoreIdentity, init_store, load_identity
 from activities.objectstore.s3 import S3Store, open_store
 from activities.points import pointed_backend, pointed_store
 from activities.services import Services
+from worker.backends import open_backend
 from worker.settings import Retention, Settings
-
-MOVER_ENTRY = "worker.mover:main"
-"""What a mover process of the directory backend calls."""
 
 
 def s3_settings(settings: Settings) -> S3Settings:
@@ -42,15 +36,6 @@ def s3_settings(settings: Settings) -> S3Settings:
     ).scaled(settings.time_scale)
 
 
-def make_backend(settings: Settings) -> VolumeBackend:
-    """The backend of this place."""
-    usual = Patience()
-    patience = Patience(
-        lock_seconds=usual.lock_seconds * settings.time_scale, grace_seconds=usual.grace_seconds * settings.time_scale
-    )
-    return DirectoryBackend(settings.volumes, mover_entry=MOVER_ENTRY, walk=change_fingerprint, patience=patience)
-
-
 @asynccontextmanager
 async def open_known_store(settings: Settings) -> AsyncIterator[tuple[S3Store, StoreIdentity]]:
     """The bucket, used as `init` found it able. ``WrongStore`` for one that `init` never marked."""
@@ -66,10 +51,10 @@ async def open_known_store(settings: Settings) -> AsyncIterator[tuple[S3Store, S
 @asynccontextmanager
 async def open_services(settings: Settings) -> AsyncIterator[Services]:
     """What activities work with. ``WrongStore`` for a bucket that `init` never marked."""
-    async with open_known_store(settings) as (store, _):
+    async with open_known_store(settings) as (store, _), open_backend(settings) as backend:
         yield Services(
             store=pointed_store(store, "control"),
-            backend=pointed_backend(make_backend(settings)),
+            backend=pointed_backend(backend),
             place=settings.place,
             retention_keep=settings.retention is Retention.KEEP,
             settle_seconds=settings.settle.total_seconds() if settings.settle is not None else None,
@@ -84,7 +69,8 @@ async def initialize(settings: Settings, *, adopt: bool) -> StoreIdentity:
     Raises ``WrongStore`` for either that is not empty, unless ``adopt``, and ``Unsupported`` for a store that cannot
     carry the record.
     """
-    place_identity = await make_backend(settings).mark(secrets.token_hex(16), adopt=adopt)
+    async with open_backend(settings) as backend:
+        place_identity = await backend.mark(secrets.token_hex(16), adopt=adopt)
     async with open_store(s3_settings(settings)) as store:
         return await init_store(
             store,

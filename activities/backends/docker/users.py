@@ -1,0 +1,34 @@
+"""Who has a Docker volume: every container that refers to it, whether it runs or not, but for our own movers."""
+
+from __future__ import annotations
+
+from activities.backends.base import VolumeUser
+from activities.backends.docker.engine import Engine, Facts
+from activities.backends.docker.labels import is_ours, labels_of
+
+_STOPPED = ("created", "exited", "dead")
+
+
+async def users_of(
+    engine: Engine, name: str, uid: str | None, *, workspace_id: str, label: str
+) -> list[tuple[Facts, VolumeUser]]:
+    """Containers that refer to volume ``name``, as the engine lists them and as users. ``label`` tells whose they are.
+
+    The engine's filter also finds a container that mounts another volume *at* a path of that name; which cannot be, as
+    a path is absolute and a volume's name has no slash.
+    """
+    found = await engine.containers(volume=name)
+    return [
+        (each, _user(each, workspace_id=workspace_id, label=label))
+        for each in found
+        if uid is None or not is_ours(each, uid)
+    ]
+
+
+def _user(facts: Facts, *, workspace_id: str, label: str) -> VolumeUser:
+    names = [name.lstrip("/") for name in facts["Names"] or ()]
+    return VolumeUser(
+        name=f"container {names[0] if names else facts['Id'][:12]} ({facts['State']})",
+        stopped=facts["State"] in _STOPPED,
+        ours=labels_of(facts).get(label) == workspace_id,
+    )

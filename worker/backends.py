@@ -1,0 +1,98 @@
+"""From settings to the backend of this place, and to what its movers are told of their surroundings."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from pydantic import SecretStr
+
+from activities.backends.base import VolumeBackend
+from activities.backends.containers import MoverImage
+from activities.backends.directory.backend import DirectoryBackend
+from activities.backends.patience import Patience
+from activities.dataplane.walk import change_fingerprint
+from codehub_storage.errors import ErrorCode, StorageError
+from worker.settings import Settings, variable
+
+if TYPE_CHECKING:
+    from activities.backends.docker.backend import DockerBackend
+
+MOVER_ENTRY = "worker.mover:main"
+"""What a mover process of the directory backend calls."""
+
+_TOLD = (
+    *("place", "backend", "bucket", "s3_region", "s3_access_key", "s3_secret_key", "s3_session_token", "s3_addressing"),
+    *("mover_concurrency", "segment_bytes", "budget_bytes", "time_scale", "log_format", "log_level"),
+)
+_PASSED_ON = ("TEMPORAL_", "AWS_")
+"""Temporal's connection, and AWS's provider chain. Files that they name must be in the image."""
+
+
+@asynccontextmanager
+async def open_backend(settings: Settings) -> AsyncIterator[VolumeBackend]:
+    """The backend of this place, with its connection."""
+    if settings.backend == "local-docker":
+        async with aclosing(_docker(settings)) as docker:
+            yield docker
+    else:
+        yield DirectoryBackend(
+            settings.volumes, mover_entry=MOVER_ENTRY, walk=change_fingerprint, patience=patience(settings)
+        )
+
+
+def patience(settings: Settings) -> Patience:
+    """How long a backend waits for somebody else."""
+    usual = Patience()
+    return Patience(
+        lock_seconds=usual.lock_seconds * settings.time_scale, grace_seconds=usual.grace_seconds * settings.time_scale
+    )
+
+
+def mover_image(settings: Settings) -> MoverImage:
+    """The containers of movers."""
+    image = settings.mover_image or f"codehub-storage:{version('codehub-storage-service')}"
+    return MoverImage(image, mover_environment(settings), memory_bytes=settings.mover_memory)
+
+
+def mover_environment(settings: Settings) -> dict[str, str]:
+    """What a mover in a container is told: the same store and server as this worker has, by addresses that it reaches.
+
+    It holds credentials.
+    """
+    told = {name: value for name, value in os.environ.items() if name.startswith(_PASSED_ON)}
+    for name in _TOLD:
+        value = getattr(settings, name)
+        if value is not None:
+            told[variable(name)] = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+    endpoint = settings.mover_s3_endpoint or settings.s3_endpoint
+    if endpoint is not None:
+        told[variable("s3_endpoint")] = endpoint
+    connection = settings.temporal_connect_config()
+    told["TEMPORAL_ADDRESS"] = settings.mover_temporal_address or str(connection.get("target_host"))
+    told["TEMPORAL_NAMESPACE"] = str(connection.get("namespace") or "default")
+    return told
+
+
+def _docker(settings: Settings) -> DockerBackend:
+    try:
+        from activities.backends.docker.backend import DockerBackend
+        from activities.backends.docker.engine import Engine
+    except ImportError as error:
+        raise StorageError(
+            ErrorCode.UNSUPPORTED,
+            f"the Docker backend needs {error.name}",
+            hint="pip install 'codehub-storage-service[docker]'",
+        ) from error
+    return DockerBackend(
+        Engine(settings.docker_host),
+        mover_image(settings),
+        driver=settings.docker_volume_driver,
+        options=settings.docker_volume_options,
+        network=settings.docker_network,
+        workspace_label=settings.workspace_label,
+        patience=patience(settings),
+    )
