@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.harness import leftovers
+from tests.harness import leftovers, parts
 from tests.harness.seaweed import seaweed
 from tests.harness.site import common_ground, common_site
 from tests.harness.temporal import temporal_server, time_skipping
@@ -32,6 +32,7 @@ settings.load_profile("here")
 
 def pytest_configure(config: pytest.Config) -> None:
     """No test sees the settings of whoever runs it; every process that a test starts carries our mark."""
+    parts.pin_cache_folder()
     for name in list(os.environ):
         if name.startswith(("AWS_", "CODEHUB_STORAGE_", "TEMPORAL_", "XDG_")):
             del os.environ[name]
