@@ -1,0 +1,47 @@
+"""Suites that start an engine run when they are asked for, by their variable or by their path; and then they do run."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+_TESTS = Path(__file__).parents[1]
+_VARIABLES = {_TESTS / "docker": "STORAGE_TESTS_DOCKER", _TESTS / "k8s": "STORAGE_TESTS_K8S"}
+
+
+class OnDemand:
+    """A plugin. In CI a suite that its variable asks for fails unless at least one of its tests has passed."""
+
+    def __init__(self) -> None:
+        self._passed: set[Path] = set()
+
+    def pytest_ignore_collect(self, collection_path: Path, config: pytest.Config) -> bool | None:
+        """Leave out what nobody asked for."""
+        variable = _VARIABLES.get(collection_path)
+        if variable is None or os.environ.get(variable) or _is_named(collection_path, config):
+            return None
+        return True
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Count what ran."""
+        if report.when == "call" and report.passed:
+            self._passed.update(path for path in _VARIABLES if path.name in Path(report.location[0]).parts)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """A suite of which everything was skipped has proved nothing."""
+        if not os.environ.get("CI") or session.config.option.collectonly or hasattr(session.config, "workerinput"):
+            return
+        for path, variable in _VARIABLES.items():
+            if os.environ.get(variable) and path not in self._passed:
+                sys.stderr.write(f"\n{variable} is set, and no test of tests/{path.name} passed\n")
+                session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _is_named(suite: Path, config: pytest.Config) -> bool:
+    """Is one of the arguments the suite, or in it."""
+    named = [(config.invocation_params.dir / each.partition("::")[0]).resolve() for each in config.args]
+    return any(path.is_relative_to(suite) for path in named)
