@@ -1,0 +1,228 @@
+"""Pods of ours from creation to proof of death: started and watched, told why they do not start, ended and waited for.
+
+Deleted with their uid as precondition and their own grace, never by force: force removes the object and not the
+process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from activities.backends.kubernetes import states
+from activities.backends.kubernetes.claims import is_terminating
+from activities.backends.kubernetes.client import Api, Json
+from activities.backends.kubernetes.errors import Refused
+from activities.backends.kubernetes.pods import CONTAINER, check_as_asked, is_for, pod_name
+from activities.backends.kubernetes.startup import Obstacle, obstacle
+from activities.backends.patience import Patience
+from activities.backends.unbroken import unbroken
+from codehub_storage.errors import ErrorCode, StorageError
+
+_LOG_LINES = 20
+_POLL_SECONDS = 0.3
+_EVENTS_SECONDS = 2.0
+_ORPHAN_SECONDS = 5.0
+"""A kubelet kills what is no longer in its list within three seconds."""
+
+
+@dataclass(frozen=True)
+class Waits:
+    """``ready_seconds``: for a Pod to run. ``obstacle_seconds``: before an obstacle that may pass is an error, which is
+    how it is shown while the step tries again. ``look_seconds``: between two looks at a mover that runs."""
+
+    ready_seconds: float = 120.0
+    obstacle_seconds: float = 10.0
+    look_seconds: float = 1.0
+
+
+class PodLifecycle:
+    """See the module."""
+
+    def __init__(self, api: Api, patience: Patience, waits: Waits) -> None:
+        self._api = api
+        self._patience = patience
+        self.waits = waits
+
+    async def get(self, name: str) -> Json | None:
+        """The Pod as it is now."""
+        return await self._api.get(self._api.path("pods", name))
+
+    async def find(self, uid: str) -> Json | None:
+        """The Pod of ours that has volume ``uid``. ``VolumeConflict`` if somebody else took its name."""
+        pod = await self.get(pod_name(uid))
+        if pod is not None and not is_for(pod, uid):
+            raise StorageError(
+                ErrorCode.VOLUME_CONFLICT, f"Pod {pod_name(uid)} stands where the mover of volume {uid} would be"
+            )
+        return pod
+
+    async def start(self, manifest: Json, claim: Json) -> Json | None:
+        """A new Pod, running; ``None`` if the name is taken. What does not start is removed before this raises."""
+        try:
+            pod = await self._api.create(self._api.path("pods"), manifest)
+        except Refused as error:
+            if error.is_taken:
+                return None
+            raise
+        async with self._removed_on_failure(pod):
+            check_as_asked(manifest, pod)
+            return await self._until_running(pod, claim["metadata"]["uid"])
+
+    async def adopt(self, pod: Json, claim: Json, *, keep: bool) -> Json:
+        """A Pod that is there, running. ``keep``: it stays even if that cannot be told now."""
+        if keep:
+            return await self._until_running(pod, claim["metadata"]["uid"])
+        async with self._removed_on_failure(pod):
+            return await self._until_running(pod, claim["metadata"]["uid"])
+
+    async def until_over(self, pod: Json, what: str) -> None:
+        """Wait for it to end, without a hand in it. ``BackendUnavailable`` with ``what`` when patience is over."""
+        name = pod["metadata"]["name"]
+
+        async def attempt() -> bool | None:
+            now = await self.get(name)
+            is_gone = now is None or now["metadata"]["uid"] != pod["metadata"]["uid"]
+            return True if is_gone or (now is not None and states.is_over(now)) else None
+
+        await self._patience.until(attempt, lambda: f"Pod {name}: {what}")
+
+    @asynccontextmanager
+    async def _removed_on_failure(self, pod: Json) -> AsyncIterator[None]:
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(StorageError):  # whoever comes next evicts it; what is raised says more
+                await unbroken(self.end(pod))
+            raise
+
+    async def _until_running(self, pod: Json, claim_uid: str) -> Json:
+        """The Pod once it runs. Raises why it does not, as soon as that is known and does not pass."""
+        clock = asyncio.get_running_loop().time
+        name, uid = pod["metadata"]["name"], pod["metadata"]["uid"]
+        began = since = clock()
+        events_at, pod_events, claim_events = began, list[Json](), list[Json]()
+        seen: Obstacle | None = None
+        while True:
+            now = await self.get(name)
+            if now is None or now["metadata"]["uid"] != uid or (is_terminating(now) and not states.is_over(now)):
+                raise StorageError(ErrorCode.MOVER_FAILED, f"Pod {name} was deleted while it started")
+            if states.is_out_of_touch(now):
+                raise lost_node(now)
+            if states.is_running(now):
+                return now
+            if clock() >= events_at:
+                pod_events, claim_events = await self._events(uid), await self._events(claim_uid)
+                events_at = clock() + _EVENTS_SECONDS
+            found = obstacle(now, pod_events, claim_events)
+            if found is None or seen is None:
+                since = clock()
+            seen = found
+            if found is not None and (not found.passes or clock() >= since + self.waits.obstacle_seconds):
+                raise await self._explained(found, now)
+            if clock() >= began + self.waits.ready_seconds:
+                raise StorageError(
+                    ErrorCode.BACKEND_UNAVAILABLE,
+                    f"Pod {name} did not start within {self.waits.ready_seconds:g} s"
+                    + (f" on node {states.node_of(now)}" if states.node_of(now) else ""),
+                )
+            await asyncio.sleep(_POLL_SECONDS)
+
+    async def end(self, pod: Json) -> None:
+        """Delete it and return only when it is known to be dead and its name is free. May be called twice."""
+        last = pod
+
+        async def attempt() -> bool | None:
+            nonlocal last
+            now = await self.get(pod["metadata"]["name"])
+            if now is None or now["metadata"]["uid"] != pod["metadata"]["uid"]:
+                return True if await self.is_dead(last) else None
+            last = now
+            if not is_terminating(now) or states.is_over(now):
+                with contextlib.suppress(_Another):
+                    await self._delete(now)
+            return None
+
+        await self._patience.until(attempt, lambda: _still_there(last))
+
+    async def is_dead(self, last: Json) -> bool:
+        """For a Pod that is no longer there, from what was last seen of it: did a kubelet end it?"""
+        node = states.node_of(last)
+        if node is None or states.is_over(last):
+            return True
+        try:
+            found = await self._api.get(f"/api/v1/nodes/{node}")
+        except Refused as error:
+            if error.is_forbidden:
+                return False
+            raise
+        if found is None or not _is_ready(found):
+            return False
+        if not is_terminating(last):
+            await asyncio.sleep(_ORPHAN_SECONDS)
+        return True
+
+    async def epitaph(self, pod: Json) -> str:
+        """How it ended, with its last lines."""
+        try:
+            lines = await self.log(pod, tailLines=str(_LOG_LINES)) or ""
+        except StorageError as error:
+            lines = f"(no log: {error.message})"
+        return f"Pod {pod['metadata']['name']} ended: {states.how_it_ended(pod)}" + (
+            f"; its last lines:\n{lines.strip()}" if lines.strip() else ""
+        )
+
+    async def log(self, pod: Json, **query: str) -> str | None:
+        """What it wrote; ``None`` before it runs, or when it is gone."""
+        path = self._api.path("pods", pod["metadata"]["name"]) + "/log"
+        return await self._api.text(path, container=CONTAINER, **query)
+
+    async def _delete(self, pod: Json) -> None:
+        try:
+            await self._api.delete(self._api.path("pods", pod["metadata"]["name"]), pod["metadata"]["uid"])
+        except Refused as error:
+            if not error.is_outdated:
+                raise
+            raise _Another from error
+
+    async def _events(self, uid: str) -> list[Json]:
+        """Best effort: they are kept for an hour, and not everybody may see them."""
+        try:
+            return await self._api.items(self._api.path("events"), fieldSelector=f"involvedObject.uid={uid}")
+        except Refused:
+            return []
+
+    async def _explained(self, found: Obstacle, pod: Json) -> StorageError:
+        """An obstacle as an error; with the log, where the container had run."""
+        if states.phase(pod) in states.FINISHED and found.code is ErrorCode.MOVER_FAILED:
+            return StorageError(found.code, await self.epitaph(pod), hint=found.hint)
+        return found.error(pod["metadata"]["name"])
+
+
+class _Another(Exception):
+    """The name belongs to another Pod by now."""
+
+
+def lost_node(pod: Json) -> StorageError:
+    """What is said while a node does not answer: what runs there may still write, so nothing else is started."""
+    return StorageError(
+        ErrorCode.BACKEND_UNAVAILABLE,
+        f"waiting for node {states.node_of(pod)}, which does not answer: "
+        f"Pod {pod['metadata']['name']} may still run there",
+        hint="Bring the node back. No second mover is started while the first may live.",
+    )
+
+
+def _still_there(pod: Json) -> str:
+    node = states.node_of(pod)
+    if node is None:
+        return f"Pod {pod['metadata']['name']} does not go away"
+    return f"waiting for node {node}: Pod {pod['metadata']['name']} is not known to have ended there"
+
+
+def _is_ready(node: Json) -> bool:
+    conditions = (node.get("status") or {}).get("conditions") or ()
+    return any(found.get("type") == "Ready" and found.get("status") == "True" for found in conditions)

@@ -1,0 +1,121 @@
+"""The one namespace of a place: its identity, its claims, and who has them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from activities.backends.base import MoverSpec, Presence, VolumeUser
+from activities.backends.kubernetes import states
+from activities.backends.kubernetes.claims import uid_of, view
+from activities.backends.kubernetes.client import Api, Json
+from activities.backends.kubernetes.errors import Refused
+from activities.backends.kubernetes.users import names_claim, users_of
+from activities.record import Record, VolumeState
+from codehub_storage.errors import ErrorCode, StorageError
+from codehub_storage.keys import check_workspace_id, workspace_of_volume
+
+
+def claim_name(workspace_id: str) -> str:
+    """``ws-{id}-home``."""
+    return f"ws-{check_workspace_id(workspace_id)}-home"
+
+
+class Namespace:
+    """See the module. ``label``: the platform's on its own Pods, whose value is the workspace id."""
+
+    def __init__(self, api: Api, label: str) -> None:
+        self._api = api
+        self._label = label
+        self._seen: str | None = None
+
+    @property
+    def name(self) -> str:
+        """As the cluster calls it."""
+        return self._api.cluster.namespace
+
+    async def identity(self) -> str | None:
+        """Its uid; ``None`` if there is no such namespace."""
+        found = await self._api.get(self._api.namespace_path)
+        return str(found["metadata"]["uid"]) if found else None
+
+    async def check(self) -> None:
+        """``WrongStore`` if it is another than when it was first seen, or gone."""
+        found = await self.identity()
+        if found is None or self._seen not in (None, found):
+            raise StorageError(
+                ErrorCode.WRONG_STORE, f"namespace {self.name} has uid {found}, expected {self._seen or 'one'}"
+            )
+        self._seen = found
+
+    async def foreign_homes(self) -> list[str]:
+        """Claims with names like ours that are not ours."""
+        claims = await self._api.items(self._api.path("persistentvolumeclaims"))
+        names = [claim["metadata"]["name"] for claim in claims if uid_of(claim) is None]
+        return sorted(name for name in names if _is_home(name))
+
+    async def claim(self, workspace_id: str) -> Json | None:
+        """The claim of a workspace, whosever it is."""
+        return await self._api.get(self._api.path("persistentvolumeclaims", claim_name(workspace_id)))
+
+    async def claim_for(self, spec: MoverSpec, record: Record) -> Json:
+        """The claim that a mover may be started on."""
+        claim, name = await self.claim(spec.workspace_id), claim_name(spec.workspace_id)
+        if claim is None:
+            raise StorageError(ErrorCode.VOLUME_NOT_FOUND, f"there is no {name}")
+        volume, uid = record.volume, spec.volume_uid
+        is_doomed = volume is not None and volume.uid == uid and volume.state is VolumeState.DELETING
+        if uid_of(claim) != uid or is_doomed or record.is_given_up(uid):
+            raise StorageError(
+                ErrorCode.VOLUME_CONFLICT, f"{name} (uid {uid_of(claim)}) is not volume {uid}, or is to be deleted"
+            )
+        if view(claim).presence is Presence.TERMINATING:
+            raise StorageError(ErrorCode.BACKEND_UNAVAILABLE, f"{name} is being deleted, and not by us")
+        return claim
+
+    async def users(self, workspace_id: str, uid: str | None) -> tuple[VolumeUser, ...]:
+        """Who has the claim, but for our own Pod of volume ``uid``."""
+        pods = await self._api.items(self._api.path("pods"))
+        return users_of(pods, claim_name(workspace_id), uid=uid, workspace_id=workspace_id, label=self._label)
+
+    async def check_unused(self, workspace_id: str, uid: str, *, but_stopped: bool = False) -> None:
+        """``VolumeInUse``, naming the users. ``but_stopped``: finished Pods do not count."""
+        users = [user for user in await self.users(workspace_id, uid) if not (but_stopped and user.stopped)]
+        if users:
+            names = [user.name for user in users]
+            raise StorageError(
+                ErrorCode.VOLUME_IN_USE,
+                f"{claim_name(workspace_id)} is used by {', '.join(names)}",
+                details={"stopped": all(user.stopped for user in users), "users": names},
+            )
+
+    async def finished_pods(self, workspace_id: str) -> Iterable[Json]:
+        """Pods of this workspace that ended, and still hold its claim."""
+        return [
+            pod
+            for pod in await self._api.items(self._api.path("pods"), labelSelector=f"{self._label}={workspace_id}")
+            if names_claim(pod, claim_name(workspace_id)) and states.is_over(pod)
+        ]
+
+    async def check_class(self, storage_class: str | None) -> None:
+        """``InvalidInput`` for a class that is not there; without the right to look, the claim's events will tell."""
+        if storage_class is None:
+            return
+        try:
+            found = await self._api.get(f"/apis/storage.k8s.io/v1/storageclasses/{storage_class}")
+        except Refused as error:
+            if error.is_forbidden:
+                return
+            raise
+        if found is None:
+            raise StorageError(
+                ErrorCode.INVALID_INPUT,
+                f"there is no storage class {storage_class}",
+                hint="Name one of this cluster in the call; it stands in for the one that the archive was made from.",
+            )
+
+
+def _is_home(name: str) -> bool:
+    try:
+        return name.startswith("ws-") and bool(workspace_of_volume(name))
+    except StorageError:
+        return False
