@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from worker.settings import Settings, variable
 
 if TYPE_CHECKING:
     from activities.backends.docker.backend import DockerBackend
+    from activities.backends.kubernetes.backend import KubernetesBackend
 
 MOVER_ENTRY = "worker.mover:main"
 """What a mover process of the directory backend calls."""
@@ -28,8 +30,16 @@ _TOLD = (
     *("place", "backend", "bucket", "s3_region", "s3_access_key", "s3_secret_key", "s3_session_token", "s3_addressing"),
     *("mover_concurrency", "segment_bytes", "budget_bytes", "time_scale", "log_format", "log_level"),
 )
+_SECRETS = frozenset({"s3_access_key", "s3_secret_key", "s3_session_token"})
 _PASSED_ON = ("TEMPORAL_", "AWS_")
 """Temporal's connection, and AWS's provider chain. Files that they name must be in the image."""
+_HARMLESS = frozenset(
+    {
+        *("AWS_REGION", "AWS_DEFAULT_REGION", "TEMPORAL_ADDRESS", "TEMPORAL_NAMESPACE"),
+        *("TEMPORAL_TLS", "TEMPORAL_TLS_SERVER_NAME", "TEMPORAL_TLS_DISABLE_HOST_VERIFICATION"),
+    }
+)
+"""What of these may stand in a Pod, which more people may read than a Secret."""
 
 
 @asynccontextmanager
@@ -38,6 +48,9 @@ async def open_backend(settings: Settings) -> AsyncIterator[VolumeBackend]:
     if settings.backend == "local-docker":
         async with aclosing(_docker(settings)) as docker:
             yield docker
+    elif settings.backend == "k8s":
+        async with aclosing(_kubernetes(settings)) as kubernetes:
+            yield kubernetes
     else:
         yield DirectoryBackend(
             settings.volumes, mover_entry=MOVER_ENTRY, walk=change_fingerprint, patience=patience(settings)
@@ -96,3 +109,57 @@ def _docker(settings: Settings) -> DockerBackend:
         workspace_label=settings.workspace_label,
         patience=patience(settings),
     )
+
+
+def _kubernetes(settings: Settings) -> KubernetesBackend:
+    try:
+        from activities.backends.kubernetes.backend import KubernetesBackend
+        from activities.backends.kubernetes.claims import ClaimDefaults
+        from activities.backends.kubernetes.client import Api, Cluster
+        from activities.backends.kubernetes.lifecycle import Waits
+        from activities.backends.kubernetes.pods import PodShape
+        from activities.backends.kubernetes.template import read_template
+    except ImportError as error:
+        raise StorageError(
+            ErrorCode.UNSUPPORTED,
+            f"the Kubernetes backend needs {error.name}",
+            hint="pip install 'codehub-storage-service[kubernetes]'",
+        ) from error
+    waits, usual = patience(settings), Waits()
+    image = mover_image(settings)
+    shape = PodShape(
+        image=replace(image, environment=_without_secrets(image.environment)),
+        secret=settings.k8s_secret,
+        pull_policy=settings.k8s_pull_policy,
+        scratch_bytes=settings.k8s_scratch_size,
+        grace_seconds=max(1, round(waits.grace_seconds)),
+        template=read_template(settings.k8s_pod_template),
+    )
+    return KubernetesBackend(
+        Api(
+            Cluster(
+                settings.k8s_namespace,
+                kubeconfig=str(settings.k8s_kubeconfig) if settings.k8s_kubeconfig else None,
+                context=settings.k8s_context,
+            )
+        ),
+        shape,
+        defaults=ClaimDefaults(settings.k8s_volume_size, settings.k8s_storage_class, settings.k8s_access_mode),
+        workspace_label=settings.workspace_label,
+        patience=waits,
+        waits=Waits(
+            ready_seconds=settings.scaled(settings.k8s_ready_timeout).total_seconds(),
+            obstacle_seconds=usual.obstacle_seconds * settings.time_scale,
+            look_seconds=usual.look_seconds,
+        ),
+    )
+
+
+def _without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
+    """Settings that are no secret. The rest comes from the Secret that the namespace has."""
+    secret = {variable(name) for name in _SECRETS}
+    return {
+        name: value
+        for name, value in environment.items()
+        if name not in secret and (name in _HARMLESS or not name.startswith(_PASSED_ON))
+    }

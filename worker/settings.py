@@ -58,7 +58,7 @@ class Settings(BaseSettings):
     )
 
     place: Place = Field(default=DEFAULT_PLACE, description="Name of the volume place that this worker serves.")
-    backend: Literal["directory", "local-docker"] = Field(
+    backend: Literal["directory", "local-docker", "k8s"] = Field(
         default="directory", description="Kind of volumes at this place."
     )
     volume_root: Path | None = Field(
@@ -95,6 +95,43 @@ class Settings(BaseSettings):
         default=None,
         pattern=r"^https?://[^/\s@]+/?$",
         description="URL of the S3 server as containers reach it; unset: as this process does.",
+    )
+
+    k8s_namespace: str = Field(
+        default="codehub-homes",
+        pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$",
+        description="Kubernetes namespace that holds the claims, and in which movers run.",
+    )
+    k8s_kubeconfig: Path | None = Field(
+        default=None, description="Kubeconfig file; unset: the Pod's own account, else where kubectl would look."
+    )
+    k8s_context: str | None = Field(default=None, description="Context of the kubeconfig; unset: its current one.")
+    k8s_storage_class: str | None = Field(
+        default=None, description="Storage class of new claims; unset: the cluster's default."
+    )
+    k8s_volume_size: Annotated[ByteSize, Field(ge=1)] = Field(
+        default=ByteSize(10 << 30), description="Size of new claims where nobody says another, such as 10GiB."
+    )
+    k8s_access_mode: Literal["ReadWriteOnce", "ReadWriteOncePod", "ReadWriteMany"] = Field(
+        default="ReadWriteOnce", description="Access mode of new claims; the storage class must support it."
+    )
+    k8s_pod_template: Path | None = Field(
+        default=None,
+        description="YAML file of what operators add to the movers' Pods: node selector, tolerations, ...",
+    )
+    k8s_secret: str | None = Field(
+        default=None, description="Secret of the namespace whose keys become variables of movers: the credentials."
+    )
+    k8s_pull_policy: Literal["Always", "IfNotPresent", "Never"] = Field(
+        default="IfNotPresent", description="When nodes pull the movers' image."
+    )
+    k8s_scratch_size: Annotated[ByteSize, Field(ge=64 << 20)] = Field(
+        default=ByteSize(2 << 30), description="Room for the temporary files of a mover's Pod, such as 2GiB."
+    )
+    k8s_ready_timeout: timedelta = Field(
+        default=timedelta(minutes=2),
+        gt=timedelta(0),
+        description="How long a mover's Pod may take to run before the step begins again, in seconds or as ISO 8601.",
     )
 
     bucket: str = Field(default="codehub-archives", min_length=3, description="Bucket of archives and records.")
@@ -147,7 +184,7 @@ class Settings(BaseSettings):
 
     _stack: DevInfo | None = PrivateAttr(default=None)
 
-    @field_validator("volume_root", "settle_sync_dir", "data_dir")
+    @field_validator("volume_root", "settle_sync_dir", "data_dir", "k8s_kubeconfig", "k8s_pod_template")
     @classmethod
     def _is_absolute(cls, path: Path | None) -> Path | None:
         """A relative folder would be another one in each process."""
@@ -169,7 +206,7 @@ class Settings(BaseSettings):
             raise ValueError("must be at least one byte")
         return size
 
-    @field_validator("settle", mode="before")
+    @field_validator("settle", "k8s_ready_timeout", mode="before")
     @classmethod
     def _in_seconds(cls, duration: object) -> object:
         """A bare number means seconds; a string of digits is none to pydantic."""
