@@ -24,6 +24,7 @@ from tests.fakes.s3_proxy import S3Proxy
 from tests.harness.seaweed import Seaweed
 from tests.harness.site import Site, open_site
 from tests.harness.stops import (
+    PATIENCE_SECONDS,
     Stop,
     Tree,
     World,
@@ -163,7 +164,7 @@ class Stand:
         await trial.prepare()
         stop = self.proxy.add(Stop(is_here=trial.in_phase), of(trial.id))
         handle = await trial.start()
-        await asyncio.wait_for(stop.reached.wait(), 120)
+        await asyncio.wait_for(stop.reached.wait(), PATIENCE_SECONDS)
         return stop, handle
 
     async def each(self, phases: dict[Operation, list[Phase]], act: Act) -> None:

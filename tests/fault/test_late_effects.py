@@ -26,6 +26,7 @@ from tests.fakes.s3_proxy import S3Proxy
 from tests.harness.seaweed import Seaweed
 from tests.harness.site import Site, open_site
 from tests.harness.stops import (
+    PATIENCE_SECONDS,
     Stop,
     Tree,
     fill,
@@ -107,7 +108,7 @@ async def bare(tmp_path: Path, temporal_server: TemporalServer, seaweed: Seaweed
 
 async def reached(stop: Stop) -> None:
     """Return when the run stands there."""
-    await asyncio.wait_for(stop.reached.wait(), 120)
+    await asyncio.wait_for(stop.reached.wait(), PATIENCE_SECONDS)
 
 
 async def until_dead(worker: Child) -> None:

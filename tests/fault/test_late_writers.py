@@ -19,7 +19,18 @@ from tests.fakes.s3_late import Late
 from tests.fakes.s3_proxy import S3Proxy
 from tests.harness.seaweed import Seaweed
 from tests.harness.site import Site, open_site
-from tests.harness.stops import Stop, World, fill, handle_of, of, proven_tree, until, until_no_mover, world_of
+from tests.harness.stops import (
+    PATIENCE_SECONDS,
+    Stop,
+    World,
+    fill,
+    handle_of,
+    of,
+    proven_tree,
+    until,
+    until_no_mover,
+    world_of,
+)
 from worker.dev.temporal import TemporalServer
 
 pytestmark = pytest.mark.fault
@@ -188,7 +199,7 @@ async def one_write_late(stand: Stand, kinds: list[str], position: int, *, is_pu
 
     stop = stand.proxy.add(Stop(is_here=is_turn), writes(workspace))
     handle = await site.storage.start_archive(volume_key)
-    await asyncio.wait_for(stop.reached.wait(), 120)
+    await asyncio.wait_for(stop.reached.wait(), PATIENCE_SECONDS)
     assert stop.exchange is not None
     assert kind(stop.exchange) == kinds[position]
     await handle_of(site, workspace, handle.run_id).terminate("a test")

@@ -16,7 +16,7 @@ from tests.fakes.s3_faults import Fault, FlipStored, LoseEnd, Reply, on
 from tests.fakes.s3_proxy import S3Proxy
 from tests.harness.seaweed import Seaweed
 from tests.harness.site import Site, open_site
-from tests.harness.stops import Stop, fill, of, phase_of, proven_tree, until_no_mover, world_of
+from tests.harness.stops import PATIENCE_SECONDS, Stop, fill, of, phase_of, proven_tree, until_no_mover, world_of
 from worker.dev.temporal import TemporalServer
 
 pytestmark = pytest.mark.fault
@@ -141,7 +141,7 @@ async def lie_about_the_second(stand: Stand, lie: Lie) -> None:
     stand.proxy.add(lie.fault, on(method="GET", key=archive_key))
     stop = stand.proxy.add(Stop(is_here=is_verifying), of(workspace))
     handle = await site.storage.start_archive(volume_key)
-    await asyncio.wait_for(stop.reached.wait(), 120)
+    await asyncio.wait_for(stop.reached.wait(), PATIENCE_SECONDS)
     await lie.tell(site, workspace)
     stop.release.set()
     stop.resume.set()

@@ -14,7 +14,18 @@ from codehub_storage.contracts import Phase
 from tests.fakes.s3_proxy import S3Proxy
 from tests.harness.seaweed import Seaweed
 from tests.harness.site import Site, open_site
-from tests.harness.stops import Stop, Tree, fill, of, phase_of, proven_tree, tree_of, until_no_mover, world_of
+from tests.harness.stops import (
+    PATIENCE_SECONDS,
+    Stop,
+    Tree,
+    fill,
+    of,
+    phase_of,
+    proven_tree,
+    tree_of,
+    until_no_mover,
+    world_of,
+)
 from worker.dev.temporal import TemporalServer
 
 pytestmark = pytest.mark.fault
@@ -65,7 +76,7 @@ async def archive_while_written(stand: Stand, phase: Phase) -> tuple[str, Tree, 
 
     stop = stand.proxy.add(Stop(is_here=is_here), of(workspace))
     handle = await site.storage.start_archive(volume_key)
-    await asyncio.wait_for(stop.reached.wait(), 120)
+    await asyncio.wait_for(stop.reached.wait(), PATIENCE_SECONDS)
     stands_at = folder if folder.exists() else site.root / ".codehub/trash" / workspace
     (stands_at / "src/written meanwhile").write_text("not to be lost")
     tree = tree_of(stands_at)

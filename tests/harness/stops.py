@@ -32,7 +32,7 @@ from tests.fakes.s3_faults import Exchange, Fault, Predicate
 from tests.harness.site import Site
 
 LOOK_SECONDS = 0.05
-PATIENCE_SECONDS = 120.0
+PATIENCE_SECONDS = 600.0
 _PHASE = SearchAttributeKey.for_keyword("WsPhase")
 
 Tree = dict[str, tuple[str, int, str]]
