@@ -60,8 +60,11 @@ class PodLifecycle:
             )
         return pod
 
-    async def start(self, manifest: Json, claim: Json) -> Json | None:
-        """A new Pod, running; ``None`` if the name is taken. What does not start is removed before this raises."""
+    async def start(self, manifest: Json, claim: Json, *, may_end: bool = False) -> Json | None:
+        """A new Pod, running (``may_end``: or over); ``None`` if the name is taken.
+
+        What does not start is removed before this raises.
+        """
         try:
             pod = await self._api.create(self._api.path("pods"), manifest)
         except Refused as error:
@@ -70,7 +73,7 @@ class PodLifecycle:
             raise
         async with self._removed_on_failure(pod):
             check_as_asked(manifest, pod)
-            return await self._until_running(pod, claim["metadata"]["uid"])
+            return await self._until_running(pod, claim["metadata"]["uid"], may_end=may_end)
 
     async def adopt(self, pod: Json, claim: Json, *, keep: bool) -> Json:
         """A Pod that is there, running. ``keep``: it stays even if that cannot be told now."""
@@ -99,7 +102,7 @@ class PodLifecycle:
                 await unbroken(self.end(pod))
             raise
 
-    async def _until_running(self, pod: Json, claim_uid: str) -> Json:
+    async def _until_running(self, pod: Json, claim_uid: str, *, may_end: bool = False) -> Json:
         """The Pod once it runs. Raises why it does not, as soon as that is known and does not pass."""
         clock = asyncio.get_running_loop().time
         name, uid = pod["metadata"]["name"], pod["metadata"]["uid"]
@@ -112,7 +115,7 @@ class PodLifecycle:
                 raise StorageError(ErrorCode.MOVER_FAILED, f"Pod {name} was deleted while it started")
             if states.is_out_of_touch(now):
                 raise lost_node(now)
-            if states.is_running(now):
+            if states.is_running(now) or (may_end and states.is_over(now)):
                 return now
             if clock() >= events_at:
                 pod_events, claim_events = await self._events(uid), await self._events(claim_uid)

@@ -34,7 +34,7 @@ class Walks:
     async def walked(self, claim: Json, workspace_id: str, uid: str, run_id: str) -> AsyncIterator[str]:
         """The fingerprint; within the block the claim is held. ``BackendUnavailable`` if another Pod has the name."""
         manifest = walk_pod(self._shape, workspace_id, uid, run_id, claim["metadata"]["name"], hold=True)
-        pod = await self._pods.start(manifest, claim)
+        pod = await self._pods.start(manifest, claim, may_end=True)
         if pod is None:
             raise StorageError(
                 ErrorCode.BACKEND_UNAVAILABLE, f"Pod {manifest['metadata']['name']} is there, and has volume {uid}"
