@@ -8,7 +8,7 @@ ARGS ?=
 N ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format model model-short faults clean
+.PHONY: help setup demo test test-docker check format model model-short faults clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -32,6 +32,9 @@ test: $(STAMP) ## the whole test suite; skipped tests are listed with their reas
 		command -v $${tool%%:*} >/dev/null || missing="$$missing $${tool##*:}"; done; \
 		[ -z "$$missing" ] || echo "tests that need these will not run: apt-get install$$missing" >&2
 	$(BIN)/python -m pytest -n 3 --dist loadfile $(ARGS)
+
+test-docker: $(STAMP) ## the tests on a real Docker engine: our own (root, docker.io, debootstrap), else DOCKER_HOST's
+	STORAGE_TESTS_DOCKER=1 $(BIN)/python -m pytest tests/docker $(ARGS)
 
 check: $(STAMP) ## lint, format, types, import rules
 	$(BIN)/ruff check

@@ -15,11 +15,26 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.harness import leftovers, parts
+from tests.harness.docker import docker_engine
+from tests.harness.image import docker_image
+from tests.harness.minio import minio
 from tests.harness.seaweed import seaweed
+from tests.harness.servers import s3_server
 from tests.harness.site import common_ground, common_site
+from tests.harness.suites import OnDemand
 from tests.harness.temporal import temporal_server, time_skipping
 
-__all__ = ["common_ground", "common_site", "seaweed", "temporal_server", "time_skipping"]
+__all__ = [
+    "common_ground",
+    "common_site",
+    "docker_engine",
+    "docker_image",
+    "minio",
+    "s3_server",
+    "seaweed",
+    "temporal_server",
+    "time_skipping",
+]
 
 PACKAGES = {"bsdtar": "libarchive-tools", "getfattr": "attr", "setfattr": "attr", "setfacl": "acl", "getfacl": "acl"}
 """The Debian package of a command where its name is another."""
@@ -32,6 +47,7 @@ settings.load_profile("here")
 
 def pytest_configure(config: pytest.Config) -> None:
     """No test sees the settings of whoever runs it; every process that a test starts carries our mark."""
+    config.pluginmanager.register(OnDemand())
     parts.pin_cache_folder()
     for name in list(os.environ):
         if name.startswith(("AWS_", "CODEHUB_STORAGE_", "TEMPORAL_", "XDG_")):

@@ -15,6 +15,7 @@ from activities.objectstore.base import Capabilities
 from activities.objectstore.client import S3Settings
 from activities.objectstore.s3 import S3Store, open_store
 from tests.fakes.s3_proxy import S3Proxy
+from tests.harness.s3server import S3Server
 from worker.dev.seaweed import Identity, Seaweed, free_ports
 
 __all__ = [
@@ -42,7 +43,7 @@ def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
     server.stop()
 
 
-def new_bucket(server: Seaweed, *, versioned: bool = False, object_lock: bool = False) -> str:
+def new_bucket(server: S3Server, *, versioned: bool = False, object_lock: bool = False) -> str:
     """A fresh, empty bucket; its name."""
     name = f"test-{secrets.token_hex(6)}"
     server.make_bucket(name, versioned=versioned, object_lock=object_lock)
@@ -50,7 +51,7 @@ def new_bucket(server: Seaweed, *, versioned: bool = False, object_lock: bool = 
 
 
 def settings_of(
-    server: Seaweed, bucket: str, *, endpoint_url: str | None = None, identity: Identity | None = None, **others: Any
+    server: S3Server, bucket: str, *, endpoint_url: str | None = None, identity: Identity | None = None, **others: Any
 ) -> S3Settings:
     """Settings for a bucket of ``server``, past a proxy if its address is given."""
     who = identity or server.admin
@@ -74,7 +75,7 @@ class Hostile:
 
 @asynccontextmanager
 async def hostile_store(
-    server: Seaweed, bucket: str, *, capabilities: Capabilities | None = None, **others: Any
+    server: S3Server, bucket: str, *, capabilities: Capabilities | None = None, **others: Any
 ) -> AsyncIterator[Hostile]:
     """A store behind a proxy of its own. ``others`` are settings."""
     short: dict[str, Any] = {"connect_timeout": timedelta(seconds=2), "read_timeout": timedelta(seconds=2), **others}

@@ -23,7 +23,8 @@ from activities.objectstore.identity import (
 from activities.objectstore.s3 import S3Store, open_store
 from codehub_storage.errors import ErrorCode, StorageError
 from tests.fakes.s3_faults import DropAnswer, Reply, on
-from tests.harness.seaweed import Hostile, Seaweed, hostile_store, new_bucket, settings_of
+from tests.harness.seaweed import Hostile, hostile_store, new_bucket, settings_of
+from tests.harness.servers import S3Server, capabilities_of
 
 pytestmark = pytest.mark.integration
 
@@ -33,22 +34,22 @@ BOTH = pytest.mark.parametrize("bucket", [False, True], ids=["unversioned", "ver
 
 
 @pytest.fixture
-def bucket(seaweed: Seaweed, request: pytest.FixtureRequest) -> str:
+def bucket(s3_server: S3Server, request: pytest.FixtureRequest) -> str:
     """An empty bucket."""
-    return new_bucket(seaweed, versioned=getattr(request, "param", False))
+    return new_bucket(s3_server, versioned=getattr(request, "param", False))
 
 
 @pytest.fixture
-async def store(seaweed: Seaweed, bucket: str) -> AsyncIterator[S3Store]:
+async def store(s3_server: S3Server, bucket: str) -> AsyncIterator[S3Store]:
     """A store on the empty bucket."""
-    async with open_store(settings_of(seaweed, bucket)) as store:
+    async with open_store(settings_of(s3_server, bucket)) as store:
         yield store
 
 
 @pytest.fixture
-async def hostile(seaweed: Seaweed) -> AsyncIterator[Hostile]:
+async def hostile(s3_server: S3Server) -> AsyncIterator[Hostile]:
     """A store behind a proxy, on an empty bucket."""
-    async with hostile_store(seaweed, new_bucket(seaweed)) as hostile:
+    async with hostile_store(s3_server, new_bucket(s3_server)) as hostile:
         yield hostile
 
 
@@ -65,14 +66,15 @@ async def refused(call: Any) -> ErrorCode:
 
 
 @BOTH
-async def test_init_marks_an_empty_bucket(store: S3Store, seaweed: Seaweed, bucket: str) -> None:
+async def test_init_marks_an_empty_bucket(store: S3Store, s3_server: S3Server, bucket: str) -> None:
     """A new identity knows the place and what the store can do, and nothing of the probing is left."""
     made = await init(store)
     assert await load_identity(store) == made
     assert made.places == {"default": "root-1"}
-    assert made.capabilities == Capabilities(conditional_delete=True, full_object_crc=True)
-    assert (made.delete_wait_seconds, made.settle_seconds) == (0.0, SETTLE_SECONDS)
-    client = seaweed.client()
+    assert made.capabilities == capabilities_of(s3_server)
+    assert made.delete_wait_seconds == (0.0 if made.capabilities.conditional_delete else DELETE_WAIT_SECONDS)
+    assert made.settle_seconds == SETTLE_SECONDS
+    client = s3_server.client()
     everything = client.list_object_versions(Bucket=bucket)
     uploads = client.list_multipart_uploads(Bucket=bucket)
     client.close()
@@ -202,9 +204,9 @@ class LastWriterWins(S3Store):
         return await super().put_if(key, data, etag=found.etag if found else None)
 
 
-async def test_without_conditional_put(seaweed: Seaweed) -> None:
+async def test_without_conditional_put(s3_server: S3Server) -> None:
     """A store that cannot carry the fence is refused, and not marked."""
-    async with open_store(settings_of(seaweed, new_bucket(seaweed))) as good:
+    async with open_store(settings_of(s3_server, new_bucket(s3_server))) as good:
         bad = LastWriterWins(good.connection)
         assert await refused(init(bad)) == ErrorCode.UNSUPPORTED
         assert await good.list_keys("") == []

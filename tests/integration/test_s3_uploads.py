@@ -16,7 +16,8 @@ from activities.objectstore.s3 import open_store
 from activities.objectstore.uploads import PartBody, abort_uploads, checksum, combined
 from codehub_storage.errors import ErrorCode, StorageError
 from tests.fakes.s3_faults import CutRequest, FlipUpload, Hold, Reply, on
-from tests.harness.seaweed import Hostile, Seaweed, hostile_store, new_bucket, settings_of
+from tests.harness.s3server import S3Server
+from tests.harness.seaweed import Hostile, hostile_store, new_bucket, settings_of
 
 pytestmark = pytest.mark.integration
 
@@ -27,15 +28,15 @@ COMPLETE = on(method="POST", query="uploadId")
 
 
 @pytest.fixture(scope="module")
-def bucket(seaweed: Seaweed) -> str:
+def bucket(s3_server: S3Server) -> str:
     """A bucket for this file."""
-    return new_bucket(seaweed)
+    return new_bucket(s3_server)
 
 
 @pytest.fixture
-async def hostile(seaweed: Seaweed, bucket: str) -> AsyncIterator[Hostile]:
+async def hostile(s3_server: S3Server, bucket: str) -> AsyncIterator[Hostile]:
     """A store behind a proxy."""
-    async with hostile_store(seaweed, bucket) as hostile:
+    async with hostile_store(s3_server, bucket) as hostile:
         yield hostile
 
 
@@ -69,9 +70,9 @@ async def test_damaged_part_is_refused(hostile: Hostile, key: str) -> None:
     await hostile.store.complete_upload(key, upload_id, [part], archive_id="a")
 
 
-async def test_damaged_part_without_crc(seaweed: Seaweed, bucket: str, key: str) -> None:
+async def test_damaged_part_without_crc(s3_server: S3Server, bucket: str, key: str) -> None:
     """A store without CRC-64/NVME still checks each part, by its MD5."""
-    async with hostile_store(seaweed, bucket, capabilities=Capabilities(full_object_crc=False)) as hostile:
+    async with hostile_store(s3_server, bucket, capabilities=Capabilities(full_object_crc=False)) as hostile:
         upload_id = await hostile.store.create_upload(key, {ARCHIVE_ID: "a"})
         hostile.proxy.add(FlipUpload(times=None, at=1), PART_1)
         with pytest.raises(StorageError) as raised:
@@ -80,9 +81,9 @@ async def test_damaged_part_without_crc(seaweed: Seaweed, bucket: str, key: str)
         assert await hostile.store.list_parts(key, upload_id) == []
 
 
-async def test_store_without_crc(seaweed: Seaweed, bucket: str, key: str) -> None:
+async def test_store_without_crc(s3_server: S3Server, bucket: str, key: str) -> None:
     """Without the capability nothing of a checksum is declared or sent, and the archive is complete all the same."""
-    async with hostile_store(seaweed, bucket, capabilities=Capabilities(full_object_crc=False)) as hostile:
+    async with hostile_store(s3_server, bucket, capabilities=Capabilities(full_object_crc=False)) as hostile:
         upload_id = await hostile.store.create_upload(key, {ARCHIVE_ID: "a"})
         parts = [
             await hostile.store.upload_part(key, upload_id, number, [body])
@@ -129,11 +130,11 @@ async def test_upload_that_always_breaks_off(hostile: Hostile, key: str, at: int
 
 
 @pytest.mark.parametrize("at", [0, 1_000_000])
-async def test_stalled_upload_is_given_up(seaweed: Seaweed, bucket: str, key: str, at: int) -> None:
+async def test_stalled_upload_is_given_up(s3_server: S3Server, bucket: str, key: str, at: int) -> None:
     """An upload that nobody takes is bounded by its size: the read timeout does not run while it is sent."""
     soon = timedelta(seconds=0.3)
     async with hostile_store(
-        seaweed, bucket, connect_timeout=soon, read_timeout=soon, slowest_upload=100 * MIB
+        s3_server, bucket, connect_timeout=soon, read_timeout=soon, slowest_upload=100 * MIB
     ) as hostile:
         upload_id = await hostile.truth.create_upload(key, {ARCHIVE_ID: "a"})
         hostile.proxy.add(CutRequest(times=None, at=at, stall=True), PART_1)
@@ -210,9 +211,9 @@ async def test_abort_that_leads_nowhere_ends(hostile: Hostile, key: str) -> None
     assert raised.value.code == ErrorCode.STORE_UNAVAILABLE
 
 
-async def test_server_killed_in_the_middle(tmp_path: Path, key: str) -> None:
+async def test_server_killed_in_the_middle(s3_server: S3Server, tmp_path: Path, key: str) -> None:
     """Accepted parts outlive a kill of the server; the upload is continued and completed."""
-    server = Seaweed(tmp_path / "data", buckets=["archives"])
+    server = type(s3_server)(tmp_path / "data", buckets=["archives"])
     await asyncio.to_thread(server.start)
     try:
         async with open_store(settings_of(server, "archives")) as store:

@@ -126,31 +126,11 @@ class Seaweed:
 
     def client(self, identity: Identity | None = None, endpoint_url: str | None = None) -> Any:
         """A plain boto3 client, for set-up and for looking at the store past our own code."""
-        who = identity or self.admin
-        return boto3.client(
-            "s3",
-            endpoint_url=endpoint_url or self.endpoint_url,
-            region_name="us-east-1",
-            aws_access_key_id=who.access_key,
-            aws_secret_access_key=who.secret_key,
-            config=Config(
-                signature_version="s3v4",
-                s3={"addressing_style": "path"},
-                connect_timeout=2,
-                read_timeout=20,
-                retries={"mode": "standard", "total_max_attempts": 1},
-            ),
-        )
+        return plain_client(identity or self.admin, endpoint_url or self.endpoint_url)
 
     def make_bucket(self, name: str, *, versioned: bool = False, object_lock: bool = False) -> None:
         """A new bucket; object lock needs versions and turns them on."""
-        client = self.client()
-        try:
-            client.create_bucket(Bucket=name, ObjectLockEnabledForBucket=object_lock)
-            if versioned and not object_lock:
-                client.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
-        finally:
-            client.close()
+        create_bucket(self.client(), name, versioned=versioned, object_lock=object_lock)
 
     @property
     def _identities_path(self) -> Path:
@@ -192,6 +172,32 @@ class Seaweed:
     def _environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "S3_", "WEED_"))}
         return {**kept, "GOMEMLIMIT": self._memory_limit}
+
+
+def plain_client(identity: Identity, endpoint_url: str) -> Any:
+    """A boto3 client of its own defaults, for set-up and for looking at a store past our own code."""
+    return boto3.client(
+        "s3",
+        endpoint_url=endpoint_url,
+        region_name="us-east-1",
+        aws_access_key_id=identity.access_key,
+        aws_secret_access_key=identity.secret_key,
+        config=Config(
+            signature_version="s3v4",
+            s3={"addressing_style": "path"},
+            connect_timeout=2,
+            read_timeout=20,
+            retries={"mode": "standard", "total_max_attempts": 1},
+        ),
+    )
+
+
+def create_bucket(client: Any, name: str, *, versioned: bool = False, object_lock: bool = False) -> None:
+    """A new bucket, and the end of the client. Object lock needs versions and turns them on."""
+    with contextlib.closing(client):
+        client.create_bucket(Bucket=name, ObjectLockEnabledForBucket=object_lock)
+        if versioned and not object_lock:
+            client.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
 
 
 def _answers(client: Any) -> bool:

@@ -1,0 +1,65 @@
+"""The image that our Dockerfile is built on, made of Debian packages where there is no registry to pull it from."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from tests.harness.docker import Engine
+from tests.harness.keep import kept
+
+NAME = "python:3.11-slim-bookworm"
+"""Its name in the Dockerfile. The official one has Python in /usr/local; both have `python3` on the path."""
+
+_SUITE = "bookworm"
+_PACKAGES = ("ca-certificates", "gzip", "python3", "python3-venv", "tar")
+_NOT_NEEDED = (
+    "usr/share/doc",
+    "usr/share/info",
+    "usr/share/locale",
+    "usr/share/man",
+    "var/cache/apt",
+    "var/lib/apt/lists",
+    "var/log",
+)
+
+
+class BaseImageError(Exception):
+    """It could not be made; the message shows the end of what was said."""
+
+
+def base_tar() -> Path:
+    """Its file system as a tar, made once."""
+    digest = hashlib.sha256(repr((_SUITE, _PACKAGES, _NOT_NEEDED)).encode()).hexdigest()[:16]
+    return kept(f"debian-{digest}.tar", _make)
+
+
+def import_base(engine: Engine) -> None:
+    """Give the engine the image, unless it has one of that name."""
+    if not engine.has_image(NAME):
+        engine.docker("import", "--change", 'CMD ["bash"]', str(base_tar()), NAME)
+
+
+def _make(target: Path) -> None:
+    """In namespaces of its own: what it mounts and starts is gone with it, even if it is killed."""
+    with tempfile.TemporaryDirectory(prefix="storage-base-") as folder:
+        root = Path(folder) / "root"
+        _run(
+            *("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--"),
+            *("debootstrap", "--variant=minbase", f"--include={','.join(_PACKAGES)}", _SUITE, str(root)),
+        )
+        for each in _NOT_NEEDED:
+            shutil.rmtree(root / each, ignore_errors=True)
+            (root / each).mkdir(parents=True)
+        _run("tar", "--numeric-owner", "--one-file-system", "-C", str(root), "-cf", str(target), ".")
+
+
+def _run(*command: str) -> None:
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    if done.returncode != 0:
+        raise BaseImageError(f"{' '.join(command)}:\n{done.stdout[-2000:]}")

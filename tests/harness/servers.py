@@ -1,0 +1,23 @@
+"""The S3 servers that we are tested on. A test that takes ``s3_server`` runs once on each."""
+
+from __future__ import annotations
+
+import pytest
+
+from activities.objectstore.base import Capabilities
+from tests.harness.minio import Minio
+from tests.harness.s3server import S3Server
+
+__all__ = ["S3Server", "capabilities_of", "s3_server"]
+
+
+@pytest.fixture(scope="session", params=["seaweed", "minio"])
+def s3_server(request: pytest.FixtureRequest) -> S3Server:
+    """The session's server of each kind, as the fixture of its name. MinIO: skipped where it cannot be built."""
+    server: S3Server = request.getfixturevalue(request.param)
+    return server
+
+
+def capabilities_of(server: S3Server) -> Capabilities:
+    """What `init` must find out about it. MinIO deletes in spite of If-Match."""
+    return Capabilities(conditional_delete=not isinstance(server, Minio), full_object_crc=True)
