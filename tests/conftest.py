@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.harness import leftovers, parts
 from tests.harness.docker import docker_engine
+from tests.harness.habitats import prepare_habitats
 from tests.harness.image import docker_image
 from tests.harness.minio import minio
 from tests.harness.seaweed import seaweed
@@ -30,6 +31,7 @@ __all__ = [
     "docker_engine",
     "docker_image",
     "minio",
+    "prepare_habitats",
     "s3_server",
     "seaweed",
     "temporal_server",

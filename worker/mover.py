@@ -14,6 +14,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import NoReturn
 
+from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Worker
 
 from activities.backends.base import MoverSpec
@@ -27,6 +29,7 @@ from activities.packing import PackingActivities
 from activities.points import pointed_store
 from activities.transfers import MoverGround
 from codehub_storage.client import connect
+from codehub_storage.keys import workflow_id
 from worker.logging import configure
 from worker.settings import Settings
 from worker.wiring import open_known_store
@@ -35,6 +38,8 @@ log = logging.getLogger(__name__)
 
 HEARTBEAT_THROTTLE = timedelta(seconds=1)
 GRACE = timedelta(seconds=5)
+LOOK = timedelta(seconds=30)
+"""So often a mover looks whether its run is still open."""
 WALLS = {"directory": Wall.REQUIRED, "local-docker": Wall.AVAILABLE, "k8s": Wall.AVAILABLE}
 """On this machine's own file system the kernel must confine what writes; a container is a wall itself."""
 SLOTS = 2
@@ -96,11 +101,30 @@ async def serve(settings: Settings, spec: MoverSpec, folder: Path, pass_fds: tup
             default_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
             graceful_shutdown_timeout=GRACE,
         )
+        watch = asyncio.create_task(_end_with_run(client, spec, settings.scaled(LOOK), stop))
         try:
             async with worker:
                 await stop.wait()
         finally:
+            watch.cancel()
             ground.close()
+
+
+async def _end_with_run(client: Client, spec: MoverSpec, pause: timedelta, stop: asyncio.Event) -> None:
+    """Stop once the run is closed: a container outlives its worker, and nobody may be left to end it.
+
+    A server that does not answer says nothing about the run.
+    """
+    handle = client.get_workflow_handle(workflow_id(spec.workspace_id), run_id=spec.run_id)
+    while not stop.is_set():
+        await asyncio.sleep(pause.total_seconds())
+        try:
+            is_open = (await handle.describe()).status is WorkflowExecutionStatus.RUNNING
+        except RPCError as error:
+            is_open = error.status is not RPCStatusCode.NOT_FOUND
+        if not is_open:
+            log.warning("run %s is closed, so this mover ends", spec.run_id)
+            stop.set()
 
 
 def _exit(status: int) -> NoReturn:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from activities.backends.base import Deletion, Fence, Walk
@@ -54,10 +55,17 @@ class RecordFile:
 
         return check
 
-    def deletion(self, *, fails: Exception | None = None) -> Deletion:
-        """A check that passes (or raises ``fails``), and the seal."""
+    def deletion(
+        self,
+        *,
+        fails: Exception | None = None,
+        at_check: Callable[[], object] = lambda: None,
+        at_seal: Callable[[], object] = lambda: None,
+    ) -> Deletion:
+        """A check that passes (or raises ``fails``), and the seal; with what happens in the world meanwhile."""
 
         async def check(walk: Walk) -> None:
+            at_check()
             if fails is not None:
                 raise fails
 
@@ -65,5 +73,6 @@ class RecordFile:
             record = await self.fence()
             assert record.volume is not None
             self.volume(record.volume.uid, VolumeState.DELETING)
+            at_seal()
 
         return Deletion(check=check, seal=seal)

@@ -71,7 +71,7 @@ class Trial:
     @property
     def volume_key(self) -> str:
         """The name of the volume."""
-        return f"ws_{self.id}_home"
+        return self.site.key(self.id)
 
     async def prepare(self) -> None:
         """All operations before ours, in the order of a workspace's life."""

@@ -33,7 +33,6 @@ from tests.harness.stops import (
     handle_of,
     history_of,
     how_it_ends,
-    movers_of,
     of,
     paused_at,
     phase_of,
@@ -285,7 +284,7 @@ async def test_h6_a_hung_attempt_is_ended_before_the_next_begins(bare: Stand) ->
     workspace, tree = await bare.cold()
 
     def tars() -> set[int]:
-        return {tar for mover in movers_of(site, workspace) for tar in children_of(mover)}
+        return {tar for mover in map(int, site.habitat.movers(workspace)) for tar in children_of(mover)}
 
     async def has_tar() -> bool:
         return bool(tars())

@@ -24,10 +24,11 @@ from temporalio.client import Client
 from activities.objectstore.client import S3Settings
 from activities.objectstore.s3 import S3Store, open_store
 from codehub_storage.client import StorageClient, connect
+from tests.harness.habitats import Habitat, new_habitat
 from tests.harness.seaweed import Seaweed, new_bucket, settings_of
 from worker.dev.process import Child
 from worker.dev.temporal import TemporalServer
-from worker.settings import Settings
+from worker.settings import Settings, variable
 from worker.wiring import initialize
 
 TIME_SCALE = 0.15
@@ -53,6 +54,7 @@ class Ground:
     environment: dict[str, str]
     store: S3Settings
     temporal_address: str
+    habitat: Habitat
     workers: list[Child] = field(default_factory=list)
 
     @asynccontextmanager
@@ -70,6 +72,7 @@ class Ground:
                 client,
                 truth,
                 self.store,
+                self.habitat,
                 self.workers,
             )
 
@@ -88,11 +91,16 @@ class Site:
     temporal: Client
     truth: S3Store
     store: S3Settings
+    habitat: Habitat
     workers: list[Child] = field(default_factory=list)
 
     def volume(self, workspace_id: str) -> Path:
         """The folder of a workspace's volume."""
-        return self.root / f"ws_{workspace_id}_home"
+        return self.habitat.folder(workspace_id)
+
+    def key(self, workspace_id: str) -> str:
+        """The volume's name."""
+        return self.habitat.key(workspace_id)
 
     def workspace_id(self) -> str:
         """A new one."""
@@ -137,13 +145,14 @@ async def prepare_ground(
     place = f"p{secrets.token_hex(4)}"
     bucket = new_bucket(seaweed, versioned=versioned, object_lock=object_lock)
     root = folder / "volumes"
-    root.mkdir(parents=True)
+    habitat = new_habitat(root)
+    folder.mkdir(parents=True, exist_ok=True)
     store = settings_of(seaweed, bucket)
+    endpoint = endpoint_url or seaweed.endpoint_url
     values = {
         "CODEHUB_STORAGE_PLACE": place,
         "CODEHUB_STORAGE_BUCKET": bucket,
-        "CODEHUB_STORAGE_VOLUME_ROOT": str(root),
-        "CODEHUB_STORAGE_S3_ENDPOINT": endpoint_url or seaweed.endpoint_url,
+        "CODEHUB_STORAGE_S3_ENDPOINT": endpoint,
         "CODEHUB_STORAGE_S3_ACCESS_KEY": store.access_key or "",
         "CODEHUB_STORAGE_S3_SECRET_KEY": store.secret_key or "",
         "CODEHUB_STORAGE_SETTLE": "0",
@@ -152,24 +161,27 @@ async def prepare_ground(
         "TEMPORAL_ADDRESS": temporal_server.address,
         "TEMPORAL_NAMESPACE": "default",
         "TMPDIR": str(scratch()),
+        **{
+            variable(name): str(value) for name, value in habitat.settings(endpoint_url or seaweed.endpoint_url).items()
+        },
         **environment,
     }
-    ground = Ground(place, bucket, root, folder, values, store, temporal_server.address)
-    await mark_place(ground, place, root)
+    ground = Ground(place, bucket, root, folder, values, store, temporal_server.address, habitat)
+    await mark_place(ground, place, habitat)
     return ground
 
 
-async def mark_place(ground: Ground | Site, place: str, root: Path) -> None:
+async def mark_place(ground: Ground | Site, place: str, habitat: Habitat) -> None:
     """`init` of another place in the same bucket."""
     await initialize(
         Settings(
             place=place,
             bucket=ground.bucket,
-            volume_root=root,
             s3_endpoint=ground.store.endpoint_url,
             s3_access_key=ground.store.access_key,
             s3_secret_key=ground.store.secret_key,
             settle="0",
+            **habitat.settings(ground.store.endpoint_url or ""),
         ),
         adopt=False,
     )

@@ -261,7 +261,7 @@ async def world_of(site: Site, workspace_id: str) -> World:
         uploads=len(await site.truth.list_uploads(archive)),
         volume=tree_of(folder) if folder.exists() else None,
         inode=folder.stat().st_ino if folder.exists() else None,
-        trash=(site.root / ".codehub/trash" / workspace_id).exists(),
+        trash=site.habitat.has_trash(workspace_id),
     )
 
 
@@ -281,23 +281,10 @@ async def proven_tree(site: Site, workspace_id: str) -> Tree | None:
     return tree_in(b"".join([piece async for piece in site.truth.read(key, etag=info.etag)]))
 
 
-def movers_of(site: Site, workspace_id: str) -> list[int]:
-    """Movers of the workspace that live, by the log that each has open."""
-    log = str(site.root / ".codehub/logs" / workspace_id)
-    return [pid for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))) if _writes_to(pid, log)]
-
-
-def _writes_to(pid: int, log: str) -> bool:
-    try:
-        return os.readlink(f"/proc/{pid}/fd/1").startswith(log + ".log")
-    except OSError:
-        return False
-
-
 async def until_no_mover(site: Site, workspace_id: str) -> None:
     """Return when no mover of the workspace is left."""
 
     async def is_gone() -> bool:
-        return not movers_of(site, workspace_id)
+        return not await asyncio.to_thread(site.habitat.movers, workspace_id)
 
-    await until(is_gone, f"a mover of {workspace_id} stays: {movers_of(site, workspace_id)}")
+    await until(is_gone, f"a mover of {workspace_id} stays")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -26,14 +25,14 @@ async def test_an_accidental_empty_volume_replaces_nothing(common_site: Site) ->
     """A strange folder of the right name: archive, restore, provision and purge refuse, and both sides stay."""
     site = common_site
     workspace, key = await archived(site)
-    stranger = site.volume(workspace)
-    stranger.mkdir()
+    site.habitat.make_stranger(workspace)
+    volume, stranger = site.key(workspace), site.volume(workspace)
     (stranger / "theirs").write_text("kept")
-    assert await code_of(site.storage.archive(stranger.name)) == ErrorCode.VOLUME_CONFLICT
+    assert await code_of(site.storage.archive(volume)) == ErrorCode.VOLUME_CONFLICT
     assert await code_of(site.storage.restore(key)) == ErrorCode.VOLUME_CONFLICT
-    assert await code_of(site.storage.purge(stranger.name, key)) == ErrorCode.VOLUME_CONFLICT
+    assert await code_of(site.storage.purge(volume, key)) == ErrorCode.VOLUME_CONFLICT
     assert (stranger / "theirs").read_text() == "kept"
-    shutil.rmtree(stranger)
+    site.habitat.remove_stranger(workspace)
     await site.storage.restore(key)
     assert read(site, workspace) == "first"
 

@@ -54,7 +54,7 @@ async def test_strangers_under_the_prefix_are_named_and_kept(common_site: Site) 
     site = common_site
     workspace, key = await archived(site)
     await site.truth.put_if(f"{workspace}/notes.txt", b"theirs", etag=None)
-    result = await (await site.storage.start_purge(f"ws_{workspace}_home", key)).result()
+    result = await (await site.storage.start_purge(site.key(workspace), key)).result()
     assert result.leftovers == (f"{workspace}/notes.txt",)
     assert await site.truth.list_keys(f"{workspace}/") == [record_key(workspace), f"{workspace}/notes.txt"]
 
@@ -67,7 +67,7 @@ async def test_unfinished_uploads_go_too_and_the_record_stays_as_tombstone(commo
     assert uid is not None
     for _ in range(3):
         await site.truth.create_upload(key, {})
-    await site.storage.purge(f"ws_{workspace}_home", key)
+    await site.storage.purge(site.key(workspace), key)
     assert await site.truth.list_uploads(key) == []
     assert await site.truth.list_keys(f"{workspace}/") == [record_key(workspace)]
     record = await record_of(site, workspace)
@@ -76,14 +76,14 @@ async def test_unfinished_uploads_go_too_and_the_record_stays_as_tombstone(commo
 
 
 async def test_a_volume_in_use_stops_the_purge_before_anything_is_removed(common_site: Site) -> None:
-    """VolumeInUse names the process, and the archive is still there."""
+    """VolumeInUse names who uses it, and the archive is still there."""
     site = common_site
     workspace, key = await archived(site)
     volume = await site.storage.restore(key)
-    with (site.volume(workspace) / "word.txt").open(), pytest.raises(StorageError) as refused:
+    with site.habitat.using(workspace) as who, pytest.raises(StorageError) as refused:
         await site.storage.purge(volume, key)
     assert refused.value.code == ErrorCode.VOLUME_IN_USE
-    assert "pid" in refused.value.message
+    assert who in refused.value.message
     assert await site.truth.head(key) is not None
 
 

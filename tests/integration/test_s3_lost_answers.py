@@ -12,7 +12,8 @@ import pytest
 from activities.objectstore.base import ARCHIVE_ID, PreconditionFailed, UploadedPart, UploadLost
 from codehub_storage.errors import ErrorCode, StorageError
 from tests.fakes.s3_faults import DropAnswer, Fault, Hold, Reply, Silence, on
-from tests.harness.seaweed import Hostile, Seaweed, hostile_store, new_bucket
+from tests.harness.s3server import S3Server
+from tests.harness.seaweed import Hostile, hostile_store, new_bucket
 
 pytestmark = pytest.mark.integration
 
@@ -23,15 +24,15 @@ DELETE = on(method="DELETE")
 
 
 @pytest.fixture(scope="module")
-def bucket(seaweed: Seaweed) -> str:
+def bucket(s3_server: S3Server) -> str:
     """A bucket for this file."""
-    return new_bucket(seaweed)
+    return new_bucket(s3_server)
 
 
 @pytest.fixture
-async def hostile(seaweed: Seaweed, bucket: str) -> AsyncIterator[Hostile]:
+async def hostile(s3_server: S3Server, bucket: str) -> AsyncIterator[Hostile]:
     """A store behind a proxy."""
-    async with hostile_store(seaweed, bucket) as hostile:
+    async with hostile_store(s3_server, bucket) as hostile:
         yield hostile
 
 

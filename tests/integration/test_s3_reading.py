@@ -11,7 +11,8 @@ import pytest
 from activities.objectstore.base import PreconditionFailed
 from codehub_storage.errors import ErrorCode, StorageError
 from tests.fakes.s3_faults import CutResponse, DropAnswer, Fault, FlipStored, Reply, Silence, Truncate, on
-from tests.harness.seaweed import Hostile, Seaweed, hostile_store, new_bucket
+from tests.harness.s3server import S3Server
+from tests.harness.seaweed import Hostile, hostile_store, new_bucket
 
 pytestmark = pytest.mark.integration
 
@@ -21,15 +22,15 @@ DATA = secrets.token_bytes(SIZE)
 
 
 @pytest.fixture(scope="module")
-def bucket(seaweed: Seaweed) -> str:
+def bucket(s3_server: S3Server) -> str:
     """A bucket for this file."""
-    return new_bucket(seaweed)
+    return new_bucket(s3_server)
 
 
 @pytest.fixture
-async def hostile(seaweed: Seaweed, bucket: str) -> AsyncIterator[Hostile]:
+async def hostile(s3_server: S3Server, bucket: str) -> AsyncIterator[Hostile]:
     """A store behind a proxy."""
-    async with hostile_store(seaweed, bucket) as hostile:
+    async with hostile_store(s3_server, bucket) as hostile:
         yield hostile
 
 
@@ -136,9 +137,9 @@ async def test_replaced_in_the_middle(hostile: Hostile, stored: tuple[str, str])
     assert len(hostile.proxy.seen(GET)) == 2
 
 
-async def test_abandoned_reads_free_their_connections(seaweed: Seaweed, bucket: str) -> None:
+async def test_abandoned_reads_free_their_connections(s3_server: S3Server, bucket: str) -> None:
     """Reads that nobody finishes do not use up the pool: a later request gets a connection."""
-    async with hostile_store(seaweed, bucket, max_pool=2) as hostile:
+    async with hostile_store(s3_server, bucket, max_pool=2) as hostile:
         key = f"{secrets.token_hex(6)}/x"
         etag = (await hostile.truth.put_if(key, DATA, etag=None)).etag
         for _ in range(5):
@@ -148,10 +149,10 @@ async def test_abandoned_reads_free_their_connections(seaweed: Seaweed, bucket: 
         assert await hostile.store.head(key) is not None
 
 
-async def test_waiting_for_a_connection_is_bounded(seaweed: Seaweed, bucket: str) -> None:
+async def test_waiting_for_a_connection_is_bounded(s3_server: S3Server, bucket: str) -> None:
     """With every connection taken, a request fails in time and says so; it does not wait for ever."""
     soon = timedelta(seconds=0.5)
-    async with hostile_store(seaweed, bucket, max_pool=1, connect_timeout=soon, read_timeout=soon) as hostile:
+    async with hostile_store(s3_server, bucket, max_pool=1, connect_timeout=soon, read_timeout=soon) as hostile:
         key = f"{secrets.token_hex(6)}/x"
         etag = (await hostile.truth.put_if(key, DATA, etag=None)).etag
         reading = hostile.store.read(key, etag=etag)
@@ -205,9 +206,9 @@ async def test_rot_of_a_small_object(hostile: Hostile) -> None:
     assert raised.value.code == ErrorCode.ARCHIVE_CORRUPT
 
 
-async def test_version_is_read_after_its_successor(seaweed: Seaweed) -> None:
+async def test_version_is_read_after_its_successor(s3_server: S3Server) -> None:
     """On a versioned bucket a read by version goes on although the key has moved on."""
-    async with hostile_store(seaweed, new_bucket(seaweed, versioned=True)) as hostile:
+    async with hostile_store(s3_server, new_bucket(s3_server, versioned=True)) as hostile:
         info = await hostile.truth.put_if("k", DATA, etag=None)
         hostile.proxy.add(CutResponse(at=1_000_000), GET)
         pieces: list[bytes] = []

@@ -67,7 +67,7 @@ async def test_each_operation_may_be_called_again(common_site: Site) -> None:
 async def test_what_is_not_there_is_not_found(common_site: Site) -> None:
     """archive and restore of an unknown workspace fail with their codes, at once."""
     with pytest.raises(StorageError) as no_volume:
-        await common_site.storage.archive(f"ws_{common_site.workspace_id()}_home")
+        await common_site.storage.archive(common_site.key(common_site.workspace_id()))
     assert no_volume.value.code == ErrorCode.VOLUME_NOT_FOUND
     with pytest.raises(StorageError) as no_archive:
         await common_site.storage.restore(f"{common_site.workspace_id()}/home.tar.gz")

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from codehub_storage import ErrorCode, StorageError
+from tests.harness.habitats import new_habitat
 from tests.harness.homes import archived, provisioned, read
 from tests.harness.seaweed import Seaweed, new_bucket
 from tests.harness.site import Site, mark_place, open_site
 from worker.dev.temporal import TemporalServer
+from worker.settings import variable
 
 
 @pytest.fixture
@@ -54,13 +56,13 @@ async def test_a_worker_refuses_a_bucket_that_was_never_marked(site: Site, seawe
     assert "init" in worker.log.read_text()
 
 
-async def test_a_workspace_of_another_place_is_refused(site: Site, tmp_path: Path) -> None:
+async def test_a_workspace_of_another_place_is_refused(site: Site, tmp_path: Path, seaweed: Seaweed) -> None:
     """The record keeps the place; a worker of another one in the same bucket answers WrongStore and touches nothing."""
     workspace, volume = await provisioned(site)
-    root = tmp_path / "elsewhere"
-    root.mkdir()
-    await mark_place(site, "elsewhere", root)
-    site.start_worker(CODEHUB_STORAGE_PLACE="elsewhere", CODEHUB_STORAGE_VOLUME_ROOT=str(root))
+    elsewhere = new_habitat(tmp_path / "elsewhere")
+    await mark_place(site, "elsewhere", elsewhere)
+    settings = {variable(name): str(value) for name, value in elsewhere.settings(seaweed.endpoint_url).items()}
+    site.start_worker(**{**settings, "CODEHUB_STORAGE_PLACE": "elsewhere"})
     with pytest.raises(StorageError) as wrong:
         await site.storage.archive(volume, place="elsewhere")
     assert wrong.value.code == ErrorCode.WRONG_STORE

@@ -6,6 +6,7 @@ import asyncio
 import signal
 from argparse import Namespace
 
+from activities import adopting
 from codehub_storage.errors import ErrorCode, StorageError
 from worker import control
 from worker.cli.exits import Exit
@@ -14,7 +15,7 @@ from worker.cli.session import load_settings
 from worker.dev import run
 from worker.dev.process import StackError
 from worker.logging import configure
-from worker.wiring import initialize
+from worker.wiring import initialize, open_services
 
 
 async def dev(args: Namespace, output: Output) -> int:
@@ -38,6 +39,18 @@ async def worker(args: Namespace, output: Output) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     await control.serve(settings, stop)
+    return Exit.DONE
+
+
+async def adopt(args: Namespace, output: Output) -> int:
+    """`adopt HOME_STORE_KEY`"""
+    settings = load_settings(args)
+    output.context.update(home_store_key=args.home_store_key)
+    async with open_services(settings) as services:
+        uid = await adopting.adopt(services, args.home_store_key)
+    output.answer(
+        {"home_store_key": args.home_store_key, "volume_uid": uid}, f"{args.home_store_key} is taken over as {uid}"
+    )
     return Exit.DONE
 
 

@@ -27,7 +27,16 @@ from activities.backends.docker.labels import (
     volume_labels,
 )
 from activities.backends.docker.labels import restored_from as origin_of
-from activities.backends.docker.movers import DockerMover, container_config, evict, holder, runs, start_named, walk
+from activities.backends.docker.movers import (
+    DockerMover,
+    container_config,
+    evict,
+    holder,
+    is_new,
+    runs,
+    start_named,
+    walk,
+)
 from activities.backends.docker.users import users_of
 from activities.backends.patience import Patience
 from activities.record import Record, VolumeState
@@ -173,6 +182,9 @@ class DockerBackend:
             if adopt_only:
                 raise StorageError(ErrorCode.MOVER_FAILED, f"the mover on queue {spec.queue} is gone")
             await fence()
+            if found is not None and is_of(found, spec) and is_new(found):
+                await self._engine.start(found["Id"])  # another attempt of ours made it, and starts it too
+                return self._mover(found["Id"], spec)
             if found is not None:
                 await evict(self._engine, found["Id"], self._patience)
                 await fence()

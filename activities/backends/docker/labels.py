@@ -39,8 +39,8 @@ def labels_of(facts: Facts) -> Mapping[str, str]:
 def uid_of(facts: Facts, record: Record) -> str | None:
     """The uid of a volume that is ours: by its label, or because the record adopted it.
 
-    An adopted one bears no label, since the engine cannot add one. It is known by name and time of creation, which
-    tell it from a later volume of the name, though not from one that somebody made to look alike.
+    An adopted one bears no label, since the engine cannot add one. It is known by name and time of creation, in whole
+    seconds: that tells it from a later volume of the name, unless that one was made within the same second.
     """
     labelled = labels_of(facts).get(_UID)
     if labelled is not None:

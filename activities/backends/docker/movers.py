@@ -174,3 +174,8 @@ async def _walk_error(engine: Engine, container: str, facts: Facts | None) -> St
 def runs(facts: Facts) -> bool:
     """True for a container that does something, or could at once."""
     return facts["State"]["Status"] in ("running", "restarting", "paused")
+
+
+def is_new(facts: Facts) -> bool:
+    """True for one that was made and not started yet."""
+    return bool(facts["State"]["Status"] == "created")

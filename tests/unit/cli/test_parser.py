@@ -21,7 +21,7 @@ from worker.settings import Settings, variable
 
 ROOT = Path(__file__).parents[3]
 DOCUMENT = ROOT / "docs/cli.md"
-COMMANDS = ("dev", "worker", "init", "provision", "archive", "restore", "purge", "cancel", "verify", "status")
+COMMANDS = ("dev", "worker", "init", "adopt", "provision", "archive", "restore", "purge", "cancel", "verify", "status")
 
 
 def test_help_imports_nothing_heavy() -> None:
