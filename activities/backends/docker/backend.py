@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from activities import failpoints
 from activities.backends.base import Deletion, Fence, Mover, MoverSpec, VolumeUser, VolumeView
 from activities.backends.containers import MoverImage
-from activities.backends.docker.engine import Engine, Facts
+from activities.backends.docker.engine import Engine, Facts, warnings_of
 from activities.backends.docker.labels import (
     MOVER,
     UID_LABEL,
@@ -79,6 +79,7 @@ class DockerBackend:
         self._network = network
         self._label = workspace_label
         self._patience = patience or Patience()
+        self._has_warned = False
 
     def home_store_key(self, workspace_id: str) -> str:
         """``ws_{id}_home``."""
@@ -86,7 +87,12 @@ class DockerBackend:
 
     async def identity(self) -> str | None:
         """The engine's own id, which stays with its data."""
-        return str((await self._engine.info())["ID"]) or None
+        info = await self._engine.info()
+        if not self._has_warned:
+            self._has_warned = True
+            for warning in warnings_of(info):
+                log.warning("Docker engine %s: %s", info.get("Name"), warning)
+        return str(info["ID"]) or None
 
     async def mark(self, identity: str, *, adopt: bool) -> str:
         """The engine has an identity already. ``WrongStore`` if it holds volumes of workspaces that we did not make,

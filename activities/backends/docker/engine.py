@@ -20,6 +20,8 @@ _MISSING, _CONFLICT, _UNREACHABLE = 404, 409, 900
 _REFUSED = (401, 403)
 _NO_SPACE = ("no space left on device", "disk quota exceeded")
 _LAST_LINES = 20
+_SPARES_NAMED_VOLUMES = 23
+"""Docker Engine 23.0 release notes: `volume prune` removes anonymous volumes only, unless told otherwise."""
 _LISTED = ("Id", "Names", "Labels", "State")
 
 Facts = Mapping[str, Any]
@@ -185,3 +187,14 @@ def _translated(error: aiodocker.DockerError, what: str) -> StorageError:
     if error.status == 400:
         return StorageError(ErrorCode.UNSUPPORTED, f"{what}: {text}")
     return StorageError(ErrorCode.BACKEND_UNAVAILABLE, f"{what}: {text}")
+
+
+def warnings_of(info: Facts) -> list[str]:
+    """What an operator of this engine should know; see docs/docker.md."""
+    found = []
+    major = str(info.get("ServerVersion", "")).partition(".")[0]
+    if major.isdecimal() and int(major) < _SPARES_NAMED_VOLUMES:
+        found.append(f"version {info['ServerVersion']}: `docker volume prune` deletes homes whose workspace is stopped")
+    if any("name=userns" in option for option in info.get("SecurityOptions") or ()):
+        found.append("user namespaces are remapped: owners in archives are those that containers see")
+    return found

@@ -36,7 +36,7 @@ class Waits:
 
     ready_seconds: float = 120.0
     obstacle_seconds: float = 10.0
-    look_seconds: float = 1.0
+    look_seconds: float = 2.0
 
 
 class PodLifecycle:
