@@ -1,7 +1,8 @@
 """Namespaces of a test's own: what is started in there sees its own processes, mounts and network, and ends as one.
 
 Everything hangs on one process. With it the kernel ends all others in there, whoever their parents are, and with the
-last of them go mounts, interfaces and rules. It is tied to the session, so even SIGKILL of the tests leaves nothing.
+last of them go mounts, interfaces and rules. It is tied to the session, so even SIGKILL of the tests leaves no process,
+mount or interface (but empty control groups and a folder).
 """
 
 from __future__ import annotations
