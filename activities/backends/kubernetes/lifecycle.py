@@ -25,6 +25,7 @@ from codehub_storage.errors import ErrorCode, StorageError
 _LOG_LINES = 20
 _POLL_SECONDS = 0.3
 _EVENTS_SECONDS = 2.0
+_NODE_TRIES = 4
 _ORPHAN_SECONDS = 5.0
 """A kubelet kills what is no longer in its list within three seconds."""
 
@@ -37,6 +38,12 @@ class Waits:
     ready_seconds: float = 120.0
     obstacle_seconds: float = 10.0
     look_seconds: float = 2.0
+
+    def bearing(self, found: Obstacle) -> float:
+        """How long an obstacle is borne. A node tries again after ten to twenty seconds what failed once."""
+        if not found.passes:
+            return 0.0
+        return self.obstacle_seconds * (_NODE_TRIES if found.is_past else 1)
 
 
 class PodLifecycle:
@@ -124,7 +131,7 @@ class PodLifecycle:
             if found is None or seen is None:
                 since = clock()
             seen = found
-            if found is not None and (not found.passes or clock() >= since + self.waits.obstacle_seconds):
+            if found is not None and clock() >= since + self.waits.bearing(found):
                 raise await self._explained(found, now)
             if clock() >= began + self.waits.ready_seconds:
                 raise StorageError(

@@ -15,12 +15,16 @@ from codehub_storage.errors import ErrorCode, StorageError
 
 @dataclass(frozen=True)
 class Obstacle:
-    """What stands in the way. ``passes``: waiting may help, so it is raised only when it stays."""
+    """What stands in the way. ``passes``: waiting may help, so it is raised only when it stays.
+
+    ``is_past``: told by an event of the Pod, which stands there still when the node's next try succeeds.
+    """
 
     code: ErrorCode
     message: str
     passes: bool
     hint: str | None = None
+    is_past: bool = False
 
     def error(self, pod: str) -> StorageError:
         """As the operation shows it."""
@@ -97,7 +101,7 @@ def _waiting(pod: Json, pod_events: Sequence[Json]) -> Obstacle | None:
         )
     warning = _last_warning(pod_events) if reason in _STARTING and states.node_of(pod) else None
     if warning is not None:
-        return Obstacle(ErrorCode.BACKEND_UNAVAILABLE, warning, passes=True)
+        return Obstacle(ErrorCode.BACKEND_UNAVAILABLE, warning, passes=True, is_past=True)
     return None
 
 
