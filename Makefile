@@ -11,7 +11,7 @@ N ?=
 .PHONY: help setup demo test test-docker check format model model-short faults clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 setup: $(STAMP) ## the virtual environment .venv with both distributions, editable, and all tools
 
@@ -35,6 +35,9 @@ test: $(STAMP) ## the whole test suite; skipped tests are listed with their reas
 
 test-docker: $(STAMP) ## the tests on a real Docker engine: our own (root, docker.io, debootstrap), else DOCKER_HOST's
 	STORAGE_TESTS_DOCKER=1 $(BIN)/python -m pytest tests/docker $(ARGS)
+
+test-k8s: $(STAMP) ## the tests on a real Kubernetes of two nodes; needs root, Go, and the Debian packages that it names
+	STORAGE_TESTS_K8S=1 $(BIN)/python -m pytest tests/k8s $(ARGS)
 
 check: $(STAMP) ## lint, format, types, import rules
 	$(BIN)/ruff check

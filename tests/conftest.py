@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.harness import leftovers, parts
+from tests.harness.cluster.fixture import cluster
 from tests.harness.docker import docker_engine
 from tests.harness.habitats import prepare_habitats
 from tests.harness.image import docker_image
@@ -26,6 +27,7 @@ from tests.harness.suites import OnDemand
 from tests.harness.temporal import temporal_server, time_skipping
 
 __all__ = [
+    "cluster",
     "common_ground",
     "common_site",
     "docker_engine",
