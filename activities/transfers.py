@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
@@ -12,6 +13,7 @@ from pathlib import Path
 from temporalio import activity
 
 from activities.attempts import Attempts
+from activities.backends.base import scratch_prefix
 from activities.dataplane.plan import PlanLimits
 from activities.fencing import FencedRecord
 from activities.heartbeats import Progress, beating, last_records
@@ -37,7 +39,7 @@ class MoverGround:
     budget_bytes: int = 128 << 20
     pass_fds: tuple[int, ...] = ()
     attempts: Attempts = field(default_factory=Attempts)
-    spool: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="codehub-mover-")))
+    spool: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix=scratch_prefix(os.getpid()))))
 
     def close(self) -> None:
         """Remove the temporary folder."""

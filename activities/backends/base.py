@@ -22,6 +22,11 @@ Walk = Callable[[], Awaitable[str]]
 """Walks the volume and answers its change fingerprint."""
 
 
+def scratch_prefix(pid: int) -> str:
+    """How the temporary folder of the mover with this process id begins, so that one that was killed leaves none."""
+    return f"codehub-mover-{pid}-"
+
+
 class Presence(StrEnum):
     """``pending``: exists, but has no storage yet. ``terminating``: is being deleted; wait until it is gone."""
 

@@ -6,12 +6,13 @@ import asyncio
 import multiprocessing.forkserver
 import os
 import signal
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from activities.backends.base import MoverSpec, Walk
+from activities.backends.base import MoverSpec, Walk, scratch_prefix
 from activities.backends.directory import lock as locks
 from activities.backends.directory.backend import PRELOAD, DirectoryBackend
 from activities.backends.directory.layout import Layout
@@ -112,6 +113,17 @@ async def test_stop_ends_the_deaf(tmp_path: Path, record: RecordFile) -> None:
     await mover.stop()
     assert "SIGKILL" in str(await mover.wait(0))
     assert locks.is_free(Layout(tmp_path / "volumes").lock(WS))
+
+
+async def test_a_killed_mover_leaves_no_scratch(tmp_path: Path, record: RecordFile) -> None:
+    """What it could not remove itself is gone when it is known to be gone."""
+    mover = await backend(tmp_path).attach(spec(tmp_path), fence=record.fence)
+    pid = int((await said(tmp_path, "ready"))[0])
+    scratch = Path(tempfile.mkdtemp(prefix=scratch_prefix(pid)))
+    (scratch / "spool").write_text("lists")
+    os.kill(pid, signal.SIGKILL)
+    assert await mover.wait(60)
+    assert not scratch.exists()
 
 
 async def reason_of_death(tmp_path: Path, record: RecordFile, entry: str) -> str:

@@ -6,13 +6,15 @@ import asyncio
 import contextlib
 import multiprocessing
 import os
+import shutil
 import signal
+import tempfile
 import threading
 from dataclasses import dataclass, replace
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
-from activities.backends.base import MoverSpec
+from activities.backends.base import MoverSpec, scratch_prefix
 from activities.backends.directory import lock as locks
 from activities.backends.directory import moverchild, processes
 from activities.backends.directory.lock import MOVER, Holder, Lock
@@ -75,7 +77,15 @@ class DirectoryMover:
 
     async def _is_gone(self) -> bool | None:
         is_gone = await run_to_end(self._kill)
-        return True if is_gone and not self.is_alive() else None
+        if not is_gone or self.is_alive():
+            return None
+        await run_to_end(self._sweep)
+        return True
+
+    def _sweep(self) -> None:
+        """Remove what a killed mover could not."""
+        for left in Path(tempfile.gettempdir()).glob(f"{scratch_prefix(self._process.pid)}*"):
+            shutil.rmtree(left, ignore_errors=True)
 
     def _kill(self) -> bool:
         """True if the lock is free, or somebody else's: then nothing of this mover has it any more."""
@@ -117,7 +127,10 @@ class MoverStarter:
         with contextlib.suppress(FileNotFoundError):
             os.rename(log, log.with_name(log.name + ".old"))
         task = Task(self.entry, spec, os.fspath(folder), os.fspath(log), InheritedFd(lock.fd))
-        child = _context(self.entry, self.preload).Process(target=moverchild.run, args=(task,), name="mover")
+        # A daemon: a process that ends in order ends its movers, instead of waiting for them for ever.
+        child = _context(self.entry, self.preload).Process(
+            target=moverchild.run, args=(task,), name="mover", daemon=True
+        )
         try:
             process = await run_to_end(lambda: _launch(child))
         except asyncio.CancelledError:
