@@ -19,6 +19,7 @@ from codehub_storage.errors import ErrorCode, StorageError
 _MISSING, _CONFLICT, _UNREACHABLE = 404, 409, 900
 _REFUSED = (401, 403)
 _NO_SPACE = ("no space left on device", "disk quota exceeded")
+_DENIED = ("operation not permitted", "permission denied")
 _LAST_LINES = 20
 _SPARES_NAMED_VOLUMES = 23
 """Docker Engine 23.0 release notes: `volume prune` removes anonymous volumes only, unless told otherwise."""
@@ -182,7 +183,7 @@ def _translated(error: aiodocker.DockerError, what: str) -> StorageError:
     text = error.message.strip()
     if any(words in text.lower() for words in _NO_SPACE):
         return StorageError(ErrorCode.NO_SPACE, f"{what}: {text}")
-    if error.status in _REFUSED:
+    if error.status in _REFUSED or any(words in text.lower() for words in _DENIED):
         return StorageError(ErrorCode.ACCESS_DENIED, f"{what}: {text}")
     if error.status == 400:
         return StorageError(ErrorCode.UNSUPPORTED, f"{what}: {text}")

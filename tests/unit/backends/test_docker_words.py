@@ -31,6 +31,7 @@ def test_remapped_users_are_warned_of() -> None:
         (500, "mkdir /x: no space left on device", ErrorCode.NO_SPACE),
         (500, "write /x: Disk quota exceeded", ErrorCode.NO_SPACE),
         (403, "authorization denied by plugin", ErrorCode.ACCESS_DENIED),
+        (500, "remove ws_x_home: unlinkat /x: operation not permitted", ErrorCode.ACCESS_DENIED),
         (400, 'invalid option: "sizes"', ErrorCode.UNSUPPORTED),
         (900, "Cannot connect to Docker Engine", ErrorCode.BACKEND_UNAVAILABLE),
         (500, "context deadline exceeded", ErrorCode.BACKEND_UNAVAILABLE),
