@@ -119,23 +119,30 @@ def _writes_to(pid: str, log: str) -> bool:
 
 
 def new_habitat(request_root: Path) -> Habitat:
-    """The habitat of a new site. Containers need what ``prepare_habitats`` set up."""
-    return _docker() if BACKEND == "local-docker" else DirectoryHabitat(request_root)
+    """The habitat of a new site. Containers and Pods need what ``prepare_habitats`` set up."""
+    if BACKEND == "local-docker":
+        from tests.docker import habitat as docker
 
+        return docker.current()
+    if BACKEND == "k8s":
+        from tests.k8s import habitat as kubernetes
 
-def _docker() -> Habitat:
-    from tests.docker.habitat import current
-
-    return current()
+        return kubernetes.new()
+    return DirectoryHabitat(request_root)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def prepare_habitats(request: pytest.FixtureRequest) -> Iterator[None]:
-    """The engine of the session, if its sites stand on one."""
+    """The engine or the cluster of the session, if its sites stand on one."""
     with ExitStack() as exits:
         if BACKEND == "local-docker":
             from tests.docker.habitat import prepared
 
             names = ("docker_engine", "docker_image", "temporal_server")
             exits.enter_context(prepared(*(request.getfixturevalue(name) for name in names)))
+        elif BACKEND == "k8s":
+            from tests.k8s.habitat import prepared as prepared_cluster
+
+            names = ("cluster", "temporal_server", "seaweed")
+            exits.enter_context(prepared_cluster(*(request.getfixturevalue(name) for name in names)))
         yield

@@ -1,0 +1,160 @@
+"""Sites on a real cluster: claims of a namespace of their own, movers of our image, servers reached over a link."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from activities.backends.kubernetes.claims import WORKSPACE
+from activities.backends.kubernetes.pods import MOVER, ROLE
+from tests.harness.cluster.cluster import Cluster
+from tests.harness.cluster.storage import STORAGE_CLASS
+from tests.harness.image import NAME, image_tar
+from tests.harness.relay import Relay
+from tests.harness.seaweed import Seaweed
+from tests.k8s.places import ClaimPlace, claim
+from worker.dev.temporal import TemporalServer
+from worker.settings import variable
+
+SECRET = "store"
+
+
+class ClusterHabitat(ClaimPlace):
+    """One site's namespace, with the Secret of its movers."""
+
+    def __init__(self, cluster: Cluster, relays: Relays, keys: Mapping[str, str]) -> None:
+        super().__init__(cluster)
+        self._relays = relays
+        self.create("secrets", {"metadata": {"name": SECRET}, "stringData": dict(keys)})
+
+    def settings(self, s3_endpoint: str) -> Mapping[str, Any]:
+        """See ``Habitat``."""
+        return {
+            "backend": "k8s",
+            "k8s_namespace": self.namespace,
+            "k8s_kubeconfig": self.cluster.kubeconfig,
+            "k8s_storage_class": STORAGE_CLASS,
+            "k8s_secret": SECRET,
+            "k8s_pull_policy": "Never",
+            "mover_image": NAME,
+            "mover_temporal_address": self._relays.temporal,
+            "mover_s3_endpoint": self._relays.store(s3_endpoint),
+        }
+
+    def key(self, workspace_id: str) -> str:
+        """See ``Habitat``."""
+        return f"ws-{workspace_id}-home"
+
+    def folder(self, workspace_id: str) -> Path:
+        """See ``Habitat``. A claim that has no storage yet gets it here, by a first Pod."""
+        found = self.find("persistentvolumeclaims", self.key(workspace_id))
+        if found is None:
+            return Path("/nonexistent") / workspace_id
+        if not found["spec"].get("volumeName"):
+            self.touch(workspace_id)
+        folder = self.folder_of(workspace_id)
+        assert folder is not None
+        return folder
+
+    def make_stranger(self, workspace_id: str) -> None:
+        """See ``Habitat``."""
+        self.create("persistentvolumeclaims", claim(self.key(workspace_id)))
+
+    def remove_stranger(self, workspace_id: str) -> None:
+        """See ``Habitat``."""
+        self.remove("persistentvolumeclaims", self.key(workspace_id))
+
+    @contextlib.contextmanager
+    def using(self, workspace_id: str) -> Iterator[str]:
+        """A running Pod."""
+        name = self.run(f"user-of-{workspace_id}", workspace_id, "sleep 100000")
+        self.until_phase(name, "Running")
+        try:
+            yield name
+        finally:
+            self.remove("pods", name)
+
+    def movers(self, workspace_id: str) -> list[str]:
+        """See ``Habitat``."""
+        selector = f"labelSelector={WORKSPACE}%3D{workspace_id},{ROLE}%3D{MOVER}"
+        pods = self.cluster.api.get(f"{self.path('pods')}?{selector}")["items"]
+        return [pod["metadata"]["name"] for pod in pods if pod["status"].get("phase") == "Running"]
+
+    def kill_mover(self, workspace_id: str) -> None:
+        """See ``Habitat``: by its control group, on this machine."""
+        for name in self.movers(workspace_id):
+            uid = (self.find("pods", name) or {})["metadata"]["uid"]
+            for process in filter(str.isdecimal, os.listdir("/proc")):
+                if _is_mover(process, uid):
+                    os.kill(int(process), signal.SIGKILL)
+
+    def has_trash(self, workspace_id: str) -> bool:
+        """Is the claim marked, and not gone."""
+        found = self.find("persistentvolumeclaims", self.key(workspace_id))
+        return found is not None and "deletionTimestamp" in found["metadata"]
+
+
+class Relays:
+    """The servers of this machine, as Pods reach them."""
+
+    def __init__(self, host: str, temporal: TemporalServer) -> None:
+        self._host = host
+        self._temporal = Relay(host, temporal.ports[0])
+        self._stores: dict[str, Relay] = {}
+
+    @property
+    def temporal(self) -> str:
+        """host:port."""
+        return self._temporal.address
+
+    def store(self, endpoint: str) -> str:
+        """The URL."""
+        if endpoint not in self._stores:
+            self._stores[endpoint] = Relay(self._host, int(endpoint.rpartition(":")[2])).__enter__()
+        return f"http://{self._stores[endpoint].address}"
+
+    def __enter__(self) -> Self:
+        self._temporal.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for relay in (*self._stores.values(), self._temporal):
+            relay.__exit__(None, None, None)
+
+
+_makers: list[tuple[Cluster, Relays, Mapping[str, str]]] = []
+
+
+@contextlib.contextmanager
+def prepared(cluster: Cluster, temporal: TemporalServer, seaweed: Seaweed) -> Iterator[None]:
+    """What the habitats of this session's sites share."""
+    cluster.import_image(image_tar())
+    admin = seaweed.admin
+    keys = {variable("s3_access_key"): admin.access_key, variable("s3_secret_key"): admin.secret_key}
+    with Relays(cluster.host_address, temporal) as relays:
+        _makers.append((cluster, relays, keys))
+        try:
+            yield
+        finally:
+            _makers.clear()
+
+
+def new() -> ClusterHabitat:
+    """The habitat of one more site."""
+    [maker] = _makers
+    return ClusterHabitat(*maker)
+
+
+def _is_mover(process: str, pod_uid: str) -> bool:
+    try:
+        group, command = Path("/proc", process, "cgroup").read_text(), Path("/proc", process, "cmdline").read_bytes()
+    except OSError:
+        return False
+    return f"pod{pod_uid}" in group and b"worker.mover" in command
