@@ -5,10 +5,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
+# What holds for every backend, tested by the same code.
+ON_ALL := $(addprefix tests/integration/test_,transitions.py lineage.py purge.py retention.py wrong_place.py)
 N ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-docker check format model model-short faults clean
+.PHONY: help setup demo test test-parts test-docker test-k8s check format model model-short faults clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -33,11 +35,15 @@ test: $(STAMP) ## the whole test suite; skipped tests are listed with their reas
 		[ -z "$$missing" ] || echo "tests that need these will not run: apt-get install$$missing" >&2
 	$(BIN)/python -m pytest -n 3 --dist loadfile $(ARGS)
 
+test-parts: $(STAMP) ## build ahead what the tests on real servers need: MinIO, Kubernetes, the image
+	$(BIN)/python -m tests.harness.parts minio kubernetes local-path
+	$(BIN)/python -m tests.harness.image
+
 test-docker: $(STAMP) ## the tests on a real Docker engine: our own (root, docker.io, debootstrap), else DOCKER_HOST's
-	STORAGE_TESTS_DOCKER=1 $(BIN)/python -m pytest tests/docker $(ARGS)
+	STORAGE_TESTS_DOCKER=1 STORAGE_TESTS_BACKEND=local-docker $(BIN)/python -m pytest tests/docker $(ON_ALL) $(ARGS)
 
 test-k8s: $(STAMP) ## the tests on a real Kubernetes of two nodes; needs root, Go, and the Debian packages that it names
-	STORAGE_TESTS_K8S=1 $(BIN)/python -m pytest tests/k8s $(ARGS)
+	STORAGE_TESTS_K8S=1 STORAGE_TESTS_BACKEND=k8s $(BIN)/python -m pytest tests/k8s $(ON_ALL) $(ARGS)
 
 check: $(STAMP) ## lint, format, types, import rules
 	$(BIN)/ruff check
