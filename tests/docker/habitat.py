@@ -69,6 +69,22 @@ class DockerHabitat:
         """An image whose containers do nothing."""
         return provide_idle_image(self.engine)
 
+    @contextlib.contextmanager
+    def elsewhere(self) -> Iterator[None]:
+        """The engine with another id; its volumes are there all the same. Nothing may be made or deleted."""
+        before = self.engine.docker("volume", "ls", "-q")
+        key = self.engine.folder / "key.json"
+        self.engine.stop()
+        key.rename(key.with_name("kept-key.json"))
+        self.engine.start()
+        try:
+            yield
+            assert self.engine.docker("volume", "ls", "-q") == before
+        finally:
+            self.engine.stop()
+            key.with_name("kept-key.json").replace(key)
+            self.engine.start()
+
     def movers(self, workspace_id: str) -> list[str]:
         """See ``Habitat``."""
         label = f"label=codehub-storage.workspace={workspace_id}"

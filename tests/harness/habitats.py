@@ -46,6 +46,10 @@ class Habitat(Protocol):
         """Somebody who uses the volume; by a word that tells who."""
         ...
 
+    def elsewhere(self) -> AbstractContextManager[None]:
+        """While it lasts, what workers reach is another place, and empty, under the same address."""
+        ...
+
     def movers(self, workspace_id: str) -> list[str]:
         """Our movers of the workspace that live."""
         ...
@@ -94,6 +98,19 @@ class DirectoryHabitat:
             yield f"pid {os.getpid()}"
         finally:
             os.close(held)
+
+    @contextlib.contextmanager
+    def elsewhere(self) -> Iterator[None]:
+        """As if the disk were not mounted. Nothing may be made there."""
+        away = self.root.with_name("away")
+        self.root.rename(away)
+        self.root.mkdir()
+        try:
+            yield
+            assert list(self.root.iterdir()) == []
+        finally:
+            self.root.rmdir()
+            away.rename(self.root)
 
     def movers(self, workspace_id: str) -> list[str]:
         """By the log that each has open."""

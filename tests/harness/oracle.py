@@ -10,7 +10,7 @@ import contextlib
 import json
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,9 +50,13 @@ class Store:
 
 
 class Oracle:
-    """Looks at one bucket and one volume root. ``reference``: the tree that all copies must equal. Calls block."""
+    """Looks at one bucket and one volume root. ``reference``: the tree that all copies must equal.
 
-    def __init__(self, store: Store, root: Path, reference: Path) -> None:
+    ``home``: where the tree of a workspace stands, if not below the root by its name. Calls block.
+    """
+
+    def __init__(self, store: Store, root: Path, reference: Path, home: Callable[[str], Path] | None = None) -> None:
+        self._home = home or (lambda workspace: root / f"ws_{workspace}_home")
         self._bucket = store.bucket
         self._s3 = store.client()
         self._root = root
@@ -118,7 +122,7 @@ class Oracle:
 
     def check_empty(self, workspace: str) -> None:
         """The volume is there, ready and empty, and no archive stands beside it. Else ``NoCopy``."""
-        volume = self._root / f"ws_{workspace}_home"
+        volume = self._home(workspace)
         state = self.state(workspace)
         if state != "ready" or not volume.is_dir() or any(volume.iterdir()):
             raise NoCopy(f"the record says {state}, and there is no empty volume")
@@ -158,7 +162,7 @@ class Oracle:
         own = self._root / ".codehub"
         paths = [path for _, path in self._places(workspace)]
         paths += [own / "making" / workspace, own / "volumes" / f"{workspace}.json"]
-        return [str(path.relative_to(self._root)) for path in paths if path.exists()]
+        return [str(path) for path in paths if path.exists()]
 
     def differences(self, tree: Path) -> str:
         """What rsync would do to make ``tree`` the reference, contents compared by checksum. Empty: nothing."""
@@ -172,7 +176,7 @@ class Oracle:
 
     def _places(self, workspace: str) -> list[tuple[str, Path]]:
         return [
-            ("volume", self._root / f"ws_{workspace}_home"),
+            ("volume", self._home(workspace)),
             ("trash", self._root / ".codehub/trash" / workspace),
         ]
 

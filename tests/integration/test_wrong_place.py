@@ -24,26 +24,21 @@ async def site(tmp_path: Path, temporal_server: TemporalServer, seaweed: Seaweed
         yield opened
 
 
-async def test_a_root_that_is_not_mounted_certifies_nothing(site: Site) -> None:
-    """An empty folder where the root was: WrongStore for every operation; nothing is made, and all is there after."""
+async def test_another_place_under_its_address_certifies_nothing(site: Site) -> None:
+    """A root that is not mounted, an engine with another id: WrongStore for all operations, nothing lost."""
     warm, volume = await provisioned(site)
     cold, key = await archived(site, text="cold")
-    away = site.root.with_name("away")
-    site.root.rename(away)
-    site.root.mkdir()
-    calls = [
-        site.storage.archive(volume),
-        site.storage.restore(key),
-        site.storage.purge(volume, None),
-        site.storage.provision(site.workspace_id()),
-    ]
-    for call in calls:
-        with pytest.raises(StorageError) as wrong:
-            await call
-        assert wrong.value.code == ErrorCode.WRONG_STORE
-    assert list(site.root.iterdir()) == []
-    site.root.rmdir()
-    away.rename(site.root)
+    with site.habitat.elsewhere():
+        calls = [
+            site.storage.archive(volume),
+            site.storage.restore(key),
+            site.storage.purge(volume, None),
+            site.storage.provision(site.workspace_id()),
+        ]
+        for call in calls:
+            with pytest.raises(StorageError) as wrong:
+                await call
+            assert wrong.value.code == ErrorCode.WRONG_STORE
     assert read(site, warm) == "first"
     await site.storage.restore(key)
     assert read(site, cold) == "cold"
