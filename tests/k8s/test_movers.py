@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from codehub_storage.errors import ErrorCode, StorageError
 from tests.fakes.records import RecordFile
 from tests.harness.cluster.api import wait_for
 from tests.harness.cluster.cluster import Cluster
+from tests.k8s.nodes import cut_off
 from tests.k8s.places import SHAPE, ClaimPlace
 
 pytestmark = [pytest.mark.k8s, pytest.mark.slow]
@@ -209,18 +209,6 @@ def is_well(place: ClaimPlace) -> bool:
     """What the cluster took back when it lost the node."""
     conditions = (place.find("pods", POD) or {})["status"]["conditions"]
     return any(found["type"] == "Ready" and found["status"] == "True" for found in conditions)
-
-
-@contextmanager
-def cut_off(cluster: Cluster, node: str) -> Iterator[None]:
-    """The node without network, from when the cluster has noticed until it is ready again."""
-    cluster.cut(node)
-    try:
-        wait_for(f"{node} is missed", lambda: not cluster.is_ready(node), 90)
-        yield
-    finally:
-        cluster.rejoin(node)
-        wait_for(f"{node} is back", lambda: cluster.is_ready(node), 90)
 
 
 async def test_no_second_writer_while_a_node_is_away(place: ClaimPlace, record: RecordFile) -> None:
