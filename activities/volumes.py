@@ -121,7 +121,10 @@ class VolumeActivities:
 
     @activity.defn
     async def delete_volume(self, step: VolumeInput) -> None:
-        """Check for the last time, seal, delete. A sealed deletion is only finished."""
+        """Check for the last time, seal, delete. A sealed deletion is only finished.
+
+        Whatever became of the lease: a container or Pod whose worker died while it was stopping it is ended here.
+        """
         fenced = self._fenced(step)
         record = await fenced.check()
         volume = record.volume
@@ -143,6 +146,7 @@ class VolumeActivities:
             await fenced.change(lambda now: now.sealed(step.volume_uid))
 
         deletion = None if volume.state == VolumeState.DELETING else Deletion(check, seal)
+        await self._backend.detach(step.workspace_id, step.volume_uid, fence=fenced.check)
         await self._backend.delete(step.workspace_id, step.volume_uid, fence=fenced.check, deletion=deletion)
 
     def _fenced(self, step: StepInput) -> FencedRecord:
