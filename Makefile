@@ -35,14 +35,16 @@ test: $(STAMP) ## the whole test suite; skipped tests are listed with their reas
 		[ -z "$$missing" ] || echo "tests that need these will not run: apt-get install$$missing" >&2
 	$(BIN)/python -m pytest -n 3 --dist loadfile $(ARGS)
 
-test-parts: $(STAMP) ## build ahead what the tests on real servers need: MinIO, Kubernetes, the image
-	$(BIN)/python -m tests.harness.parts minio kubernetes local-path
+test-parts: $(STAMP) ## build ahead what `test` and `test-docker` need: MinIO, the image
+	$(BIN)/python -m tests.harness.parts minio
 	$(BIN)/python -m tests.harness.image
 
 test-docker: $(STAMP) ## the tests on a real Docker engine: our own (root, docker.io, debootstrap), else DOCKER_HOST's
 	STORAGE_TESTS_DOCKER=1 STORAGE_TESTS_BACKEND=local-docker $(BIN)/python -m pytest tests/docker $(ON_ALL) $(ARGS)
 
 test-k8s: $(STAMP) ## the tests on a real Kubernetes of two nodes; needs root, Go, and the Debian packages that it names
+	$(BIN)/python -m tests.harness.parts kubernetes local-path
+	$(BIN)/python -m tests.harness.image
 	STORAGE_TESTS_K8S=1 STORAGE_TESTS_BACKEND=k8s $(BIN)/python -m pytest tests/k8s $(ON_ALL) $(ARGS)
 
 check: $(STAMP) ## lint, format, types, import rules
