@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
 # What holds for every backend, tested by the same code.
-ON_ALL := $(addprefix tests/integration/test_,transitions.py lineage.py purge.py)
+ON_ALL := $(addprefix tests/integration/test_,transitions.py lineage.py purge.py wrong_place.py)
 N ?=
 
 .DEFAULT_GOAL := help

@@ -72,12 +72,13 @@ class DockerHabitat:
     @contextlib.contextmanager
     def elsewhere(self) -> Iterator[None]:
         """The engine with another id; its volumes are there all the same. Nothing may be made or deleted."""
-        before = self.engine.docker("volume", "ls", "-q")
+        before, own = self.engine.docker("volume", "ls", "-q"), self.engine.id
         key = self.engine.folder / "key.json"
         self.engine.stop()
         key.rename(key.with_name("kept-key.json"))
         self.engine.start()
         try:
+            assert self.engine.id != own, "the engine is still the same place"
             yield
             assert self.engine.docker("volume", "ls", "-q") == before
         finally:
