@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, settings
 from tests.harness import leftovers, parts
 from tests.harness.cluster.fixture import cluster
 from tests.harness.docker import docker_engine
+from tests.harness.forked import no_server_stays
 from tests.harness.habitats import prepare_habitats
 from tests.harness.image import docker_image
 from tests.harness.minio import minio
@@ -33,6 +34,7 @@ __all__ = [
     "docker_engine",
     "docker_image",
     "minio",
+    "no_server_stays",
     "prepare_habitats",
     "s3_server",
     "seaweed",
@@ -42,6 +44,12 @@ __all__ = [
 
 PACKAGES = {"bsdtar": "libarchive-tools", "getfattr": "attr", "setfattr": "attr", "setfacl": "acl", "getfacl": "acl"}
 """The Debian package of a command where its name is another."""
+
+LONGEST = (
+    *("test_kill_points", "test_interruptions", "test_late_writers", "test_memory", "test_progress"),
+    *("test_reconciler_kills", "test_proof_is_real", "test_late_effects", "test_retention"),
+)
+"""Files that take minutes."""
 
 
 # Tests assert no times; a loaded machine is no fault of what is tested.
@@ -59,6 +67,11 @@ def pytest_configure(config: pytest.Config) -> None:
     bin_dir = str(Path(sys.executable).parent)  # programs from packages, also where no environment is activated
     os.environ["PATH"] = os.pathsep.join([bin_dir, os.environ.get("PATH", os.defpath)])
     leftovers.mark()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first: a worker of xdist that takes one of them last would be waited for."""
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

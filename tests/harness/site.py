@@ -11,7 +11,6 @@ import functools
 import os
 import secrets
 import shutil
-import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -24,7 +23,9 @@ from temporalio.client import Client
 from activities.objectstore.client import S3Settings
 from activities.objectstore.s3 import S3Store, open_store
 from codehub_storage.client import StorageClient, connect
+from tests.harness.forked import ForkedWorker
 from tests.harness.habitats import Habitat, new_habitat
+from tests.harness.s3server import S3Server
 from tests.harness.seaweed import Seaweed, new_bucket, settings_of
 from worker.dev.process import Child
 from worker.dev.temporal import TemporalServer
@@ -118,9 +119,8 @@ class Site:
 def start_worker(ground: Ground | Site, **environment: str) -> Child:
     """See ``Site.start_worker``."""
     name = f"worker-{len(ground.workers)}"
-    child = Child(
+    child = ForkedWorker(
         name,
-        [sys.executable, "-m", "worker.control"],
         log=ground.folder / f"{name}.log",
         pid_file=ground.folder / f"{name}.pid",
         environment={**os.environ, **ground.environment, **environment},
@@ -133,7 +133,7 @@ def start_worker(ground: Ground | Site, **environment: str) -> Child:
 async def prepare_ground(
     folder: Path,
     temporal_server: TemporalServer,
-    seaweed: Seaweed,
+    seaweed: S3Server,
     *,
     versioned: bool = False,
     object_lock: bool = False,
@@ -191,7 +191,7 @@ async def mark_place(ground: Ground | Site, place: str, habitat: Habitat) -> Non
 async def open_site(
     folder: Path,
     temporal_server: TemporalServer,
-    seaweed: Seaweed,
+    seaweed: S3Server,
     *,
     versioned: bool = False,
     object_lock: bool = False,

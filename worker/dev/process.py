@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import IO, Protocol
 
 from worker.dev.launch import tied
 
@@ -38,6 +39,17 @@ def find_program(name: str, package: str) -> str:
     return found
 
 
+class Process(Protocol):
+    """What a child needs of ``subprocess.Popen``."""
+
+    pid: int
+
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+    def terminate(self) -> None: ...
+    def kill(self) -> None: ...
+
+
 class Child:
     """One program. ``start`` after ``stop`` or ``kill`` runs it anew.
 
@@ -58,7 +70,7 @@ class Child:
         self._command = tuple(command)
         self._pid_file = pid_file
         self._environment = environment
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
 
     @property
     def pid(self) -> int | None:
@@ -71,15 +83,18 @@ class Child:
             return
         end_leftover(self._pid_file)
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                tied(self._command),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=self._environment,
-                start_new_session=True,  # Ctrl-C in a terminal is for us; we end our children in their order
-            )
+            self._process = self._launch(log)
         self._pid_file.write_text(f"{self._process.pid} {_start_time(self._process.pid)}")
+
+    def _launch(self, log: IO[bytes]) -> Process:
+        return subprocess.Popen(
+            tied(self._command),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=self._environment,
+            start_new_session=True,  # Ctrl-C in a terminal is for us; we end our children in their order
+        )
 
     def wait_until(self, is_ready: Callable[[], bool], timeout: float) -> None:
         """Return when ``is_ready``. Raises ``PartFailed`` if it ends before, or is not ready after ``timeout`` s."""
