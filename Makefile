@@ -10,10 +10,10 @@ ON_ALL := $(addprefix tests/integration/test_,transitions.py lineage.py purge.py
 N ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-parts test-docker test-k8s check format model model-short faults clean
+.PHONY: help setup demo test test-parts test-docker test-k8s test-compose bench-backends check format model model-short faults clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 setup: $(STAMP) ## the virtual environment .venv with both distributions, editable, and all tools
 
@@ -33,11 +33,12 @@ test: $(STAMP) ## the whole test suite; skipped tests are listed with their reas
 	@missing=; for tool in setfacl:acl getfattr:attr busybox:busybox bsdtar:libarchive-tools pigz:pigz rsync:rsync; do \
 		command -v $${tool%%:*} >/dev/null || missing="$$missing $${tool##*:}"; done; \
 		[ -z "$$missing" ] || echo "tests that need these will not run: apt-get install$$missing" >&2
-	$(BIN)/python -m pytest -n 3 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-test-parts: $(STAMP) ## build ahead what `test` and `test-docker` need: MinIO, the image
-	$(BIN)/python -m tests.harness.parts minio
+test-parts: $(STAMP) ## build ahead what the tests need of Go modules and Debian packages; needs Go, root, debootstrap
+	$(BIN)/python -m tests.harness.parts minio compose
 	$(BIN)/python -m tests.harness.image
+	$(BIN)/python -m tests.harness.standins
 
 test-docker: $(STAMP) ## the tests on a real Docker engine: our own (root, docker.io, debootstrap), else DOCKER_HOST's
 	STORAGE_TESTS_DOCKER=1 STORAGE_TESTS_BACKEND=local-docker $(BIN)/python -m pytest tests/docker $(ON_ALL) $(ARGS)
@@ -46,6 +47,13 @@ test-k8s: $(STAMP) ## the tests on a real Kubernetes of two nodes; needs root, G
 	$(BIN)/python -m tests.harness.parts kubernetes local-path
 	$(BIN)/python -m tests.harness.image
 	STORAGE_TESTS_K8S=1 STORAGE_TESTS_BACKEND=k8s $(BIN)/python -m pytest tests/k8s $(ON_ALL) $(ARGS)
+
+test-compose: $(STAMP) ## docker-compose.yml on an engine of our own; needs root, docker.io, debootstrap and Go
+	STORAGE_TESTS_COMPOSE=1 $(BIN)/python -m pytest tests/compose $(ARGS)
+
+bench-backends: $(STAMP) ## what each backend adds to the data plane, on a real engine and cluster of our own; takes long
+	@for backend in directory local-docker k8s; do \
+		STORAGE_TESTS_BACKEND=$$backend $(BIN)/python -m pytest -p tests.conftest -q -s bench/backends.py $(ARGS) || exit; done
 
 check: $(STAMP) ## lint, format, types, import rules
 	$(BIN)/ruff check

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.harness.docker import Engine
@@ -33,8 +35,13 @@ class BaseImageError(Exception):
 
 def base_tar() -> Path:
     """Its file system as a tar, made once."""
-    digest = hashlib.sha256(repr((_SUITE, _PACKAGES, _NOT_NEEDED)).encode()).hexdigest()[:16]
-    return kept(f"debian-{digest}.tar", _make)
+    return debian_tar(_PACKAGES)
+
+
+def debian_tar(packages: Sequence[str]) -> Path:
+    """The file system of a bare Debian with these packages as a tar, made once."""
+    digest = hashlib.sha256(repr((_SUITE, tuple(packages), _NOT_NEEDED)).encode()).hexdigest()[:16]
+    return kept(f"debian-{digest}.tar", functools.partial(_make, packages))
 
 
 def import_base(engine: Engine) -> None:
@@ -43,13 +50,13 @@ def import_base(engine: Engine) -> None:
         engine.docker("import", "--change", 'CMD ["bash"]', str(base_tar()), NAME)
 
 
-def _make(target: Path) -> None:
+def _make(packages: Sequence[str], target: Path) -> None:
     """In namespaces of its own: what it mounts and starts is gone with it, even if it is killed."""
     with tempfile.TemporaryDirectory(prefix="storage-base-") as folder:
         root = Path(folder) / "root"
         _run(
             *("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--"),
-            *("debootstrap", "--variant=minbase", f"--include={','.join(_PACKAGES)}", _SUITE, str(root)),
+            *("debootstrap", "--variant=minbase", f"--include={','.join(packages)}", _SUITE, str(root)),
         )
         for each in _NOT_NEEDED:
             shutil.rmtree(root / each, ignore_errors=True)

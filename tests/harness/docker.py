@@ -30,7 +30,8 @@ _READY_SECONDS = 60.0
 _STOP_SECONDS = 40.0
 _CALL_SECONDS = 900.0
 _LOOK_SECONDS = 0.05
-_USUAL_SOCKET = "unix:///var/run/docker.sock"
+ENGINE_SOCKET = "/var/run/docker.sock"
+"""Where an engine is looked for; also in an enclosure, whose /run is its own."""
 
 
 class EngineError(Exception):
@@ -236,6 +237,7 @@ class OwnEngine(Engine):
             "dockerd",
             f"--config-file={self._config}",
             f"--host={self.socket}",
+            f"--host=unix://{ENGINE_SOCKET}",  # for containers that mount it
             f"--data-root={self.data_root}",
             f"--exec-root={self.folder}/exec",
             f"--pidfile={self.folder}/docker.pid",
@@ -258,7 +260,7 @@ def their_engine() -> Engine | None:
     address = os.environ.get("DOCKER_HOST")
     if address is None and can_enclose() and all(map(shutil.which, ("dockerd", "debootstrap", "iptables"))):
         return None
-    return Engine(address or _USUAL_SOCKET, shutil.which("docker") or "docker")
+    return Engine(address or f"unix://{ENGINE_SOCKET}", shutil.which("docker") or "docker")
 
 
 @contextlib.contextmanager

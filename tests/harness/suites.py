@@ -9,7 +9,11 @@ from pathlib import Path
 import pytest
 
 _TESTS = Path(__file__).parents[1]
-_VARIABLES = {_TESTS / "docker": "STORAGE_TESTS_DOCKER", _TESTS / "k8s": "STORAGE_TESTS_K8S"}
+_VARIABLES = {
+    _TESTS / "compose": "STORAGE_TESTS_COMPOSE",
+    _TESTS / "docker": "STORAGE_TESTS_DOCKER",
+    _TESTS / "k8s": "STORAGE_TESTS_K8S",
+}
 
 
 class OnDemand:
