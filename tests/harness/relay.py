@@ -1,10 +1,11 @@
-"""Passes connections to an address that containers reach on to a server that listens on loopback only."""
+"""Passes connections on to a server elsewhere: for containers, which do not reach our loopback, and to exchange it."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import threading
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
 
@@ -12,9 +13,9 @@ from typing import Self
 class Relay:
     """Listens at ``host``, on a free port, for as long as the block lasts; runs in a thread of its own."""
 
-    def __init__(self, host: str, target_port: int) -> None:
+    def __init__(self, host: str, target_port: int, target_host: str = "127.0.0.1") -> None:
         self._host = host
-        self._target_port = target_port
+        self._target = target_host, target_port
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="relay", daemon=True)
         self.port = 0
@@ -23,6 +24,16 @@ class Relay:
     def address(self) -> str:
         """host:port."""
         return f"{self._host}:{self.port}"
+
+    @contextlib.contextmanager
+    def led_to(self, target_host: str, target_port: int) -> Iterator[None]:
+        """While it lasts, who calls this address comes to another server. Connections are cut, before and after."""
+        before = self._target
+        self._turn((target_host, target_port))
+        try:
+            yield
+        finally:
+            self._turn(before)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -34,19 +45,26 @@ class Relay:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        asyncio.run_coroutine_threadsafe(self._end_all(), self._loop).result()
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, asyncio.CancelledError):
-            back, forth = await asyncio.open_connection("127.0.0.1", self._target_port)
+            back, forth = await asyncio.open_connection(*self._target)
             await asyncio.gather(_pump(reader, forth), _pump(back, writer))
         writer.close()
 
-    async def _end_all(self) -> None:
+    def _turn(self, target: tuple[str, int]) -> None:
+        self._target = target
+        asyncio.run_coroutine_threadsafe(self._cut_all(), self._loop).result()
+
+    async def _end(self) -> None:
         self._server.close()
+        await self._cut_all()
+
+    async def _cut_all(self) -> None:
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in tasks:
             task.cancel()
@@ -55,8 +73,10 @@ class Relay:
 
 
 async def _pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):
-        while data := await source.read(1 << 18):
-            target.write(data)
-            await target.drain()
-    target.close()
+    try:
+        with contextlib.suppress(OSError):
+            while data := await source.read(1 << 18):
+                target.write(data)
+                await target.drain()
+    finally:
+        target.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 from collections.abc import Iterator, Mapping
@@ -10,15 +11,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import pytest
-
 from activities.backends.kubernetes.claims import WORKSPACE
 from activities.backends.kubernetes.pods import MOVER, ROLE
 from tests.harness.cluster.cluster import Cluster
+from tests.harness.cluster.control import API_PORT
 from tests.harness.cluster.storage import STORAGE_CLASS
 from tests.harness.image import NAME, image_tar
 from tests.harness.relay import Relay
-from tests.harness.seaweed import Seaweed
+from tests.harness.seaweed import Identity
 from tests.k8s.places import ClaimPlace, claim
 from worker.dev.temporal import TemporalServer
 from worker.settings import variable
@@ -39,7 +39,7 @@ class ClusterHabitat(ClaimPlace):
         return {
             "backend": "k8s",
             "k8s_namespace": self.namespace,
-            "k8s_kubeconfig": self.cluster.kubeconfig,
+            "k8s_kubeconfig": self._relays.kubeconfig,
             "k8s_storage_class": STORAGE_CLASS,
             "k8s_secret": SECRET,
             "k8s_pull_policy": "Never",
@@ -83,9 +83,13 @@ class ClusterHabitat(ClaimPlace):
 
     @contextlib.contextmanager
     def elsewhere(self) -> Iterator[None]:
-        """A namespace cannot be put in another's place, short of deleting it; there is no such trick."""
-        pytest.skip("a namespace's uid does not change under its name while anything is in it")
-        yield
+        """Another cluster at the address that workers know, with a namespace of the same name. Nothing may be made."""
+        with self.cluster.control.other_cluster() as (host, port, api):
+            api.create("/api/v1/namespaces", {"metadata": {"name": self.namespace}})
+            with self._relays.api.led_to(host, port):
+                yield
+            for kind in ("persistentvolumeclaims", "pods"):
+                assert api.get(self.path(kind))["items"] == []
 
     def movers(self, workspace_id: str) -> list[str]:
         """See ``Habitat``."""
@@ -95,11 +99,15 @@ class ClusterHabitat(ClaimPlace):
 
     def kill_mover(self, workspace_id: str) -> None:
         """See ``Habitat``: by its control group, on this machine."""
-        for name in self.movers(workspace_id):
-            uid = (self.find("pods", name) or {})["metadata"]["uid"]
+        for group in self.control_groups(workspace_id):
             for process in filter(str.isdecimal, os.listdir("/proc")):
-                if _is_mover(process, uid):
+                if _is_mover(process, group):
                     os.kill(int(process), signal.SIGKILL)
+
+    def control_groups(self, workspace_id: str) -> list[str]:
+        """See ``Habitat``."""
+        found = [self.find("pods", name) for name in self.movers(workspace_id)]
+        return [f"pod{pod['metadata']['uid']}" for pod in found if pod is not None]
 
     def has_trash(self, workspace_id: str) -> bool:
         """Is the claim marked, and not gone."""
@@ -108,17 +116,25 @@ class ClusterHabitat(ClaimPlace):
 
 
 class Relays:
-    """The servers of this machine, as Pods reach them."""
+    """The servers of this machine as Pods reach them, and the API server as workers do."""
 
-    def __init__(self, host: str, temporal: TemporalServer) -> None:
-        self._host = host
-        self._temporal = Relay(host, temporal.ports[0])
+    def __init__(self, cluster: Cluster, temporal: TemporalServer) -> None:
+        self._cluster = cluster
+        self._host = cluster.host_address
+        self._temporal = Relay(self._host, temporal.ports[0])
         self._stores: dict[str, Relay] = {}
+        self.api = Relay("127.0.0.1", API_PORT, cluster.control.api.address)
+        """The API server as all workers of the session reach it."""
 
     @property
     def temporal(self) -> str:
         """host:port."""
         return self._temporal.address
+
+    @property
+    def kubeconfig(self) -> Path:
+        """An administrator's, whose server is ``api``."""
+        return self._cluster.folder / "relayed.kubeconfig"
 
     def store(self, endpoint: str) -> str:
         """The URL."""
@@ -128,12 +144,16 @@ class Relays:
 
     def __enter__(self) -> Self:
         self._temporal.__enter__()
+        self.api.__enter__()
+        config = json.loads(self._cluster.kubeconfig.read_text())
+        config["clusters"][0]["cluster"]["server"] = f"https://{self.api.address}"
+        self.kubeconfig.write_text(json.dumps(config))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for relay in (*self._stores.values(), self._temporal):
+        for relay in (*self._stores.values(), self._temporal, self.api):
             relay.__exit__(None, None, None)
 
 
@@ -141,12 +161,11 @@ _makers: list[tuple[Cluster, Relays, Mapping[str, str]]] = []
 
 
 @contextlib.contextmanager
-def prepared(cluster: Cluster, temporal: TemporalServer, seaweed: Seaweed) -> Iterator[None]:
+def prepared(cluster: Cluster, temporal: TemporalServer, admin: Identity) -> Iterator[None]:
     """What the habitats of this session's sites share."""
     cluster.import_image(image_tar())
-    admin = seaweed.admin
     keys = {variable("s3_access_key"): admin.access_key, variable("s3_secret_key"): admin.secret_key}
-    with Relays(cluster.host_address, temporal) as relays:
+    with Relays(cluster, temporal) as relays:
         _makers.append((cluster, relays, keys))
         try:
             yield
@@ -160,9 +179,9 @@ def new() -> ClusterHabitat:
     return ClusterHabitat(*maker)
 
 
-def _is_mover(process: str, pod_uid: str) -> bool:
+def _is_mover(process: str, control_group: str) -> bool:
     try:
         group, command = Path("/proc", process, "cgroup").read_text(), Path("/proc", process, "cmdline").read_bytes()
     except OSError:
         return False
-    return f"pod{pod_uid}" in group and b"worker.mover" in command
+    return control_group in group and b"worker.mover" in command

@@ -29,7 +29,7 @@ class Api:
     """Calls as the holder of ``who``. Each has a connection of its own, so a restart of the server breaks none."""
 
     def __init__(self, address: str, port: int, authority: str, who: Identity) -> None:
-        self._address, self._port = address, port
+        self.address, self._port = address, port
         self._context = ssl.create_default_context(cafile=authority)
         self._context.load_cert_chain(who.certificate, who.key)
 
@@ -72,9 +72,7 @@ class Api:
             return False
 
     def _call(self, method: str, path: str, body: Json | None) -> bytes:
-        connection = http.client.HTTPSConnection(
-            self._address, self._port, timeout=_CALL_SECONDS, context=self._context
-        )
+        connection = http.client.HTTPSConnection(self.address, self._port, timeout=_CALL_SECONDS, context=self._context)
         try:
             content = None if body is None else json.dumps(body)
             connection.request(method, path, content, {"Content-Type": "application/json"})

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from tests.harness.parts import build
 
 API_PORT = 443
 """The usual one of the service, too, since nothing translates it."""
+_OTHER_PORT = 6443
 _ETCD = "http://127.0.0.1:2379"
 _ISSUER = "https://kubernetes.default.svc"
 _READY_SECONDS = 90.0
@@ -38,10 +42,11 @@ class ControlPlane:
         self._authority = authority
         self._programs = build("kubernetes")
         self.audit_log = folder / "audit.log"
-        admin = authority.issue("harness", "/O=system:masters/CN=harness")
-        self.api = Api(addresses.control, API_PORT, str(authority.certificate), admin)
+        self._admin = authority.issue("harness", "/O=system:masters/CN=harness")
+        self.api = self._client(API_PORT)
         self.etcd = self._program("etcd", self._etcd())
-        self.apiserver = self._program("kube-apiserver", self._apiserver())
+        self._serving = self._apiserver()
+        self.apiserver = self._program("kube-apiserver", self._serving)
         self.controllers = self._program("kube-controller-manager", self._controllers())
         self.scheduler = self._program("kube-scheduler", self._scheduler())
 
@@ -72,9 +77,33 @@ class ControlPlane:
         self.apiserver.start()
         self.apiserver.wait_until(self.api.is_ready, _READY_SECONDS)
 
+    @contextmanager
+    def other_cluster(self) -> Iterator[tuple[str, int, Api]]:
+        """Another, empty cluster which the same authority signed for: where its API is, for as long as it lasts.
+
+        There is nothing behind that API, neither controllers nor nodes.
+        """
+        own = [
+            f"--secure-port={_OTHER_PORT}",
+            f"--etcd-prefix=/other-{secrets.token_hex(4)}",
+            "--etcd-compaction-interval=0",
+            f"--audit-log-path={self._folder}/other-audit.log",
+        ]
+        program = self._program("other-apiserver", [*self._serving, *own])  # of two flags the later counts
+        api = self._client(_OTHER_PORT)
+        program.start()
+        try:
+            program.wait_until(api.is_ready, _READY_SECONDS)
+            yield self._at.control, _OTHER_PORT, api
+        finally:
+            program.kill()
+
     def audit_events(self) -> list[dict[str, Any]]:
         """Every request that the API server answered so far."""
         return [json.loads(line) for line in self.audit_log.read_text().splitlines()]
+
+    def _client(self, port: int) -> Api:
+        return Api(self._at.control, port, str(self._authority.certificate), self._admin)
 
     def _program(self, name: str, command: list[str]) -> Program:
         return Program(name, self._enclosure, command, self._folder)
