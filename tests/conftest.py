@@ -21,8 +21,8 @@ from tests.harness.forked import no_server_stays
 from tests.harness.habitats import prepare_habitats
 from tests.harness.image import docker_image
 from tests.harness.minio import minio
-from tests.harness.seaweed import seaweed
-from tests.harness.servers import s3_server
+from tests.harness.seaweed import seaweed, store_admin
+from tests.harness.servers import s3_server, site_store
 from tests.harness.site import common_ground, common_site
 from tests.harness.suites import OnDemand
 from tests.harness.temporal import temporal_server, time_skipping
@@ -38,6 +38,8 @@ __all__ = [
     "prepare_habitats",
     "s3_server",
     "seaweed",
+    "site_store",
+    "store_admin",
     "temporal_server",
     "time_skipping",
 ]

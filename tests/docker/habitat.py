@@ -96,6 +96,10 @@ class DockerHabitat:
         for container in self.movers(workspace_id):
             self.engine.docker("kill", container)
 
+    def control_groups(self, workspace_id: str) -> list[str]:
+        """See ``Habitat``."""
+        return self.movers(workspace_id)
+
     def has_trash(self, workspace_id: str) -> bool:
         """The engine deletes at once or not at all."""
         return False

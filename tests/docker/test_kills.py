@@ -13,7 +13,7 @@ from codehub_storage import ErrorCode, StorageError
 from codehub_storage.contracts import Phase
 from tests.docker.habitat import DockerHabitat
 from tests.harness.homes import archived, provisioned, record_of
-from tests.harness.seaweed import Seaweed
+from tests.harness.s3server import S3Server
 from tests.harness.site import Site, open_site
 from tests.harness.stops import Tree, handle_of, phase_of, tree_of, until
 from worker.dev.temporal import TemporalServer
@@ -22,9 +22,9 @@ HOME_BYTES = 96 << 20
 
 
 @pytest.fixture
-async def site(tmp_path: Path, temporal_server: TemporalServer, seaweed: Seaweed) -> AsyncIterator[Site]:
+async def site(tmp_path: Path, temporal_server: TemporalServer, site_store: S3Server) -> AsyncIterator[Site]:
     """A site on the engine, with one worker."""
-    async with open_site(tmp_path / "site", temporal_server, seaweed, CODEHUB_STORAGE_SEGMENT_BYTES="8MiB") as site:
+    async with open_site(tmp_path / "site", temporal_server, site_store, CODEHUB_STORAGE_SEGMENT_BYTES="8MiB") as site:
         if not isinstance(site.habitat, DockerHabitat):
             pytest.skip("STORAGE_TESTS_BACKEND is not local-docker")
         site.start_worker()

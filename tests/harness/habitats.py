@@ -58,6 +58,10 @@ class Habitat(Protocol):
         """SIGKILL to each of them."""
         ...
 
+    def control_groups(self, workspace_id: str) -> list[str]:
+        """Words in the names of the control groups of our movers that are containers."""
+        ...
+
     def has_trash(self, workspace_id: str) -> bool:
         """Does an unfinished deletion stand somewhere."""
         ...
@@ -123,6 +127,10 @@ class DirectoryHabitat:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(pid), signal.SIGKILL)
 
+    def control_groups(self, workspace_id: str) -> list[str]:
+        """None are containers."""
+        return []
+
     def has_trash(self, workspace_id: str) -> bool:
         """See ``Habitat``."""
         return (self.root / ".codehub/trash" / workspace_id).exists()
@@ -160,6 +168,6 @@ def prepare_habitats(request: pytest.FixtureRequest) -> Iterator[None]:
         elif BACKEND == "k8s":
             from tests.k8s.habitat import prepared as prepared_cluster
 
-            names = ("cluster", "temporal_server", "seaweed")
+            names = ("cluster", "temporal_server", "store_admin")
             exits.enter_context(prepared_cluster(*(request.getfixturevalue(name) for name in names)))
         yield

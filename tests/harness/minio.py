@@ -22,13 +22,20 @@ class Minio:
     """One server on one folder, an ``S3Server``. ``start`` after ``stop`` or ``kill`` goes on with the same data, port
     and administrator.
 
-    ``address``: where it listens; loopback, unless containers shall reach it.
+    ``address``: where it listens; loopback, unless containers shall reach it. ``admin``: somebody whose keys are known.
     """
 
-    def __init__(self, data_dir: Path, *, buckets: Sequence[str] = (), address: str = "127.0.0.1") -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        buckets: Sequence[str] = (),
+        address: str = "127.0.0.1",
+        admin: Identity | None = None,
+    ) -> None:
         self.data_dir = data_dir
         self.address = address
-        self.admin = Identity("admin")
+        self.admin = admin or Identity("admin")
         self.ports = free_ports(1)
         self._buckets = tuple(buckets)
         self.child = Child(
@@ -106,11 +113,11 @@ def missing() -> str | None:
 
 
 @pytest.fixture(scope="session")
-def minio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Minio]:
+def minio(tmp_path_factory: pytest.TempPathFactory, store_admin: Identity) -> Iterator[Minio]:
     """One server for the whole session: make a bucket each, and start another where a test kills it."""
     if reason := missing():
         pytest.skip(reason)
-    server = Minio(tmp_path_factory.mktemp("minio") / "data")
+    server = Minio(tmp_path_factory.mktemp("minio") / "data", admin=store_admin)
     server.start()
     yield server
     server.stop()

@@ -28,6 +28,7 @@ __all__ = [
     "new_bucket",
     "seaweed",
     "settings_of",
+    "store_admin",
 ]
 
 READER = Identity("reader", ("Read", "List"))
@@ -35,9 +36,15 @@ READER = Identity("reader", ("Read", "List"))
 
 
 @pytest.fixture(scope="session")
-def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
+def store_admin() -> Identity:
+    """Whose keys all servers of the session know."""
+    return Identity("admin")
+
+
+@pytest.fixture(scope="session")
+def seaweed(tmp_path_factory: pytest.TempPathFactory, store_admin: Identity) -> Iterator[Seaweed]:
     """One server for the whole session: make a bucket each, and start another where a test kills it."""
-    server = Seaweed(tmp_path_factory.mktemp("seaweed") / "data", identities=[Identity("admin"), READER])
+    server = Seaweed(tmp_path_factory.mktemp("seaweed") / "data", identities=[store_admin, READER])
     server.start()
     yield server
     server.stop()

@@ -5,16 +5,24 @@ from __future__ import annotations
 import pytest
 
 from activities.objectstore.base import Capabilities
+from tests.harness.habitats import BACKEND
 from tests.harness.minio import Minio
 from tests.harness.s3server import S3Server
 
-__all__ = ["S3Server", "capabilities_of", "s3_server"]
+__all__ = ["S3Server", "capabilities_of", "s3_server", "site_store"]
 
 
 @pytest.fixture(scope="session", params=["seaweed", "minio"])
 def s3_server(request: pytest.FixtureRequest) -> S3Server:
     """The session's server of each kind, as the fixture of its name. MinIO: skipped where it cannot be built."""
     server: S3Server = request.getfixturevalue(request.param)
+    return server
+
+
+@pytest.fixture(scope="session")
+def site_store(request: pytest.FixtureRequest) -> S3Server:
+    """What whole operations archive to: SeaweedFS from folders, MinIO from containers."""
+    server: S3Server = request.getfixturevalue("seaweed" if BACKEND == "directory" else "minio")
     return server
 
 

@@ -26,7 +26,7 @@ from codehub_storage.client import StorageClient, connect
 from tests.harness.forked import ForkedWorker
 from tests.harness.habitats import Habitat, new_habitat
 from tests.harness.s3server import S3Server
-from tests.harness.seaweed import Seaweed, new_bucket, settings_of
+from tests.harness.seaweed import new_bucket, settings_of
 from worker.dev.process import Child
 from worker.dev.temporal import TemporalServer
 from worker.settings import Settings, variable
@@ -221,10 +221,10 @@ async def open_site(
 
 @pytest.fixture(scope="session")
 def common_ground(
-    tmp_path_factory: pytest.TempPathFactory, temporal_server: TemporalServer, seaweed: Seaweed
+    tmp_path_factory: pytest.TempPathFactory, temporal_server: TemporalServer, site_store: S3Server
 ) -> Iterator[Ground]:
     """One place with one worker for all tests that neither kill it nor need settings of their own."""
-    ground = asyncio.run(prepare_ground(tmp_path_factory.mktemp("site") / "site", temporal_server, seaweed))
+    ground = asyncio.run(prepare_ground(tmp_path_factory.mktemp("site") / "site", temporal_server, site_store))
     worker = start_worker(ground)
     yield ground
     worker.stop()

@@ -6,7 +6,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -32,12 +32,14 @@ class Watch:
 
     ``pss_bytes``: the most that a mover and its children had at a time, shared pages divided among those who share
     them. ``demand``: how many cores they took or waited for, over the busiest half second; on an idle machine that is
-    what they took. ``samples``: how often they were seen.
+    what they took. ``samples``: how often they were seen. ``marks``: for movers in containers, words of which a
+    process of theirs has one in the name of its control group.
     """
 
-    def __init__(self, root: Path, workspace: str) -> None:
+    def __init__(self, root: Path, workspace: str, *, marks: Callable[[], list[str]] | None = None) -> None:
         self._root = root
         self._workspace = workspace
+        self._marks = marks
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._sample, name="watch")
         self.pss_bytes = 0
@@ -57,10 +59,9 @@ class Watch:
     def _sample(self) -> None:
         began, spent = time.monotonic(), dict[str, int]()
         while not self._stop.wait(_SAMPLE_SECONDS):
-            mover = mover_of(self._root, self._workspace)
-            if mover is None:
+            members = self._members()
+            if not members:
                 continue
-            members = [pid for pid in _pids() if _session(pid) == mover]
             self.pss_bytes = max(self.pss_bytes, sum(map(_pss, members)))
             self.samples += 1
             now = time.monotonic()
@@ -69,6 +70,13 @@ class Watch:
                 more = sum(max(0, took - spent[thread]) for thread, took in seen.items() if thread in spent)
                 self.demand = max(self.demand, more / 1e9 / (now - began))
                 began, spent = now, seen
+
+    def _members(self) -> list[int]:
+        if self._marks is not None:
+            marks = self._marks()
+            return [pid for pid in _pids() if any(mark in _control_group(pid) for mark in marks)]
+        mover = mover_of(self._root, self._workspace)
+        return [] if mover is None else [pid for pid in _pids() if _session(pid) == mover]
 
 
 @dataclass(frozen=True)
@@ -96,6 +104,13 @@ def _session(pid: int) -> int | None:
         return os.getsid(pid)
     except _GONE:
         return None
+
+
+def _control_group(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cgroup").read_text()
+    except _GONE:
+        return ""
 
 
 def _pss(pid: int) -> int:

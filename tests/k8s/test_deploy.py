@@ -20,7 +20,8 @@ from tests.harness.cluster.cluster import Cluster
 from tests.harness.cluster.storage import STORAGE_CLASS
 from tests.harness.image import NAME, image_tar
 from tests.harness.relay import Relay
-from tests.harness.seaweed import Seaweed, new_bucket
+from tests.harness.s3server import S3Server
+from tests.harness.seaweed import new_bucket
 from tests.k8s.places import user_pod
 from worker.dev.temporal import TemporalServer
 from worker.settings import variable
@@ -70,16 +71,18 @@ def image_patch() -> dict[str, Any]:
 
 
 @pytest.fixture
-def deployed(cluster: Cluster, tmp_path: Path, temporal_server: TemporalServer, seaweed: Seaweed) -> Iterator[Kubectl]:
+def deployed(
+    cluster: Cluster, tmp_path: Path, temporal_server: TemporalServer, site_store: S3Server
+) -> Iterator[Kubectl]:
     """The service, from the manifests, with two workers ready."""
     kubectl = Kubectl(cluster)
     cluster.import_image(image_tar())
     host = cluster.host_address
-    with Relay(host, temporal_server.ports[0]) as temporal, Relay(host, seaweed.ports[0]) as store:
+    with Relay(host, temporal_server.ports[0]) as temporal, Relay(host, site_store.ports[0]) as store:
         values = {
             "TEMPORAL_ADDRESS": temporal.address,
             variable("place"): PLACE,
-            variable("bucket"): new_bucket(seaweed),
+            variable("bucket"): new_bucket(site_store),
             variable("s3_endpoint"): f"http://{store.address}",
             variable("settle"): "0",
             variable("time_scale"): "0.15",
@@ -87,7 +90,7 @@ def deployed(cluster: Cluster, tmp_path: Path, temporal_server: TemporalServer, 
             variable("k8s_volume_size"): "1MiB",
         }
         kubectl("apply", "-f", str(MANIFESTS / "namespaces.yaml"))
-        admin = seaweed.admin
+        admin = site_store.admin
         for namespace in (WORKERS, HOMES):
             keys = {"s3_access_key": admin.access_key, "s3_secret_key": admin.secret_key}
             secret = {"stringData": {variable(name): value for name, value in keys.items()}}

@@ -65,7 +65,7 @@ class Seaweed:
         buckets: Sequence[str] = (),
         identities: Sequence[Identity] = (),
         ports: Sequence[int] = (),
-        memory_limit: str = "256MiB",
+        memory_limit: str = "1GiB",
         ready_timeout: float = 60.0,
         log: Path | None = None,
         pid_file: Path | None = None,
