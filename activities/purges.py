@@ -95,8 +95,8 @@ class PurgeActivities:
             await self._clearing.check_unused(fenced, view, remove_stopped=step.remove_stopped)
             deletion = Deletion(_nothing_to_compare, lambda: _seal(fenced, uid))
         await self._backend.detach(step.workspace_id, uid, fence=fenced.check)
-        await self._backend.delete(step.workspace_id, uid, fence=fenced.check, deletion=deletion)
-        return PurgeStepResult(removed=(view.home_store_key,))
+        left = await self._backend.delete(step.workspace_id, uid, fence=fenced.check, deletion=deletion)
+        return PurgeStepResult(removed=(view.home_store_key,), left=(left,) if left else ())
 
     @activity.defn
     async def confirm_purge(self, step: PurgeStepInput) -> PurgeStepResult:

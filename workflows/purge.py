@@ -26,6 +26,7 @@ class PurgeWorkflow(OperationWorkflow):
     def __init__(self, request: PurgeInput) -> None:
         super().__init__(request)
         self.removed: list[str] = []
+        self.left: list[str] = []
         self.faults: list[str] = []
         self.unsure = False
 
@@ -70,13 +71,13 @@ class PurgeWorkflow(OperationWorkflow):
             raise StorageError(
                 ErrorCode.PURGE_INCOMPLETE,
                 "; ".join([*self.faults, *seen.faults]),
-                details={"removed": self.removed, "left": [*seen.left, *seen.faults]},
+                details={"removed": self.removed, "left": [*self.left, *seen.left, *seen.faults]},
             )
         return self.result(
             home_store_key=request.home_store_key,
             archive_key=request.archive_key,
             removed=tuple(self.removed),
-            leftovers=seen.left,
+            leftovers=(*self.left, *seen.left),
         )
 
     async def _try(
@@ -93,6 +94,7 @@ class PurgeWorkflow(OperationWorkflow):
             self.unsure = True
         else:
             self.removed.extend(result.removed)
+            self.left.extend(result.left)
             self.faults.extend(result.faults)
 
     async def _confirm(self, scope: PurgeStepInput) -> PurgeStepResult:

@@ -133,8 +133,10 @@ class VolumeBackend(Protocol):
         """The volume's change fingerprint as it is now. ``VolumeNotFound`` if no volume has this uid."""
         ...
 
-    async def delete(self, workspace_id: str, uid: str, *, fence: Fence, deletion: Deletion | None) -> None:
+    async def delete(self, workspace_id: str, uid: str, *, fence: Fence, deletion: Deletion | None) -> str | None:
         """Remove the volume with this uid and return when it is gone. Missing, or another uid there: nothing to do.
+
+        Answers what still has its bytes, named and why; ``None`` where nothing does.
 
         ``deletion`` is ``None`` for a volume whose fate is sealed already: the record says so, checked by ``fence``.
         """

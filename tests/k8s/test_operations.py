@@ -12,7 +12,7 @@ import pytest
 from codehub_storage import ErrorCode, StorageError
 from codehub_storage.contracts import Phase
 from tests.harness.homes import archived, provisioned, record_of
-from tests.harness.seaweed import Seaweed
+from tests.harness.s3server import S3Server
 from tests.harness.site import Site, open_site
 from tests.harness.stops import Tree, handle_of, phase_of, tree_of, until
 from tests.k8s.habitat import ClusterHabitat
@@ -25,10 +25,10 @@ HOME_BYTES = 96 << 20
 
 
 @pytest.fixture
-async def site(tmp_path: Path, temporal_server: TemporalServer, seaweed: Seaweed) -> AsyncIterator[Site]:
+async def site(tmp_path: Path, temporal_server: TemporalServer, site_store: S3Server) -> AsyncIterator[Site]:
     """A site on the cluster, with one worker."""
     async with open_site(
-        tmp_path / "site", temporal_server, seaweed, time_scale=0.5, CODEHUB_STORAGE_SEGMENT_BYTES="8MiB"
+        tmp_path / "site", temporal_server, site_store, time_scale=0.5, CODEHUB_STORAGE_SEGMENT_BYTES="8MiB"
     ) as site:
         if not isinstance(site.habitat, ClusterHabitat):
             pytest.skip("STORAGE_TESTS_BACKEND is not k8s")
@@ -162,3 +162,21 @@ async def test_finished_pods_hold_a_home(site: Site) -> None:
     assert held.value.details["stopped"] is True
     assert await site.storage.archive(volume, remove_stopped=True) == key
     assert habitat.pods() == []
+
+
+async def test_a_retained_volume_is_named(site: Site) -> None:
+    """Purge ends, and says what still has the bytes."""
+    workspace, volume = await provisioned(site)
+    habitat = habitat_of(site)
+    claim = habitat.find("persistentvolumeclaims", volume)
+    assert claim is not None
+    name = claim["spec"]["volumeName"]
+    path = f"/api/v1/persistentvolumes/{name}"
+    found = habitat.cluster.api.get(path)
+    found["spec"]["persistentVolumeReclaimPolicy"] = "Retain"
+    habitat.cluster.api.call("PUT", path, found)
+    result = await (await site.storage.start_purge(volume, None)).result()
+    assert result.removed == (volume,)
+    assert result.leftovers == (f"persistent volume {name}: it is retained, with its data",)
+    assert not site.habitat.folder(workspace).exists()
+    habitat.cluster.api.delete(path)

@@ -146,7 +146,7 @@ class KubernetesBackend:
         async with self._walks.walked(claim, workspace_id, uid, record.owner.run_id) as found:
             return found
 
-    async def delete(self, workspace_id: str, uid: str, *, fence: Fence, deletion: Deletion | None) -> None:
+    async def delete(self, workspace_id: str, uid: str, *, fence: Fence, deletion: Deletion | None) -> str | None:
         """Walk, look for users, seal, mark the claim as deleted while the walk holds it, let go, wait until it is gone.
 
         The window: a Pod that is scheduled between the second look and the mark keeps the claim until it ends; what it
@@ -155,7 +155,7 @@ class KubernetesBackend:
         record = await self._begin(workspace_id, fence)
         claim = await self._namespace.claim(workspace_id)
         if claim is None or uid_of(claim) != uid:
-            return
+            return None
         if deletion is None and not record.is_disposable(uid):
             raise StorageError(
                 ErrorCode.VOLUME_CONFLICT, f"the record does not say that {claim_name(workspace_id)} may be deleted"
@@ -167,7 +167,7 @@ class KubernetesBackend:
             raise StorageError(
                 ErrorCode.BACKEND_UNAVAILABLE, f"{claim_name(workspace_id)} is being deleted, and not by us"
             )
-        await self._removal.until_gone(claim, lambda: self._namespace.users(workspace_id, uid))
+        return await self._removal.until_gone(claim, lambda: self._namespace.users(workspace_id, uid))
 
     async def remove_stopped_users(self, workspace_id: str, *, fence: Fence) -> None:
         """Delete the finished Pods of this workspace that still hold the claim."""

@@ -38,8 +38,9 @@ class Removal:
                 raise
         await failpoints.reach(_MARKED)
 
-    async def until_gone(self, claim: Json, users: Users) -> None:
-        """Wait for the 404, then for the persistent volume. ``BackendUnavailable`` names who holds the claim."""
+    async def until_gone(self, claim: Json, users: Users) -> str | None:
+        """Wait for the 404, then for the persistent volume; that one, if it stays. ``BackendUnavailable`` names who
+        holds the claim."""
         try:
             await self._patience.until(lambda: self._is_gone(claim), lambda: f"{_name(claim)} is still being deleted")
         except StorageError as error:
@@ -53,7 +54,7 @@ class Removal:
                 "persistent volume to Retain before that.",
             ) from error
         await failpoints.reach(_GONE)
-        await self._until_volume_gone(claim)
+        return await self._until_volume_gone(claim)
 
     async def settled(self, claim: Json) -> Json | None:
         """For a claim that is being deleted: ``None`` once it is gone, else as it stands when patience ends."""
@@ -67,12 +68,15 @@ class Removal:
         found = await self._api.get(self._path(claim))
         return True if found is None or found["metadata"]["uid"] != claim["metadata"]["uid"] else None
 
-    async def _until_volume_gone(self, claim: Json) -> None:
-        """The persistent volume goes with its claim, unless it is retained or its node is away: then it is named."""
+    async def _until_volume_gone(self, claim: Json) -> str | None:
+        """The persistent volume goes with its claim, unless it is retained or its node is away: then it is named.
+
+        Known weakness: an attempt that dies between claim and persistent volume leaves the next one nothing to name.
+        """
         name = (claim.get("spec") or {}).get("volumeName")
         path = f"/api/v1/persistentvolumes/{name}"
         if not name:
-            return
+            return None
 
         async def attempt() -> Json | bool | None:
             found = await self._api.get(path)
@@ -84,14 +88,17 @@ class Removal:
             return found if found["spec"].get("persistentVolumeReclaimPolicy") == "Retain" else None
 
         try:
-            if await self._patience.until(attempt, lambda: f"persistent volume {name} is still there") is not True:
-                log.warning("%s is deleted; its persistent volume %s is retained, with its data", _name(claim), name)
+            if await self._patience.until(attempt, lambda: "it is still there") is True:
+                return None
+            why = "it is retained, with its data"
         except Refused as error:
             if not error.is_forbidden:
                 raise
-            log.warning("%s is deleted; its persistent volume %s may not be looked at", _name(claim), name)
+            why = "it may not be looked at"
         except StorageError as error:
-            log.warning("%s is deleted; %s", _name(claim), error.message)
+            why = error.message
+        log.warning("%s is deleted, but not persistent volume %s: %s", _name(claim), name, why)
+        return f"persistent volume {name}: {why}"
 
     def _path(self, claim: Json) -> str:
         return self._api.path("persistentvolumeclaims", _name(claim))
