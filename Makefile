@@ -6,7 +6,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
 # What holds for every backend, tested by the same code.
-ON_ALL := $(addprefix tests/integration/test_,transitions.py lineage.py purge.py wrong_place.py)
+ON_ALL := $(addprefix tests/integration/test_,transitions.py lineage.py purge.py wrong_place.py attributes.py) \
+	tests/fault/test_kill_points.py tests/fault/test_interruptions.py::test_cancel_tells_the_truth
 N ?=
 
 .DEFAULT_GOAL := help
@@ -36,7 +37,7 @@ test: $(STAMP) ## the whole test suite; skipped tests are listed with their reas
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-parts: $(STAMP) ## build ahead what the tests need of Go modules and Debian packages; needs Go, root, debootstrap
-	$(BIN)/python -m tests.harness.parts minio compose
+	$(BIN)/python -m tests.harness.parts minio compose kubernetes local-path
 	$(BIN)/python -m tests.harness.image
 	$(BIN)/python -m tests.harness.standins
 

@@ -1,0 +1,1 @@
+"""Measurements that are committed: what they print is what documents and closing notes quote."""
