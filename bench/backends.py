@@ -1,8 +1,8 @@
 """What each backend adds to the data plane: `make bench-backends`, which runs this once on each.
 
 On each: one workspace of 10 MB several times, one of 2.5 GB once; archive and restore, from the client's call to the
-result, beside the bare data plane on the same volume's folder, store and settings, in one process. Settle is 0. Store
-is MinIO, at an address that containers reach, so nothing of ours stands between.
+result, beside the bare data plane on a folder with the same home, the same store and settings, in one process. Settle
+is 0. The store is MinIO, at an address that containers reach, so nothing of ours stands between.
 """
 
 from __future__ import annotations

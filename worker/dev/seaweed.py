@@ -55,7 +55,8 @@ class Seaweed:
     """One server on one folder. ``start`` after ``stop`` or ``kill`` goes on with the same data, ports and identities.
 
     ``buckets`` are made at the first start; the first identity is the administrator. ``ports``: ten, S3 first; free
-    ones unless given. Log and pid file stand beside the folder unless named.
+    ones unless given. Log and pid file stand beside the folder unless named. ``memory_limit``: what its collector aims
+    at; not a bound.
     """
 
     def __init__(
