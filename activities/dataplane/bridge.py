@@ -24,7 +24,7 @@ class ChunkBridge:
         self._on_chunk = on_chunk
         self._loop = asyncio.get_running_loop()
         self._stopped = False
-        self._pending: concurrent.futures.Future[bytes | None] | None = None
+        self._reading: asyncio.Task[bytes | None] | None = None
 
     async def __aenter__(self) -> ChunkBridge:
         return self
@@ -37,9 +37,9 @@ class ChunkBridge:
     def __iter__(self) -> Iterator[bytes]:
         """In the thread. Raises what the source raises, and ``Stopped``."""
         while True:
-            self._pending = asyncio.run_coroutine_threadsafe(self._next(), self._loop)
+            pending = asyncio.run_coroutine_threadsafe(self._next(), self._loop)
             try:
-                chunk = self._pending.result()
+                chunk = pending.result()
             except concurrent.futures.CancelledError as error:
                 raise Stopped from error
             if chunk is None:
@@ -49,6 +49,8 @@ class ChunkBridge:
     async def _next(self) -> bytes | None:
         if self._stopped:
             raise Stopped
+        # Noted on the loop: the thread may come to hold its future only after the read has begun and `stop` was called.
+        self._reading = asyncio.current_task()
         chunk = await anext(self._source, None)
         if chunk is not None and self._on_chunk is not None:
             self._on_chunk(len(chunk))
@@ -57,5 +59,5 @@ class ChunkBridge:
     def stop(self) -> None:
         """On the loop: the thread's next read raises ``Stopped``, and one that waits is woken."""
         self._stopped = True
-        if self._pending is not None:
-            self._pending.cancel()
+        if self._reading is not None:
+            self._reading.cancel()
