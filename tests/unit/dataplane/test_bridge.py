@@ -61,7 +61,7 @@ async def test_a_stop_wakes_a_thread_that_is_about_to_wait(monkeypatch: pytest.M
     ) -> concurrent.futures.Future[bytes | None]:
         future = submit(work, loop)
         asked.append(future)
-        if len(asked) == 2:
+        if len(asked) == 2:  # the read that stalls
             stopped.wait(20)
         return future
 
@@ -75,4 +75,12 @@ async def test_a_stop_wakes_a_thread_that_is_about_to_wait(monkeypatch: pytest.M
         stopped.set()
         with pytest.raises(Stopped):
             await asyncio.wait_for(thread, 20)
+    assert source.closed
+
+
+async def test_leaving_closes_a_source_that_was_not_read_to_its_end() -> None:
+    source = Stalling()
+    async with ChunkBridge(source.chunks()) as chunks:
+        assert await asyncio.to_thread(next, iter(chunks)) == b"one"
+        assert not source.closed
     assert source.closed
