@@ -1,7 +1,8 @@
 """Control workers forked from a process that has imported all of it: the time of a start goes into the test instead.
 
 A worker so started is a process of its own, with its own session, environment, log and tie to its parent, which runs
-``worker.control.main``. Only the reading of modules is shared. One server for the whole session, asked line by line.
+``worker.control.main``; so is the fork server of its movers. Only the reading of modules is shared. One server for the
+whole session, asked line by line.
 """
 
 from __future__ import annotations
@@ -9,16 +10,20 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import importlib
 import json
+import multiprocessing.util
 import os
 import select
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from multiprocessing import forkserver
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, NoReturn
 
 import pytest
 
@@ -26,6 +31,7 @@ from worker.dev.launch import tied
 from worker.dev.process import Child, Process
 
 _PR_SET_PDEATHSIG = 1
+_SERVER_OF_MOVERS = "activities.backends.directory.forkserver"
 
 
 class ForkedWorker(Child):
@@ -126,8 +132,12 @@ def no_server_stays() -> Iterator[None]:
 
 def main() -> None:
     """The server: a JSON object on each line of stdin is a worker; its pid is the answer. Ends with its stdin."""
+    from activities.backends.directory.backend import PRELOAD
     from worker import control
+    from worker.backends import MOVER_ENTRY
 
+    for module in (*PRELOAD, MOVER_ENTRY.partition(":")[0]):
+        importlib.import_module(module)
     sys.modules["__main__"] = control  # as `python -m worker.control` has it; movers ask for it
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no zombies
     server = os.getpid()
@@ -135,8 +145,8 @@ def main() -> None:
         asked = json.loads(line)
         pid = os.fork()
         if pid == 0:
-            _become(server, asked["environment"], asked["log"])
-            _run(control.main)
+            become = functools.partial(_become, server, asked["environment"], asked["log"])
+            _run(become, _start_fork_server, control.main)
         print(pid, flush=True)
 
 
@@ -156,15 +166,45 @@ def _become(server: int, environment: Mapping[str, str], log: str) -> None:
         os.close(descriptor)
 
 
-def _run(program: object) -> None:
-    """Never returns."""
+def _start_fork_server() -> None:
+    """The one that movers are forked from, before this worker has threads: from now on Python's own finds it there."""
+    multiprocessing.set_forkserver_preload([_SERVER_OF_MOVERS])
+    spawn = multiprocessing.util.spawnv_passfds
+    multiprocessing.util.spawnv_passfds = _fork_instead
+    try:
+        forkserver.ensure_running()
+    finally:
+        multiprocessing.util.spawnv_passfds = spawn
+
+
+def _fork_instead(path: bytes, args: Sequence[Any], passfds: Sequence[int]) -> int:
+    """What ``spawnv_passfds`` does for a Python whose last argument is its program; it runs in a fork of ours."""
+    pid = os.fork()
+    if pid:
+        return pid
+    _close_all_but(*passfds)
+    _run(lambda: exec(args[-1], {}))
+
+
+def _close_all_but(*kept: int) -> None:
+    after = 3
+    for descriptor in sorted(kept):
+        os.closerange(after, descriptor)
+        after = descriptor + 1
+    os.closerange(after, os.sysconf("SC_OPEN_MAX"))
+
+
+def _run(*steps: Callable[[], object]) -> NoReturn:
+    """These one after another, and then the end of the process, whatever the one who forked it was about to do."""
     status = 1
     try:
-        assert callable(program)
-        program()
+        for step in steps:
+            step()
         status = 0
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
