@@ -42,13 +42,7 @@ class ArchiveActivities:
         """
         key = archive_key(step.workspace_id)
         fenced = self._services.fenced(step.workspace_id)
-        for _ in range(SWEEPS):  # a listing may be only a page
-            uploads = await self._store.list_uploads(key)
-            if not uploads:
-                break
-            for upload_id in uploads:
-                await fenced.check()
-                await self._store.abort_upload(key, upload_id)
+        await self._abort_uploads(fenced, key)
         etag = await self._replaceable_manifest(fenced, key, step.workspace_id)
         archive_id = secrets.token_hex(16)
         await fenced.check()
@@ -62,6 +56,16 @@ class ArchiveActivities:
             manifest_etag=etag,
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         )
+
+    async def _abort_uploads(self, fenced: FencedRecord, key: str) -> None:
+        """Every open upload of the key. More than one is open where the answer to a creation was lost."""
+        for _ in range(SWEEPS):  # a listing may be only a page
+            uploads = await self._store.list_uploads(key)
+            if not uploads:
+                break
+            for upload_id in uploads:
+                await fenced.check()
+                await self._store.abort_upload(key, upload_id)
 
     async def _replaceable_manifest(self, fenced: FencedRecord, key: str, workspace_id: str) -> str:
         """[H5] The ETag of what the proof will replace: a proof that stands, else an empty manifest of this attempt.
@@ -130,11 +134,13 @@ class ArchiveActivities:
 
     @activity.defn
     async def abort_archive(self, step: AbortInput) -> None:
-        """Forget the upload. A version that failed its verification is deleted, alone, where older ones remain."""
+        """Forget the upload, and those whose creation was never answered. A version that failed its verification is
+        deleted, alone, where older ones remain."""
         fenced = self._services.fenced(step.workspace_id)
         if step.upload_id is not None:
             await fenced.check()
             await self._store.abort_upload(step.key, step.upload_id)
+        await self._abort_uploads(fenced, step.key)
         corrupt = step.corrupt
         if corrupt is not None and corrupt.version_id is not None and await self._store.is_versioned():
             await fenced.check()

@@ -20,6 +20,7 @@ from temporalio.converter import default
 from codehub_storage import ErrorCode, StorageError, keys
 from codehub_storage.client import OperationHandle
 from codehub_storage.contracts import CancelOutcome, Operation, Phase
+from tests.fakes.s3_faults import DropAnswer
 from tests.fakes.s3_proxy import S3Proxy
 from tests.harness.seaweed import Seaweed
 from tests.harness.site import Site, open_site
@@ -272,20 +273,25 @@ def _is_behind_gate(trial: Trial) -> bool:
     return trial.operation is Operation.PURGE or trial.phase in (Phase.COMMITTING, Phase.DELETING)
 
 
+async def _cancelled(trial: Trial, stop: Stop) -> CancelOutcome:
+    """Ask a stopped run to cancel, let it go on once the server knows of that, and answer what became of it."""
+    asked = asyncio.create_task(trial.site.storage.cancel(trial.id))
+
+    async def is_noted() -> bool:
+        events = await history_of(trial.site, trial.id)
+        return any(e.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCEL_REQUESTED for e in events)
+
+    await until(is_noted, "the server never heard of the cancel")
+    stop.resume.set()
+    await stop.let_it_land()
+    return await asked
+
+
 async def test_cancel_tells_the_truth(tmp_path: Path, temporal_server: TemporalServer, seaweed: Seaweed) -> None:
     """Before the gate all is undone and `cancel` says so; behind it the operation is done and `cancel` says that."""
 
     async def cancel(trial: Trial, stop: Stop, handle: OperationHandle) -> None:
-        asked = asyncio.create_task(trial.site.storage.cancel(trial.id))
-
-        async def is_noted() -> bool:
-            events = await history_of(trial.site, trial.id)
-            return any(e.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCEL_REQUESTED for e in events)
-
-        await until(is_noted, "the server never heard of the cancel")
-        stop.resume.set()
-        await stop.let_it_land()
-        outcome = await asked
+        outcome = await _cancelled(trial, stop)
         if _is_behind_gate(trial):
             assert outcome is CancelOutcome.TOO_LATE
             await trial.check_done()
@@ -295,6 +301,19 @@ async def test_cancel_tells_the_truth(tmp_path: Path, temporal_server: TemporalS
 
     async with stand(tmp_path / "site", temporal_server, seaweed) as at:
         await at.each(await _storing_phases(at.site), cancel)
+
+
+async def test_a_cancel_forgets_an_upload_that_nobody_heard_of(
+    tmp_path: Path, temporal_server: TemporalServer, seaweed: Seaweed
+) -> None:
+    """The answer to the first creation was lost, so two uploads are open; neither is left."""
+    async with stand(tmp_path / "site", temporal_server, seaweed) as at:
+        trial = Trial(at.site, Operation.ARCHIVE, Phase.COPYING)
+        at.proxy.add(DropAnswer(), of(trial.id, method="POST", query="uploads"))
+        stop, _ = await at.stopped(trial)
+        assert (await world_of(at.site, trial.id)).uploads == 2
+        assert await _cancelled(trial, stop) is CancelOutcome.CANCELLED
+        await trial.check_undone()
 
 
 async def test_after_terminate_the_next_call_ends_it(
