@@ -27,11 +27,11 @@ from typing import IO, Any, NoReturn
 
 import pytest
 
+from activities.backends.directory.movers import FORK_SERVER
 from worker.dev.launch import tied
 from worker.dev.process import Child, Process
 
 _PR_SET_PDEATHSIG = 1
-_SERVER_OF_MOVERS = "activities.backends.directory.forkserver"
 
 
 class ForkedWorker(Child):
@@ -168,7 +168,7 @@ def _become(server: int, environment: Mapping[str, str], log: str) -> None:
 
 def _start_fork_server() -> None:
     """The one that movers are forked from, before this worker has threads: from now on Python's own finds it there."""
-    multiprocessing.set_forkserver_preload([_SERVER_OF_MOVERS])
+    multiprocessing.set_forkserver_preload([FORK_SERVER])
     spawn = multiprocessing.util.spawnv_passfds
     multiprocessing.util.spawnv_passfds = _fork_instead
     try:

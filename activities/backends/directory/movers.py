@@ -24,6 +24,7 @@ from activities.backends.patience import Patience
 from activities.backends.unbroken import run_to_end
 from codehub_storage.errors import ErrorCode, StorageError
 
+FORK_SERVER = "activities.backends.directory.forkserver"  # only its name: to import it is to block SIGTERM
 _LOG_BYTES = 4096
 _LOG_LINES = 20
 _starting = threading.Lock()
@@ -147,9 +148,7 @@ class MoverStarter:
 
 def _context(entry: str, preload: tuple[str, ...]) -> multiprocessing.context.ForkServerContext:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        ["activities.backends.directory.forkserver", moverchild.__name__, entry.partition(":")[0], *preload]
-    )
+    context.set_forkserver_preload([FORK_SERVER, moverchild.__name__, entry.partition(":")[0], *preload])
     return context
 
 
