@@ -44,8 +44,8 @@ STAND_INS = (
         "the SQL tool 1.32.0 and the command line",
     ),
     StandIn("temporalio/ui:2.54.1", "temporal-ui", ("temporal-ui-server",), "the UI server 2.54.1"),
-    StandIn("minio/minio:latest", "minio", ("minio",), "MinIO of the version that all our tests use"),
-    StandIn("minio/mc:latest", "mc", ("mc",), "its command line"),
+    StandIn("minio/minio:RELEASE.2025-09-07T16-13-09Z", "minio", ("minio",), "MinIO, the version of all our tests"),
+    StandIn("minio/mc:RELEASE.2025-08-13T08-35-41Z", "mc", ("mc",), "its command line"),
 )
 
 
