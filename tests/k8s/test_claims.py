@@ -177,6 +177,49 @@ async def test_a_pod_that_waits_for_the_claim_of_a_restore(place: ClaimPlace, re
     assert "codehub-mover-u1" not in place.pods()
 
 
+async def test_a_shared_claim_is_used_from_both_nodes(place: ClaimPlace, tmp_path: Path) -> None:
+    """ReadWriteMany: a Pod on each node; each is a user, and while one is left nothing is deleted."""
+    shared, folder = f"shared-{place.namespace}", tmp_path / "share"
+    folder.mkdir()
+    classes, volumes = "/apis/storage.k8s.io/v1/storageclasses", "/api/v1/persistentvolumes"
+    place.cluster.api.create(classes, {"metadata": {"name": shared}, "provisioner": "kubernetes.io/no-provisioner"})
+    place.cluster.api.create(volumes, {"metadata": {"name": shared}, "spec": shared_volume(shared, folder)})
+    record = RecordFile(tmp_path / "shared.json", WS)
+    record.volume("u1", VolumeState.RESTORING)
+
+    def is_known() -> bool:
+        return bool(place.cluster.api.get(f"{volumes}/{shared}")["status"].get("phase") == "Available")
+
+    try:
+        # A claim that is bound before the controllers know its volume waits for their next round.
+        await asyncio.to_thread(wait_for, "the volume is known", is_known)
+        backend = place.new_backend(access_mode="ReadWriteMany", storage_class=shared)
+        await backend.create(WS, "u1", restored_from=None, spec={}, fence=record.fence)
+        record.volume("u1", VolumeState.READY)
+        nodes = sorted(place.cluster.nodes)
+        for node in nodes:
+            place.run(f"on-{node}", WS, "sleep 1000", nodeName=node)
+        for node in nodes:
+            await asyncio.to_thread(place.until_phase, f"on-{node}", "Running")
+        for left in (nodes, nodes[1:]):
+            seen = await backend.inspect(WS, fence=record.fence)
+            assert seen is not None
+            assert {user.name for user in seen.users} == {f"Pod on-{node}" for node in left}
+            with pytest.raises(StorageError) as error:
+                await backend.delete(WS, "u1", fence=record.fence, deletion=record.deletion())
+            assert error.value.code is ErrorCode.VOLUME_IN_USE
+            place.remove("pods", f"on-{left[0]}")
+        found = place.find("persistentvolumeclaims", CLAIM)
+        assert found is not None
+        assert found["spec"]["accessModes"] == ["ReadWriteMany"]
+        assert found["metadata"].get("deletionTimestamp") is None
+        mover = await backend.attach(place.mover(WS, "u1", "run-1"), fence=record.fence)
+        await mover.stop()
+    finally:
+        place.cluster.api.delete(f"{volumes}/{shared}")
+        place.cluster.api.delete(f"{classes}/{shared}")
+
+
 async def test_quota(place: ClaimPlace, record: RecordFile) -> None:
     """No room under the quota is tried again, and says which quota."""
     quota = {"metadata": {"name": "tight"}, "spec": {"hard": {"persistentvolumeclaims": "0"}}}
@@ -230,3 +273,14 @@ async def test_another_namespace_of_the_same_name(place: ClaimPlace, record: Rec
         assert error.value.code is ErrorCode.WRONG_STORE
         if not place.cluster.api.exists(path):
             await asyncio.to_thread(place.cluster.new_namespace, place.namespace)
+
+
+def shared_volume(storage_class: str, folder: Path) -> dict[str, object]:
+    """Of a size and mode that our claims ask for; a folder that both nodes see stands in for a share."""
+    return {
+        "storageClassName": storage_class,
+        "accessModes": ["ReadWriteMany"],
+        "capacity": {"storage": "1Mi"},
+        "persistentVolumeReclaimPolicy": "Retain",
+        "hostPath": {"path": str(folder), "type": "Directory"},
+    }

@@ -142,6 +142,33 @@ async def test_a_claim_for_one_pod_only(place: ClaimPlace, tmp_path: Path) -> No
     await mover.stop()
 
 
+async def test_preemption(place: ClaimPlace, tmp_path: Path) -> None:
+    """ReadWriteOncePod: a Pod of higher priority ends the mover, which is told as that; it is in use until it ends."""
+    record = RecordFile(tmp_path / "pod.json", "ws2")
+    record.volume("u2", VolumeState.RESTORING)
+    backend = place.new_backend(access_mode="ReadWriteOncePod")
+    await backend.create("ws2", "u2", restored_from=None, spec={}, fence=record.fence)
+    spec = place.mover("ws2", "u2", "run-1", writable=False)
+    mover = await backend.attach(spec, fence=record.fence)
+    urgent, classes = f"urgent-{place.namespace}", "/apis/scheduling.k8s.io/v1/priorityclasses"
+    place.cluster.api.create(classes, {"metadata": {"name": urgent}, "value": 1000})
+    try:
+        await asyncio.to_thread(place.run_urgently, "urgent", "ws2", urgent)
+        said = await mover.wait(60)
+        assert said is not None
+        assert "PreemptionByScheduler" in said
+        await asyncio.to_thread(place.until_phase, "urgent", "Running")
+        with pytest.raises(StorageError) as error:
+            await backend.attach(spec, fence=record.fence)
+        assert error.value.code is ErrorCode.VOLUME_IN_USE
+        place.remove("pods", "urgent")
+    finally:
+        place.cluster.api.delete(f"{classes}/{urgent}")
+    second = await backend.attach(spec, fence=record.fence)
+    assert second != mover
+    await second.stop()
+
+
 async def test_death_is_told_with_its_cause(place: ClaimPlace, record: RecordFile) -> None:
     """Out of memory: the exit status and Kubernetes' word for it."""
     script = "echo working; sleep 3; head -c 200000000 /dev/zero | tail > /dev/null; exit 137"
