@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,28 +21,14 @@ from tests.harness.relay import Relay
 from tests.harness.s3server import S3Server
 from tests.harness.seaweed import new_bucket
 from tests.k8s.places import user_pod
+from tests.k8s.rights import HOMES, MANIFESTS, ON_A_LOST_NODE, WORKERS, Kubectl, granted, used, wait_until_gone
 from worker.dev.temporal import TemporalServer
 from worker.settings import variable
 
 pytestmark = [pytest.mark.k8s, pytest.mark.slow]
 
-MANIFESTS = Path(__file__).parents[2] / "deploy/kubernetes"
-WORKERS, HOMES = "codehub-storage", "codehub-homes"
-ACCOUNT = f"system:serviceaccount:{WORKERS}:codehub-storage"
 IMAGE, _, TAG = NAME.partition(":")
 PLACE = "deployed"
-
-
-class Kubectl:
-    """The command, on one cluster."""
-
-    def __init__(self, cluster: Cluster) -> None:
-        self._command = [str(Path(sys.executable).with_name("kubectl")), f"--kubeconfig={cluster.kubeconfig}"]
-
-    def __call__(self, *arguments: str, stdin: str | None = None) -> str:
-        done = subprocess.run([*self._command, *arguments], input=stdin, capture_output=True, text=True)
-        assert done.returncode == 0, f"kubectl {' '.join(arguments)}: {done.stderr}"
-        return done.stdout
 
 
 def overlay(folder: Path, base: Path, *patches: dict[str, Any]) -> str:
@@ -102,7 +86,7 @@ def deployed(
         kubectl("-n", WORKERS, "rollout", "status", "deployment/codehub-storage", "--timeout=180s")
         yield kubectl
         kubectl("delete", "-k", str(tmp_path / "overlay"), "--wait=false")
-        wait_for("the workers are gone", lambda: not cluster.api.exists(f"/api/v1/namespaces/{WORKERS}"), 120)
+        wait_until_gone(cluster)
 
 
 async def test_the_whole_cycle(cluster: Cluster, deployed: Kubectl, temporal_server: TemporalServer) -> None:
@@ -120,10 +104,8 @@ async def test_the_whole_cycle(cluster: Cluster, deployed: Kubectl, temporal_ser
     await storage.purge(key, archive)
     assert not cluster.api.get(f"/api/v1/namespaces/{HOMES}/persistentvolumeclaims")["items"]
     assert not cluster.api.get(f"/api/v1/namespaces/{HOMES}/pods")["items"]
-    used = {right_of(event) for event in cluster.audit_events() if event["user"]["username"] == ACCOUNT}
-    assert used - granted() == set()
-    unused = granted() - used
-    assert unused <= {("", "nodes", "get")}, "granted, and never used"
+    assert used(cluster) - granted() == set()
+    assert granted() - used(cluster) <= ON_A_LOST_NODE, "granted, and never used"
 
 
 async def use(cluster: Cluster, script: str) -> str:
@@ -141,23 +123,3 @@ async def use(cluster: Cluster, script: str) -> str:
     cluster.api.delete(path)
     await asyncio.to_thread(wait_for, "it is gone", lambda: not cluster.api.exists(path))
     return said
-
-
-def right_of(event: dict[str, Any]) -> tuple[str, str, str]:
-    """What a request needed, as a rule names it."""
-    thing = event.get("objectRef") or {}
-    resource = "/".join(part for part in (thing.get("resource"), thing.get("subresource")) if part)
-    return thing.get("apiGroup", ""), resource, event["verb"]
-
-
-def granted() -> set[tuple[str, str, str]]:
-    """All that the worker's account may do."""
-    documents = yaml.safe_load_all((MANIFESTS / "accounts.yaml").read_text())
-    rules = [rule for each in documents if each["kind"] in ("Role", "ClusterRole") for rule in each["rules"]]
-    return {
-        (group, resource, verb)
-        for rule in rules
-        for group in rule["apiGroups"]
-        for resource in rule["resources"]
-        for verb in rule["verbs"]
-    }

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from activities.backends.kubernetes import states
 from activities.backends.kubernetes.claims import is_terminating
 from activities.backends.kubernetes.client import Api, Json
+from activities.backends.kubernetes.death import Deaths
 from activities.backends.kubernetes.errors import Refused
 from activities.backends.kubernetes.pods import CONTAINER, check_as_asked, is_for, pod_name
 from activities.backends.kubernetes.startup import Obstacle, obstacle
@@ -26,8 +27,6 @@ _LOG_LINES = 20
 _POLL_SECONDS = 0.3
 _EVENTS_SECONDS = 2.0
 _NODE_TRIES = 4
-_ORPHAN_SECONDS = 5.0
-"""A kubelet kills what is no longer in its list within three seconds."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +51,7 @@ class PodLifecycle:
     def __init__(self, api: Api, patience: Patience, waits: Waits) -> None:
         self._api = api
         self._patience = patience
+        self._deaths = Deaths(api)
         self.waits = waits
 
     async def get(self, name: str) -> Json | None:
@@ -122,7 +122,10 @@ class PodLifecycle:
                 raise StorageError(ErrorCode.MOVER_FAILED, f"Pod {name} was deleted while it started")
             if states.is_out_of_touch(now):
                 raise lost_node(now)
-            if states.is_running(now) or (may_end and states.is_over(now)):
+            if may_end and states.is_over(now):
+                return now
+            if states.is_running(now):
+                await self._deaths.note(now)
                 return now
             if clock() >= events_at:
                 pod_events, claim_events = await self._events(uid), await self._events(claim_uid)
@@ -159,21 +162,8 @@ class PodLifecycle:
         await self._patience.until(attempt, lambda: _still_there(last))
 
     async def is_dead(self, last: Json) -> bool:
-        """For a Pod that is no longer there, from what was last seen of it: did a kubelet end it?"""
-        node = states.node_of(last)
-        if node is None or states.is_over(last):
-            return True
-        try:
-            found = await self._api.get(f"/api/v1/nodes/{node}")
-        except Refused as error:
-            if error.is_forbidden:
-                return False
-            raise
-        if found is None or not _is_ready(found):
-            return False
-        if not is_terminating(last):
-            await asyncio.sleep(_ORPHAN_SECONDS)
-        return True
+        """For a Pod that is no longer there, from what was last seen of it: see ``death``."""
+        return await self._deaths.is_dead(last)
 
     async def epitaph(self, pod: Json) -> str:
         """How it ended, with its last lines."""
@@ -231,8 +221,3 @@ def _still_there(pod: Json) -> str:
     if node is None:
         return f"Pod {pod['metadata']['name']} does not go away"
     return f"waiting for node {node}: Pod {pod['metadata']['name']} is not known to have ended there"
-
-
-def _is_ready(node: Json) -> bool:
-    conditions = (node.get("status") or {}).get("conditions") or ()
-    return any(found.get("type") == "Ready" and found.get("status") == "True" for found in conditions)

@@ -23,6 +23,12 @@ def node_of(pod: Json) -> str | None:
     return str(node) if node else None
 
 
+def container_of(pod: Json) -> str | None:
+    """The id of its container; ``None`` before one was made. No two containers have the same."""
+    found = next((each.get("containerID") for each in _status(pod).get("containerStatuses") or ()), None)
+    return str(found) if found else None
+
+
 def is_over(pod: Json) -> bool:
     """True if the kubelet says that all of it has ended, or never began."""
     if phase(pod) not in FINISHED:
