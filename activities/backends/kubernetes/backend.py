@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack
 from activities import failpoints
 from activities.backends.base import Deletion, Fence, Mover, MoverSpec, VolumeView
 from activities.backends.kubernetes import removal, states
+from activities.backends.kubernetes.admission import Admission
 from activities.backends.kubernetes.claims import ClaimDefaults, is_terminating, manifest, uid_of, view
 from activities.backends.kubernetes.client import Api, Json
 from activities.backends.kubernetes.errors import Refused
@@ -53,6 +54,7 @@ class KubernetesBackend:
         self._patience = patience or Patience()
         self._namespace = Namespace(api, workspace_label)
         self._pods = PodLifecycle(api, self._patience, waits or Waits())
+        self._admission = Admission(api, shape)
         self._walks = Walks(self._pods, shape)
         self._removal = Removal(api, self._patience)
 
@@ -65,8 +67,14 @@ class KubernetesBackend:
         return claim_name(workspace_id)
 
     async def identity(self) -> str | None:
-        """The uid of the namespace; ``None`` if there is no such namespace."""
-        return await self._namespace.identity()
+        """The uid of the namespace; ``None`` if there is no such namespace.
+
+        Asked first by a worker that starts, which goes no further where no mover would be admitted.
+        """
+        found = await self._namespace.identity()
+        if found is not None:
+            await self._admission.check()
+        return found
 
     async def mark(self, identity: str, *, adopt: bool) -> str:
         """The namespace has an identity of its own. Refused where claims of our names are not ours."""
