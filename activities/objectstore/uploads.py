@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from awscrt.checksums import combine_crc64nvme, crc64nvme
 
 from activities.objectstore.base import ARCHIVE_ID, ObjectInfo, ObjectStore, UploadedPart, UploadLost
+from activities.objectstore.body import PartBody
 from activities.objectstore.client import Connection
 from activities.objectstore.errors import BAD_PARTS, NO_UPLOAD, store_code, unanswered
 from activities.objectstore.reading import bare
@@ -23,53 +23,6 @@ from codehub_storage.errors import ErrorCode, StorageError
 
 ABORT_ROUNDS = 100
 _DECLARED = {"ChecksumAlgorithm": "CRC64NVME", "ChecksumType": "FULL_OBJECT"}
-
-
-class PartBody(io.RawIOBase):
-    """Several buffers as one file, read in order and never joined: a part is in memory once."""
-
-    def __init__(self, buffers: Sequence[bytes]) -> None:
-        self._buffers = [memoryview(each) for each in buffers if each]
-        self._size = sum(len(each) for each in self._buffers)
-        self._position = 0
-        self._index = 0
-        self._within = 0
-
-    def readable(self) -> bool:
-        """It is."""
-        return True
-
-    def seekable(self) -> bool:
-        """It is: a request that is sent again starts over."""
-        return True
-
-    def tell(self) -> int:
-        """The position in bytes."""
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """To any position within."""
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
-        self._position = rest = min(max(base + offset, 0), self._size)
-        self._index = 0
-        while self._index < len(self._buffers) and rest >= len(self._buffers[self._index]):
-            rest -= len(self._buffers[self._index])
-            self._index += 1
-        self._within = rest
-        return self._position
-
-    def readinto(self, target: Any) -> int:
-        """Fills ``target`` from the present buffer; 0 only at the end."""
-        if self._index == len(self._buffers):
-            return 0
-        buffer = self._buffers[self._index]
-        piece = buffer[self._within : self._within + len(target)]
-        target[: len(piece)] = piece
-        self._position += len(piece)
-        self._within += len(piece)
-        if self._within == len(buffer):
-            self._index, self._within = self._index + 1, 0
-        return len(piece)
 
 
 async def create_upload(connection: Connection, key: str, metadata: Mapping[str, str]) -> str:

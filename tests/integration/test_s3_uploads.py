@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from activities.objectstore.base import ARCHIVE_ID, Capabilities, UploadedPart, UploadLost
+from activities.objectstore.body import PartBody
 from activities.objectstore.s3 import open_store
-from activities.objectstore.uploads import PartBody, abort_uploads, checksum, combined
+from activities.objectstore.uploads import abort_uploads, checksum, combined
 from codehub_storage.errors import ErrorCode, StorageError
 from tests.fakes.s3_faults import CutRequest, FlipUpload, Hold, Reply, on
 from tests.harness.s3server import S3Server
