@@ -5,8 +5,8 @@
 #
 # Movers are containers of this image too; a backend starts them, as root of nothing but the one volume.
 # With a folder `wheels/` of all dependencies in the context, the build needs no network. Both bases that it is built
-# on, the official one and a bare Debian of the same name (tests/harness/baseimage.py), have python3 with venv, GNU tar,
-# gzip and certificates.
+# on, the official one and a bare Debian of the same name (tests/harness/baseimage.py), have python3 with venv and
+# certificates.
 
 FROM python:3.11-slim-bookworm AS build
 
@@ -42,8 +42,7 @@ ENV PATH=/opt/codehub-storage/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/
     LANG=C.UTF-8 \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
-RUN tar --version | grep -q 'GNU tar' && gzip --version >/dev/null && \
-    useradd --uid 10001 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin codehub-storage
+RUN useradd --uid 10001 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin codehub-storage
 COPY --from=build /opt/codehub-storage /opt/codehub-storage
 
 # By number, so that Kubernetes can see that it is not root.

@@ -102,5 +102,4 @@ class FillingActivities:
             await self._manifest(step),
             wall=self._wall,
             concurrency=self._ground.concurrency,
-            pass_fds=self._ground.pass_fds,
         )

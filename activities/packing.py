@@ -161,7 +161,6 @@ class PackingActivities:
             self._ground.folder(),
             self._ground.limits,
             progress.moved,
-            pass_fds=self._ground.pass_fds,
         )
         if self._plan is not None:
             shutil.rmtree(self._plan.spool, ignore_errors=True)

@@ -24,10 +24,7 @@ from workflows.messages import StoredArchive
 
 @dataclass(frozen=True)
 class MoverGround:
-    """What a mover stands on: the volume's folder, the store, and the bounds of its work.
-
-    ``pass_fds``: descriptors that its children inherit; a lock among them tells when the last of them is gone.
-    """
+    """What a mover stands on: the volume's folder, the store, and the bounds of its work."""
 
     root: Path
     store: ObjectStore
@@ -37,7 +34,6 @@ class MoverGround:
     limits: PlanLimits = field(default_factory=PlanLimits)
     concurrency: int = 4
     budget_bytes: int = 128 << 20
-    pass_fds: tuple[int, ...] = ()
     attempts: Attempts = field(default_factory=Attempts)
     spool: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix=scratch_prefix(os.getpid()))))
 

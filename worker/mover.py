@@ -47,24 +47,24 @@ SLOTS = 2
 
 
 def main(spec: MoverSpec, folder: str, lock_fd: int) -> None:
-    """Serve until SIGTERM. ``lock_fd`` is inherited by the tars that this process starts."""
-    run(spec, Path(folder), (lock_fd,))
+    """Serve until SIGTERM. ``lock_fd`` stays open as long as this process lives; it starts no other."""
+    run(spec, Path(folder))
 
 
-def run(spec: MoverSpec, folder: Path, pass_fds: tuple[int, ...]) -> NoReturn:
+def run(spec: MoverSpec, folder: Path) -> NoReturn:
     """Serve until SIGTERM, then end the process."""
     bound_heap()
     settings = Settings.load()
     configure(settings)
     try:
-        asyncio.run(serve(settings, spec, folder, pass_fds))
+        asyncio.run(serve(settings, spec, folder))
     except Exception:
         log.exception("the mover fails")
         _exit(1)
     _exit(0)
 
 
-async def serve(settings: Settings, spec: MoverSpec, folder: Path, pass_fds: tuple[int, ...]) -> None:
+async def serve(settings: Settings, spec: MoverSpec, folder: Path) -> None:
     """Run the worker of this mover's queue."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
@@ -79,7 +79,6 @@ async def serve(settings: Settings, spec: MoverSpec, folder: Path, pass_fds: tup
             limits=PlanLimits(segment_bytes=settings.segment_bytes) if settings.segment_bytes else PlanLimits(),
             concurrency=settings.mover_concurrency,
             budget_bytes=settings.budget_bytes,
-            pass_fds=pass_fds,
         )
         packing, filling = PackingActivities(ground), FillingActivities(ground, WALLS[settings.backend])
         worker = Worker(
@@ -134,5 +133,5 @@ def _exit(status: int) -> NoReturn:
     os._exit(status)
 
 
-if __name__ == "__main__":  # in a container, which ends with us, so no lock is needed to tell that all tars are gone
-    run(read_spec(sys.argv[1]), Path(VOLUME), ())
+if __name__ == "__main__":  # in a container, which ends with us, so no lock is needed to tell
+    run(read_spec(sys.argv[1]), Path(VOLUME))

@@ -44,7 +44,7 @@ class Numbered:
 
     @property
     def is_long(self) -> bool:
-        """True for a run of files whose paths tar cannot open."""
+        """True for a run of files whose paths no plain tool can open."""
         return self.segment.kind == FILES and len(self.first) > MAX_PATH_BYTES
 
 

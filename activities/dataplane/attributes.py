@@ -48,18 +48,6 @@ class Abilities:
         """True if no privileged attribute needs to be skipped."""
         return {b"trusted.", b"security.", _CAPABILITY} <= self.kinds
 
-    @property
-    def patterns(self) -> list[str]:
-        """The attributes that tar shall set, as its patterns."""
-        patterns = {
-            b"user.": "user.*",
-            _ACL: "system.posix_acl_*",
-            b"trusted.": "trusted.*",
-            b"security.": "security.*",
-            _CAPABILITY: "security.capability",
-        }
-        return [pattern for kind, pattern in patterns.items() if kind in self.kinds]
-
 
 _known: dict[tuple[int, int], Abilities] = {}
 """By file system and user. Later steps find the root as the archive wants it, perhaps no longer writable."""
@@ -115,7 +103,7 @@ def apply(beneath: Beneath, entry: Entry, abilities: Abilities, skipped: Counter
     """Give the name its metadata. Typed errors; what may not be set is counted in ``skipped``."""
     count_skipped(entry, abilities, skipped)
     path, is_link = entry.path, entry.type is FileType.SYMLINK
-    late = [pair for pair in entry.xattrs if pair[0] in ACL_ATTRIBUTES or pair[0] == _CAPABILITY]
+    late = [pair for pair in entry.xattrs if _is_late(pair[0])]
     with writing(path):
         if abilities.owners:
             beneath.chown(path, entry.uid, entry.gid)
@@ -128,6 +116,31 @@ def apply(beneath: Beneath, entry: Entry, abilities: Abilities, skipped: Counter
             if abilities.can_set(name):
                 beneath.setxattr(path, name, value)
         beneath.utime(path, entry.mtime_ns, entry.mtime_ns)
+
+
+def apply_open(fd: int, entry: Entry, abilities: Abilities) -> None:
+    """Give an open regular file its metadata, as ``apply`` does. What may not be set was counted by who opened it."""
+    path = entry.path
+    with writing(path):
+        if abilities.owners:
+            os.fchown(fd, entry.uid, entry.gid)
+        late: list[tuple[bytes, bytes]] = []
+        for pair in entry.xattrs:
+            if not abilities.can_set(pair[0]):
+                continue
+            if _is_late(pair[0]):
+                late.append(pair)
+            else:
+                os.setxattr(fd, *pair)
+        os.fchmod(fd, entry.mode)
+        for name, value in late:
+            os.setxattr(fd, name, value)
+        os.utime(fd, ns=(entry.mtime_ns, entry.mtime_ns))
+
+
+def _is_late(name: bytes) -> bool:
+    """True for what a later chown or chmod would take away."""
+    return name in ACL_ATTRIBUTES or name == _CAPABILITY
 
 
 def _kind_of(name: bytes) -> bytes:

@@ -212,6 +212,14 @@ class Beneath:
         parent, name = self.split(path)
         return os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=parent)
 
+    def replace(self, path: bytes) -> int:
+        """As ``create``, instead of what a former attempt left under that name."""
+        try:
+            return self.create(path)
+        except FileExistsError:
+            self.remove(path)
+            return self.create(path)
+
     def open_shared(self, path: bytes) -> int:
         """A regular file open for writing, made if missing: pieces of one file are written side by side."""
         parent, name = self.split(path)

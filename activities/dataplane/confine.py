@@ -5,7 +5,7 @@ privilege and cannot be taken back. **It does not stop** chmod, chown, utime or 
 stat; below ABI 3 neither truncate(2). Those calls are therefore made only through ``beneath``.
 
 The rule holds for the calling *thread*; other threads of the process stay free. ``ConfinedThreads`` uses that: the
-event loop keeps its network, the workers and their tars are walled in.
+event loop keeps its network, the workers are walled in.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def confine_thread(writable: Sequence[Path], readable: Iterable[Path] | None = N
 
 
 def runtime_folders() -> list[Path]:
-    """What a tar and a Python thread read to run at all: system folders, the interpreter, its packages."""
+    """What a Python thread reads to run at all: system folders, the interpreter, its packages."""
     ours = (sys.prefix, sys.base_prefix, sys.exec_prefix, *sys.path)
     return [Path(path) for path in dict.fromkeys((*_SYSTEM, *ours)) if os.path.isabs(path) and os.access(path, os.F_OK)]
 

@@ -1,7 +1,7 @@
 """How a tree is cut into segments: limits, the cuts, and what they weigh. Same files, same cuts.
 
-Data segments come in three runs, each in archive order: files that tar reads, files whose path it cannot open, and
-pieces of large files. Large files stand behind the others so that they do not tear runs of small ones apart, which
+Data segments come in three runs, each in archive order: files, files whose path no plain tool can open, and pieces of
+large files. Large files stand behind the others so that they do not tear runs of small ones apart, which
 would leave many segments too short for a part.
 """
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from activities.dataplane.entries import EMPTY_CONTENT, Content, Entry
-from activities.dataplane.large import Cut, Range, cut_file, needs_own_code
+from activities.dataplane.large import Cut, Range, cut_file, is_far
 from activities.dataplane.segments import MAX_SEGMENTS, SegmentKind
 from activities.dataplane.spool import Spooled, read_spool
 from activities.dataplane.tarheader import BLOCK, MAX_EXTENSION_BYTES, padding_of
@@ -54,7 +54,8 @@ class PlanLimits:
 class SegmentPlan:
     """One data segment: which entries of the spool it holds, ``[start, end)``, or which piece (``cut``) of one file.
 
-    ``own_code``: not read by tar. ``weight``: raw bytes that it takes about, holes counted as what they compress to.
+    ``is_far``: of paths that no plain tool can open. ``weight``: raw bytes that it takes about, holes counted as what
+    they compress to.
     """
 
     number: int
@@ -66,7 +67,7 @@ class SegmentPlan:
     content: Content
     first: bytes
     last: bytes
-    own_code: bool = False
+    is_far: bool = False
     cut: Cut | None = None
 
 
@@ -110,8 +111,8 @@ def cut_files(
 
 
 def run_of(entry: Entry, limits: PlanLimits) -> bool | None:
-    """Which run of segments a file belongs to: tar (False), own code (True), or large (None)."""
-    return _LARGE if entry.size >= limits.large_from else needs_own_code(entry)
+    """Which run of segments a file belongs to: near (False), far (True), or large (None)."""
+    return _LARGE if entry.size >= limits.large_from else is_far(entry)
 
 
 class _Open:
@@ -194,7 +195,6 @@ class _Cutter:
                     content=spooled.content if first else EMPTY_CONTENT,
                     first=path,
                     last=path,
-                    own_code=True,
                     cut=cut,
                 )
             )
@@ -204,7 +204,7 @@ def cut_digest(segments: list[SegmentPlan], holes: dict[int, list[Range]]) -> st
     """Equal for plans with the same segments."""
     digest = hashlib.sha256()
     for segment in segments:
-        digest.update(repr((int(segment.kind), segment.content, segment.own_code, segment.cut)).encode())
+        digest.update(repr((int(segment.kind), segment.content, segment.is_far, segment.cut)).encode())
         if segment.cut is not None:
             digest.update(repr(holes.get(segment.start)).encode())
     return digest.hexdigest()

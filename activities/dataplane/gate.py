@@ -1,8 +1,8 @@
-"""The first wall of a restore: what may pass from a data segment to the writers.
+"""The first wall of a restore: what may pass from a data segment to its writer.
 
 Only regular files with clean relative names, in the order and range that the manifest states for the segment, under
-headers of exactly the one form that we write. The form matters because tar reads the same bytes again: a header
-that two readers can understand in two ways is refused, whatever it says.
+headers of exactly the one form that archives of ours have. A header that two readers could understand in two ways is
+refused, whatever it says.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from activities.dataplane.beneath import clean_components, shown
 from activities.dataplane.entries import Entry, FileType
 from activities.dataplane.manifest import Segment, decode_path
-from activities.dataplane.tarheader import BLOCK, XATTR_PREFIX, TarError, TarScanner, padding_of
+from activities.dataplane.tarheader import BLOCK, XATTR_PREFIX, TarScanner, padding_of
 from codehub_storage.errors import ErrorCode, StorageError
 
 _RECORDS = frozenset((b"path", b"size", b"uid", b"gid", b"mtime"))
@@ -38,6 +38,7 @@ class Gate:
         self._last = decode_path(segment.last).split(b"/")
         self._previous: list[bytes] = []
         self._count = 0
+        self._clear_until = 0
 
     def admit(self, entry: Entry) -> None:
         """A regular file, cleanly named, next in order, within the segment's range."""
@@ -53,6 +54,14 @@ class Gate:
         self._count += 1
         self._on_entry(entry)
 
+    def admit_next(self, entry: Entry, scanner: TarScanner) -> None:
+        """As ``admit``, for an entry that ``scanner`` has just found: its header must be one of ours, too."""
+        # Nothing may stand between two entries: what no entry owns, nobody would have looked at.
+        if scanner.entry_offset != self._clear_until or not _is_our_form(bytes(scanner.header), scanner.records):
+            raise self.refusal(f"{shown(entry.path)} has a header that no archive of ours has")
+        self.admit(entry)
+        self._clear_until = scanner.data_offset + entry.size + padding_of(entry.size)
+
     def finish(self) -> None:
         """All entries that the manifest counts have come."""
         if self._count != self._segment.entries or self._previous != (self._last if self._count else []):
@@ -66,45 +75,6 @@ class Gate:
 def corrupt_segment(number: int, why: str) -> StorageError:
     """``ArchiveCorrupt``, naming the segment."""
     return StorageError(ErrorCode.ARCHIVE_CORRUPT, f"segment {number}: {why}", details={"segment": number})
-
-
-class GatedBytes:
-    """Hands on raw bytes of a segment, each header only after it was admitted as a whole."""
-
-    def __init__(self, gate: Gate) -> None:
-        self._gate = gate
-        self._scanner = TarScanner()
-        self._held = b""
-        self._sent = 0
-        self._clear_until = 0
-
-    def feed(self, raw: bytes) -> memoryview:
-        """Take raw bytes, answer those that may pass now."""
-        data = self._held + raw if self._held else raw
-        try:
-            for found in self._scanner.feed(raw):
-                if isinstance(found, Entry):
-                    self._admit(found, data)
-        except TarError as error:
-            raise self._gate.refusal(str(error)) from error
-        passing = min(self._scanner.position, self._clear_until) - self._sent
-        self._held = data[passing:]
-        self._sent += passing
-        return memoryview(data)[:passing]
-
-    def finish(self) -> None:
-        """The segment ended where a tar stream may be cut."""
-        if not self._scanner.between_entries or self._held:
-            raise self._gate.refusal("it does not end with a whole file")
-        self._gate.finish()
-
-    def _admit(self, entry: Entry, data: bytes) -> None:
-        start, end = self._scanner.entry_offset - self._sent, self._scanner.data_offset - self._sent
-        # Nothing may stand between two entries: what no entry owns, nobody would have looked at.
-        if self._scanner.entry_offset != self._clear_until or not _is_our_form(data[start:end], self._scanner.records):
-            raise self._gate.refusal(f"{shown(entry.path)} has a header that no archive of ours has")
-        self._gate.admit(entry)
-        self._clear_until = self._scanner.data_offset + entry.size + padding_of(entry.size)
 
 
 def _is_our_form(header: bytes, records: dict[bytes, bytes]) -> bool:

@@ -7,17 +7,24 @@ empty stored blocks inside the deflate stream are what every reader accepts (ext
 from __future__ import annotations
 
 import hashlib
+import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from awscrt import checksums
-from isal import isal_zlib
+from isal import igzip_lib, isal_zlib
 from isal.igzip_lib import IsalError
 
 LEVEL = 2
+BUFFER_BYTES = 512 << 10
+"""Raw bytes that are compressed at a time: they fit a core's own cache."""
+
+_WORTH = 0.97
+_SAMPLE_BYTES = 16 << 10
 _HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 _TRAILER = struct.Struct("<II")
+_STORED, _MAX_STORED = struct.Struct("<BHH"), 0xFFFF
 _EMPTY_BLOCK = b"\x00\x00\x00\xff\xff"
 _FINAL_BLOCK = b"\x03\x00"
 _OUTPUT_BYTES = 1 << 18
@@ -44,43 +51,97 @@ class PackedMember:
 
 
 class MemberWriter:
-    """Compresses one member into memory; only compressed bytes are kept."""
+    """Compresses one member into memory; only compressed bytes are kept.
+
+    Raw bytes gather in one buffer, files are read straight into it, and only a full one is digested and compressed:
+    that is long enough for these to be worth letting other threads run meanwhile.
+
+    What does not become smaller is stored: once a buffer has shrunk by less than ``_WORTH``, a sample of each next one
+    is tried first.
+    """
 
     def __init__(self) -> None:
+        self._buffer = memoryview(bytearray(BUFFER_BYTES))
+        self._used = 0
         self._deflate = isal_zlib.compressobj(LEVEL, isal_zlib.DEFLATED, _RAW_DEFLATE)
+        self._is_dense = False
         self._digest = hashlib.sha256()
         self._crc32 = 0
         self._chunks: list[bytes] = [_HEADER]
-        self.raw_bytes = 0
+        self._taken_bytes = 0
         self.stored_bytes = len(_HEADER)
 
+    @property
+    def raw_bytes(self) -> int:
+        """How many raw bytes were added."""
+        return self._taken_bytes + self._used
+
     def write(self, data: bytes | memoryview) -> None:
-        """Add raw bytes. Pieces of 64 KiB and more are the fastest."""
-        self._digest.update(data)
-        self._crc32 = isal_zlib.crc32(data, self._crc32)
-        self.raw_bytes += len(data)
-        self._keep(self._deflate.compress(data))
+        """Add raw bytes."""
+        while data:
+            step = min(len(data), BUFFER_BYTES - self._used)
+            self._buffer[self._used : self._used + step] = data[:step]
+            self._advance(step)
+            data = data[step:]
+
+    def write_from(self, fd: int, length: int, offset: int) -> int:
+        """Add ``length`` bytes of a file from ``offset`` on; answers how many there were, fewer only at its end."""
+        done = 0
+        while done < length:
+            room = self._buffer[self._used : self._used + length - done]
+            count = os.preadv(fd, (room,), offset + done)
+            if not count:
+                break
+            self._advance(count)
+            done += count
+        return done
 
     def finish(self, min_bytes: int = 0) -> PackedMember:
         """End the member; one shorter than ``min_bytes`` is padded up to it. The writer is used up."""
+        self._take(self._buffer[: self._used])
         self._keep(self._deflate.flush(isal_zlib.Z_SYNC_FLUSH))
         missing = min_bytes - self.stored_bytes - len(_FINAL_BLOCK) - _TRAILER.size
         blocks = max(0, -(-missing // len(_EMPTY_BLOCK)))
         padding = blocks * len(_EMPTY_BLOCK)
         if blocks:
             self._keep(_EMPTY_BLOCK * blocks)
-        self._keep(_FINAL_BLOCK + _TRAILER.pack(self._crc32, self.raw_bytes & 0xFFFFFFFF))
+        self._keep(_FINAL_BLOCK + _TRAILER.pack(self._crc32, self._taken_bytes & 0xFFFFFFFF))
         crc64 = 0
         for chunk in self._chunks:
             crc64 = checksums.crc64nvme(chunk, crc64)
         return PackedMember(
             chunks=self._chunks,
-            raw_bytes=self.raw_bytes,
+            raw_bytes=self._taken_bytes,
             stored_bytes=self.stored_bytes,
             padding_bytes=padding,
             sha256=self._digest.digest(),
             crc64=crc64.to_bytes(8, "big"),
         )
+
+    def _advance(self, count: int) -> None:
+        self._used += count
+        if self._used == BUFFER_BYTES:
+            self._take(self._buffer)
+
+    def _take(self, raw: memoryview) -> None:
+        """Digest and compress what has gathered."""
+        self._used = 0
+        self._digest.update(raw)
+        self._crc32 = isal_zlib.crc32(raw, self._crc32)
+        self._taken_bytes += len(raw)
+        if self._is_dense and len(igzip_lib.compress(raw[:_SAMPLE_BYTES], LEVEL)) > _WORTH * len(raw[:_SAMPLE_BYTES]):
+            # What is compressed later must not refer to what came before these blocks.
+            self._keep(self._deflate.flush(isal_zlib.Z_FULL_FLUSH))
+            self._store(raw)
+            return
+        before = self.stored_bytes
+        self._keep(self._deflate.compress(raw))
+        self._is_dense = self.stored_bytes - before > _WORTH * len(raw)
+
+    def _store(self, raw: memoryview) -> None:
+        for at in range(0, len(raw), _MAX_STORED):
+            block = raw[at : at + _MAX_STORED]
+            self._keep(_STORED.pack(0, len(block), len(block) ^ 0xFFFF) + block)
 
     def _keep(self, data: bytes) -> None:
         if data:

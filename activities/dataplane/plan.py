@@ -12,8 +12,9 @@ from pathlib import Path
 
 from activities.dataplane.cutting import MIB, PlanLimits, SegmentPlan, cut_digest, cut_files, raw_size, run_of
 from activities.dataplane.entries import EMPTY_CONTENT, Content, Entry, FileType, content_of
-from activities.dataplane.large import Range, find_holes, open_below
+from activities.dataplane.large import Range, find_holes
 from activities.dataplane.manifest import Totals
+from activities.dataplane.reading import VolumeReader
 from activities.dataplane.segments import SegmentKind
 from activities.dataplane.spool import Spooled, SpoolWriter, read_spool
 from activities.dataplane.threads import Stop, run_blocking
@@ -45,10 +46,7 @@ class PlanSummary:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be archived, and how it is cut. ``spool`` holds the entries; it belongs to this process.
-
-    ``pass_fds`` are inherited by the tar processes: a lock among them tells when the last of them is gone.
-    """
+    """What is to be archived, and how it is cut. ``spool`` holds the entries; it belongs to this process."""
 
     root: Path
     spool: Path
@@ -56,7 +54,6 @@ class Plan:
     summary: PlanSummary
     segments: tuple[SegmentPlan, ...]
     holes: dict[int, list[Range]] = field(default_factory=dict)
-    pass_fds: tuple[int, ...] = ()
 
     def segment(self, number: int) -> SegmentPlan:
         """The data segment of this number, counted from 1."""
@@ -65,7 +62,7 @@ class Plan:
     def entries(self, segment: SegmentPlan) -> Iterator[Spooled]:
         """The entries of a data segment, in order."""
         for spooled in read_spool(self.spool / FILES, segment.start, segment.end):
-            if segment.kind is SegmentKind.LARGE or run_of(spooled.entry, self.limits) == segment.own_code:
+            if segment.kind is SegmentKind.LARGE or run_of(spooled.entry, self.limits) == segment.is_far:
                 yield spooled
 
     def tail_entries(self) -> Iterator[Spooled]:
@@ -77,19 +74,15 @@ class Plan:
         yield from read_spool(self.spool / FOLDERS)
 
 
-async def scan_volume(
-    root: Path | str, spool: Path, limits: PlanLimits, progress: Progress, *, pass_fds: tuple[int, ...] = ()
-) -> Plan:
+async def scan_volume(root: Path | str, spool: Path, limits: PlanLimits, progress: Progress) -> Plan:
     """Walk the tree below ``root`` and cut it. ``spool`` is an empty folder of the caller; ``progress`` gets entries.
 
     Raises ``VolumeUnreadable``, ``VolumeChanged``, ``Unsupported`` (nested mount) and ``ArchiveTooLarge``.
     """
-    return await run_blocking(lambda stop: _scan(Path(root), spool, limits, progress, pass_fds, stop))
+    return await run_blocking(lambda stop: _scan(Path(root), spool, limits, progress, stop))
 
 
-def _scan(
-    root: Path, spool: Path, limits: PlanLimits, progress: Progress, pass_fds: tuple[int, ...], stop: Stop
-) -> Plan:
+def _scan(root: Path, spool: Path, limits: PlanLimits, progress: Progress, stop: Stop) -> Plan:
     survey = _Survey(limits)
     with SpoolWriter(spool / FILES) as files, SpoolWriter(spool / LINKS) as links, SpoolWriter(spool / FOLDERS) as dirs:
         survey.run(walk(root, xattrs=True), files, links, dirs, progress, stop)
@@ -106,7 +99,7 @@ def _scan(
         cut_digest=cut_digest(segments, holes),
         totals=Totals(**survey.totals, skipped=dict(sorted(survey.skipped.items()))),
     )
-    return Plan(root, spool, limits, summary, tuple(segments), holes, pass_fds)
+    return Plan(root, spool, limits, summary, tuple(segments), holes)
 
 
 class _Survey:
@@ -197,12 +190,13 @@ COUNTERS = {
 def _find_all_holes(root: Path, spool: Path, survey: _Survey, stop: Stop) -> dict[int, list[Range]]:
     """The holes of large files, by where the file stands in the spool. Corrects the weight of the whole."""
     found: dict[int, list[Range]] = {}
-    for at in survey.large:
-        stop.check()
-        entry = next(read_spool(spool / FILES, at)).entry
-        with open_below(root, entry.path) as fd:
-            holes = find_holes(fd, entry.size)
-        if holes:
-            found[at] = holes
-            survey.weight -= sum(length for _, length in holes)
+    with VolumeReader(root) as reader:
+        for at in survey.large:
+            stop.check()
+            entry = next(read_spool(spool / FILES, at)).entry
+            with reader.opened(entry) as fd:
+                holes = find_holes(fd, entry.size)
+            if holes:
+                found[at] = holes
+                survey.weight -= sum(length for _, length in holes)
     return found

@@ -63,7 +63,7 @@ class ArchiveRestore:
 
     Callbacks are called on the event loop.
 
-    ``wall``: whether Landlock is demanded. ``pass_fds`` are inherited by the tars.
+    ``wall``: whether Landlock is demanded.
     Errors of all steps: ``ArchiveCorrupt``, ``ArchiveNotFound`` (the object was replaced), ``NoSpace``,
     ``AccessDenied``, ``BackendUnavailable``, ``Unsupported``, and what the store raises.
     """
@@ -76,7 +76,6 @@ class ArchiveRestore:
         *,
         wall: Wall = Wall.AVAILABLE,
         concurrency: int = CONCURRENCY,
-        pass_fds: tuple[int, ...] = (),
     ) -> None:
         self._root = root
         self._store = store
@@ -84,7 +83,6 @@ class ArchiveRestore:
         self._map = ArchiveMap.of(manifest)
         self._wall = wall
         self._concurrency = concurrency
-        self._pass_fds = pass_fds
 
     @property
     def data_segments(self) -> int:
@@ -134,7 +132,7 @@ class ArchiveRestore:
             progress(done)
 
         async with ConfinedThreads(self._root, wall=self._wall, threads=self._concurrency) as threads:
-            target = Target(self._root, await self._abilities(threads), self._pass_fds)
+            target = Target(self._root, await self._abilities(threads))
 
             async def lane() -> None:
                 for item in todo:

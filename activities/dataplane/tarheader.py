@@ -52,14 +52,15 @@ class TarScanner:
     whether they are clean is for the caller to ask (``entries.is_clean_path``).
 
     ``position``: bytes consumed. ``entry_offset``: where the last entry's header (with its extension) began.
-    ``data_offset``: where its data begins. ``records``: its pax records. ``end_offset``: where the end-of-archive
-    blocks begin, ``None`` before they were seen; ``ended``: both of them were.
+    ``data_offset``: where its data begins. ``header``: the bytes between these two. ``records``: its pax records.
+    ``end_offset``: where the end-of-archive blocks begin, ``None`` before they were seen; ``ended``: both of them were.
     """
 
     def __init__(self) -> None:
         self.position = 0
         self.entry_offset = 0
         self.data_offset = 0
+        self.header = bytearray()
         self.end_offset: int | None = None
         self.records: dict[bytes, bytes] = {}
         self._buffer = bytearray()
@@ -150,6 +151,8 @@ class TarScanner:
             return None
         if not self._in_entry:
             self.entry_offset, self._in_entry = start, True
+            self.header.clear()
+        self.header += block
         _check_sum(block)
         flag = block[156]
         if flag in (EXTENSION, _GLOBAL, _LONG_NAME, _LONG_LINK):
@@ -166,6 +169,7 @@ class TarScanner:
         self._extension_padding = padding_of(size)
 
     def _take_extension(self) -> None:
+        self.header += self._extension
         raw = bytes(self._extension[: len(self._extension) - self._extension_padding])
         self._extension.clear()
         if self._extension_type == EXTENSION:

@@ -1,19 +1,15 @@
 """One data segment back into files: fetch, inflate, digest, gate, write.
 
-Runs of small files go to a GNU tar of their own, which is faster than Python by far; large files and paths that tar
-cannot name are written here. A segment counts as restored only when its digest was right *and* its writer ended well;
-what a wrong one has written stays in a volume that nobody is handed.
+A segment counts as restored only when its digest was right *and* its writer ended well; what a wrong one has written
+stays in a volume that nobody is handed.
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
-import subprocess
-from collections import Counter
 from collections.abc import Iterable
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -24,38 +20,27 @@ from activities.dataplane import attributes
 from activities.dataplane.attributes import Abilities, count_skipped
 from activities.dataplane.beneath import Beneath, shown, write_all, writing
 from activities.dataplane.entries import Entry, FileType
-from activities.dataplane.gate import Gate, GatedBytes, corrupt_segment
+from activities.dataplane.gate import Gate, corrupt_segment
 from activities.dataplane.gzipmember import CorruptMember, MemberReader
-from activities.dataplane.large import MAX_PATH_BYTES
 from activities.dataplane.manifest import Piece, Segment, decode_path
 from activities.dataplane.report import RestoreReport
 from activities.dataplane.segments import SegmentKind
-from activities.dataplane.tarheader import END_OF_ARCHIVE, TarError, TarScanner, padding_of
+from activities.dataplane.tarheader import TarError, TarScanner, padding_of
 from activities.dataplane.threads import Stop
-from codehub_storage.errors import ErrorCode, StorageError
 
-_PIPE_BYTES = 1 << 20
-_STDERR_BYTES = 4096
 _ZEROS = bytes(1 << 18)
-_CONTRADICTIONS = ("Not a directory", "Is a directory", "File exists", "File name too long")
-_COMMAND = (
-    *("tar", "--extract", "--file=-", "--blocking-factor=128", "--read-full-records"),
-    *("--numeric-owner", "--same-permissions", "--xattrs"),
-    *("--no-selinux", "--warning=no-timestamp"),
-)
 
 
 @dataclass(frozen=True)
 class Target:
-    """Where to write, and as who. ``pass_fds`` are inherited by the tars: a lock among them tells when all are gone."""
+    """Where to write, and as who."""
 
     root: Path
     abilities: Abilities
-    pass_fds: tuple[int, ...] = ()
 
 
 class Writer(Protocol):
-    """Takes the raw bytes of one segment in order; leaving its context kills what it started."""
+    """Takes the raw bytes of one segment in order."""
 
     def write(self, raw: bytes) -> None:
         """The next bytes."""
@@ -70,7 +55,7 @@ def unpack_segment(target: Target, chunks: Iterable[bytes], segment: Segment, nu
     Raises ``ArchiveCorrupt`` naming the segment, ``NoSpace``, ``AccessDenied``, ``BackendUnavailable``.
     """
     report = RestoreReport()
-    with _writer_for(target, segment, number, report, stop) as writer:
+    with _writer_for(target, segment, number, report) as writer:
         copy_checked(chunks, segment, number, writer, stop)
         writer.finish()
     stop.check()
@@ -94,9 +79,7 @@ def copy_checked(chunks: Iterable[bytes], segment: Segment, number: int, writer:
         raise corrupt_segment(number, "its bytes are not those that were archived")
 
 
-def _writer_for(
-    target: Target, segment: Segment, number: int, report: RestoreReport, stop: Stop
-) -> AbstractContextManager[Writer]:
+def _writer_for(target: Target, segment: Segment, number: int, report: RestoreReport) -> AbstractContextManager[Writer]:
     if segment.kind == SegmentKind.LARGE.name.lower() and segment.piece is not None:
         return PieceWriter(target, segment.piece, number)
 
@@ -105,93 +88,11 @@ def _writer_for(
         report.bytes += entry.size
         count_skipped(entry, target.abilities, report.skipped)
 
-    gate = Gate(segment, number, on_entry)
-    if len(decode_path(segment.first)) > MAX_PATH_BYTES:
-        return FileWriter(target, gate)
-    return TarWriter(target, gate, stop)
-
-
-class TarWriter:
-    """A GNU tar that extracts what the gate lets through, inside the wall of the thread that started it."""
-
-    def __init__(self, target: Target, gate: Gate, stop: Stop) -> None:
-        self._target = target
-        self._gated = GatedBytes(gate)
-        self._stop = stop
-        self._cleanup = ExitStack()
-
-    def __enter__(self) -> TarWriter:
-        with ExitStack() as cleanup:
-            self._errors = os.memfd_create("stderr")
-            cleanup.callback(os.close, self._errors)
-            abilities = self._target.abilities
-            owner = "--same-owner" if abilities.owners else "--no-same-owner"
-            # No shell, and nothing of our environment: TAR_OPTIONS or a locale would change what is read.
-            self._tar = subprocess.Popen(
-                (*_COMMAND, owner, *(f"--xattrs-include={pattern}" for pattern in abilities.patterns)),
-                cwd=self._target.root,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=self._errors,
-                env={"LC_ALL": "C", "PATH": os.environ.get("PATH", os.defpath)},
-                pass_fds=self._target.pass_fds,
-                bufsize=0,
-            )
-            cleanup.callback(self._end)
-            cleanup.enter_context(self._stop.on_stop(self._tar.kill))
-            assert self._tar.stdin is not None
-            self._pipe = self._tar.stdin.fileno()
-            fcntl.fcntl(self._pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-            self._cleanup = cleanup.pop_all()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._cleanup.close()
-
-    def write(self, raw: bytes) -> None:
-        """Gate the bytes and send what may pass."""
-        self._send(self._gated.feed(raw))
-
-    def finish(self) -> None:
-        """End the stream and wait for tar; its complaints become typed errors."""
-        self._gated.finish()
-        self._send(memoryview(END_OF_ARCHIVE))
-        assert self._tar.stdin is not None
-        self._tar.stdin.close()
-        if self._tar.wait() != 0:
-            raise self._failure()
-
-    def _send(self, data: memoryview) -> None:
-        try:
-            while data:
-                data = data[os.write(self._pipe, data) :]
-        except BrokenPipeError as error:
-            self._tar.wait()
-            self._stop.check()
-            raise self._failure() from error
-
-    def _failure(self) -> StorageError:
-        said = os.pread(self._errors, _STDERR_BYTES, 0).decode("utf-8", "backslashreplace")
-        line = next(iter(said.splitlines()), f"it ended with status {self._tar.returncode}")
-        code = ErrorCode.BACKEND_UNAVAILABLE
-        if "No space left on device" in said or "Disk quota exceeded" in said:
-            code = ErrorCode.NO_SPACE
-        elif "Permission denied" in said or "Operation not permitted" in said or "Read-only file system" in said:
-            code = ErrorCode.ACCESS_DENIED
-        elif any(text in said for text in _CONTRADICTIONS):
-            code = ErrorCode.ARCHIVE_CORRUPT
-        return StorageError(code, f"tar could not write a segment: {line.removeprefix('tar: ')}")
-
-    def _end(self) -> None:
-        """Kill, reap, close; in this order nothing is left, whatever happened before."""
-        self._tar.kill()
-        self._tar.wait()
-        if self._tar.stdin is not None:
-            self._tar.stdin.close()
+    return FileWriter(target, Gate(segment, number, on_entry))
 
 
 class FileWriter:
-    """Writes whole files by our own code, for paths that are too long for tar."""
+    """Writes whole files, one after the other, each with its metadata before it is closed."""
 
     def __init__(self, target: Target, gate: Gate) -> None:
         self._target = target
@@ -199,7 +100,6 @@ class FileWriter:
         self._scanner = TarScanner()
         self._entry: Entry | None = None
         self._fd = -1
-        self._at = 0
 
     def __enter__(self) -> FileWriter:
         self._beneath = Beneath(self._target.root)
@@ -214,8 +114,10 @@ class FileWriter:
         for found in self._scanner.feed(raw):
             if isinstance(found, Entry):
                 self._seal()
-                self._gate.admit(found)
-                self._open(found)
+                self._gate.admit_next(found, self._scanner)
+                with writing(found.path):
+                    self._fd = self._beneath.replace(found.path)
+                self._entry, self._at = found, 0
             else:
                 with writing(self._entry.path if self._entry else b""):
                     write_all(self._fd, found, self._at)
@@ -228,18 +130,11 @@ class FileWriter:
         self._seal()
         self._gate.finish()
 
-    def _open(self, entry: Entry) -> None:
-        with writing(entry.path):
-            self._beneath.remove(entry.path)
-            self._fd = self._beneath.create(entry.path)
-        self._entry, self._at = entry, 0
-
     def _seal(self) -> None:
-        self._close()
         if self._entry is not None:
-            # Counted by the gate already.
-            attributes.apply(self._beneath, self._entry, self._target.abilities, Counter())
+            attributes.apply_open(self._fd, self._entry, self._target.abilities)
         self._entry = None
+        self._close()
 
     def _close(self) -> None:
         if self._fd >= 0:

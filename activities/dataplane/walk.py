@@ -178,11 +178,6 @@ def walk(root: Path | str, *, xattrs: bool) -> Iterator[Entry]:
     return _Walk(root, xattrs=xattrs).entries()
 
 
-def entry_of_file(fd: int, path: bytes) -> Entry:
-    """An open regular file as ``walk`` would show its first name. ``OSError`` as it comes."""
-    return _entry(path, FileType.FILE, os.fstat(fd), xattrs=_attributes(fd))
-
-
 class ChangeDigest:
     """The change fingerprint: one SHA-256 over all names in archive order."""
 

@@ -15,7 +15,7 @@ class Exchange:
     """One request and what became of it.
 
     ``received``: body bytes from the client. ``sent``: body bytes back to it. ``answered``: the server's answer, or
-    what stands for it, is known, though perhaps nobody waits for it any more.
+    what stands for it, is known, though perhaps nobody waits for it any more: then ``abandoned`` is true.
     """
 
     method: str
@@ -27,6 +27,7 @@ class Exchange:
     forwarded: bool = False
     status: int = 0
     answered: asyncio.Event = field(default_factory=asyncio.Event)
+    abandoned: Callable[[], bool] = lambda: False
 
     @property
     def part(self) -> int | None:

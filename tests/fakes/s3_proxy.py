@@ -98,6 +98,7 @@ class S3Proxy:
         if head is None:
             return False
         exchange, target = _parse_request(head)
+        exchange.abandoned = reader.at_eof
         self.log.append(exchange)
         faults = self._meet(exchange)
         for fault in faults:

@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -188,8 +189,8 @@ class StallingStore(MemoryStore):
             self.closed += 1
 
 
-async def test_cancelling_kills_and_reaps_the_tars_and_closes_the_reads(archived: Archived) -> None:
-    """When the cancelled call is over, no process, no thread and no connection of it is left."""
+async def test_cancelling_ends_the_threads_and_closes_the_reads(archived: Archived) -> None:
+    """When the cancelled call is over, no thread and no connection of it is left."""
     await archived.restore().prepare()
     stalling = StallingStore()
     found = await archived.store.get(archived.made.info.key)
@@ -199,24 +200,19 @@ async def test_cancelling_kills_and_reaps_the_tars_and_closes_the_reads(archived
     assert manifest.object is not None
     manifest = manifest.model_copy(update={"object": manifest.object.model_copy(update={"etag": info.etag})})
     restore = ArchiveRestore(archived.target, stalling, manifest, wall=Wall.REQUIRED, concurrency=3)
-    before = _pids()
+    before = threading.active_count()
     task = asyncio.create_task(restore.restore_segments(1, restore.data_segments))
     await stalling.stalled.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert _pids() <= before
+    assert threading.active_count() <= before
     assert stalling.closed == stalling.opened
-
-
-def _pids() -> set[str]:
-    """All children of this process, zombies included, whichever thread started them."""
-    return {pid for path in Path("/proc/self/task").glob("*/children") for pid in path.read_text().split()}
 
 
 @needs_root
 async def test_a_full_volume_is_no_space(archived: Archived, tmp_path: Path) -> None:
-    """A disk that fills up while tar or our own writers run: NoSpace, whatever the preflight thought."""
+    """A disk that fills up while our writers run: NoSpace, whatever the preflight thought."""
     small = tmp_path / "small"
     small.mkdir()
     subprocess_run("mount", "-t", "tmpfs", "-o", "size=96k,nr_inodes=200", "tmpfs", small)

@@ -279,7 +279,7 @@ def _any_mover(holder: Holder, record: Record) -> bool:
 
 
 def _is_left_over(holder: Holder, record: Record) -> bool:
-    """A mover of another run, or the tars of one that is dead."""
+    """A mover of another run, or children of one that is dead."""
     return holder.run_id != record.owner.run_id or not holder.is_alive()
 
 

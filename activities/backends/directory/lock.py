@@ -1,6 +1,6 @@
 """The exclusive lock of a workspace: held by whoever changes its folder or trash, and by its mover.
 
-It is a flock on an open file description. A mover inherits the description and hands it to its tars, so the lock is
+It is a flock on an open file description. A mover inherits the description and hands it to its children, so the lock is
 free only when the last of them is gone, however it went: the kernel keeps the books. The file says who holds it; that
 text is written by the holder after it has the lock and means nothing while the lock is free.
 """

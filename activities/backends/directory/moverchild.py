@@ -1,8 +1,8 @@
-"""What a mover does before its own work begins: it makes sure that it ends with its worker, and all its tars with it.
+"""What a mover does before its own work begins: it makes sure that it ends with its worker, and its children with it.
 
 Two walls. A thread waits for the end of the worker and then kills the process group, itself included. And the kernel
 kills the mover when the fork server ends, which follows the worker; this one holds where the thread cannot run.
-A tar whose mover was killed alone ends on its broken pipe; if it is stopped, it keeps the lock until it is evicted.
+Movers of today start no processes; one that did would keep the lock until it is evicted.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Movers as child processes: started from a fork server with all imports done, watched, and ended with their tars."""
+"""Movers as child processes: started from a fork server with all imports done, watched, ended with their children."""
 
 from __future__ import annotations
 

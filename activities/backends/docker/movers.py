@@ -47,7 +47,7 @@ def container_config(
         "MemorySwap": image.memory_bytes,
         "RestartPolicy": {"Name": "no"},
         "LogConfig": {"Type": "json-file", "Config": {"max-size": "1m", "max-file": "2"}},
-        "Init": True,  # reaps what the mover's tars leave
+        "Init": True,  # reaps what a mover might leave
     }
     if not is_mover:
         host["NetworkMode"] = "none"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from activities.dataplane.entries import content_of
 from activities.dataplane.gzipmember import MemberReader, MemberWriter
 from activities.dataplane.large import (
     HOLE_WEIGHT,
@@ -18,9 +18,8 @@ from activities.dataplane.large import (
     cut_file,
     find_holes,
     holes_within,
-    open_below,
-    write_piece,
 )
+from activities.dataplane.reading import VolumeReader
 from activities.dataplane.tarheader import padding_of
 from activities.dataplane.tarwrite import build_header
 from activities.dataplane.threads import Stop
@@ -75,8 +74,8 @@ def test_holes_of_a_real_file(tmp_path: Path) -> None:
         out.truncate(1 << 20)
     if file.stat().st_blocks * 512 > 512 * KIB:
         pytest.skip("this file system makes no holes")
-    with open_below(tmp_path, b"sparse") as fd:
-        holes = find_holes(fd, 1 << 20)
+    with open(file, "rb") as read:
+        holes = find_holes(read.fileno(), 1 << 20)
     assert holes[0] == (0, 256 * KIB)
     end_of_data = 256 * KIB + MIN_HOLE_BYTES + 4096
     assert holes[1:] == [(end_of_data, (1 << 20) - end_of_data)]
@@ -90,13 +89,14 @@ def test_pieces_make_the_file(tmp_path: Path) -> None:
         out.write(os.urandom(7_001))
     data = (tmp_path / "f").read_bytes()
     entry = list(walk(tmp_path, xattrs=True))[1]
-    with open_below(tmp_path, b"f") as fd:
+    with VolumeReader(tmp_path) as reader, reader.opened(entry) as fd:
         holes = find_holes(fd, entry.size)
     assert holes
     raw = b""
     for cut in cut_file(entry.size, holes, 5000):
         member = MemberWriter()
-        header = write_piece(tmp_path, entry, content_of(entry), cut, holes, member, Stop())
+        with VolumeReader(tmp_path) as reader:
+            header = reader.write_piece(entry, cut, holes, member, Stop())
         assert (header > 0) is (cut.offset == 0)
         raw += b"".join(MemberReader().feed(b"".join(member.finish().chunks)))
     assert raw == build_header(entry) + data + bytes(padding_of(len(data)))
@@ -123,8 +123,8 @@ def test_a_file_that_is_no_longer_as_planned(tmp_path: Path, how: str) -> None:
             file.symlink_to("other")
         elif how == "fifo":
             os.mkfifo(file)
-    with pytest.raises(StorageError) as caught:
-        write_piece(tmp_path, entry, content_of(entry), Cut(0, 3000, 3000), [], MemberWriter(), Stop())
+    with pytest.raises(StorageError) as caught, VolumeReader(tmp_path) as reader:
+        reader.write_piece(entry, Cut(0, 3000, 3000), [], MemberWriter(), Stop())
     assert caught.value.code is ErrorCode.VOLUME_CHANGED
     assert caught.value.details["path"] == "f"
 
@@ -133,8 +133,15 @@ def test_a_folder_on_the_way_that_became_a_link(tmp_path: Path) -> None:
     """No component of a path is followed out of the volume."""
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside" / "f").write_text("secret")
-    (tmp_path / "volume").mkdir()
+    (tmp_path / "volume" / "d").mkdir(parents=True)
+    (tmp_path / "volume" / "d" / "f").write_text("public")
+    entry = list(walk(tmp_path / "volume", xattrs=True))[2]
+    shutil.rmtree(tmp_path / "volume" / "d")
     (tmp_path / "volume" / "d").symlink_to("../outside")
-    with pytest.raises(StorageError) as caught, open_below(tmp_path / "volume", b"d/f"):
-        pass
+    with (
+        pytest.raises(StorageError) as caught,
+        VolumeReader(tmp_path / "volume") as reader,
+        reader.opened(entry) as fd,
+    ):
+        os.read(fd, 100)
     assert caught.value.code is ErrorCode.VOLUME_CHANGED

@@ -22,7 +22,7 @@ for size in (1 << 18, 1 << 20, 1 << 22):  # from here on glibc would keep blocks
 before = resident()
 kept, blocks = [], []
 for _ in range(400):
-    blocks.append(b"x" * (1 << 18))
+    blocks.append(b"x" * (1 << 19))
     kept.append(b"y" * 2000)
 blocks.clear()
 print((resident() - before) >> 20)
@@ -31,7 +31,7 @@ print((resident() - before) >> 20)
 
 @pytest.mark.parametrize("mode", ["bounded", "unbounded"])
 def test_freed_blocks_go_back(mode: str) -> None:
-    """100 MiB of blocks with small ones between them; without the bound they stay, or this test would show nothing."""
+    """200 MiB of blocks with small ones between them; without the bound they stay, or this test would show nothing."""
     done = subprocess.run([sys.executable, "-c", PROGRAM, mode], capture_output=True, text=True, check=True)
     left_mib = int(done.stdout)
     assert left_mib < 10 if mode == "bounded" else left_mib > 50

@@ -151,7 +151,7 @@ async def test_an_empty_volume(tree: Path) -> None:
     assert [spooled.entry.path for spooled in plan.tail_entries()] == [b""]
 
 
-async def test_own_code_takes_what_tar_cannot_open(tree: Path) -> None:
+async def test_what_no_tool_can_open_stands_apart(tree: Path) -> None:
     """A path beyond PATH_MAX goes into segments that tar does not read."""
     at = os.open(tree, os.O_RDONLY)
     for _ in range(30):
@@ -163,7 +163,7 @@ async def test_own_code_takes_what_tar_cannot_open(tree: Path) -> None:
     os.close(at)
     fill(tree, {"short": 10})
     plan = await plan_of(tree)
-    assert [(segment.own_code, segment.entries, segment.kind) for segment in plan.segments] == [
+    assert [(segment.is_far, segment.entries, segment.kind) for segment in plan.segments] == [
         (False, 1, SegmentKind.FILES),
         (True, 1, SegmentKind.FILES),
     ]
