@@ -117,6 +117,7 @@ class _Survey:
             ("entries", "files", "directories", "symlinks", "hard_links", "specials", "file_bytes"), 0
         )
         self.skipped: dict[str, int] = {}
+        self._skipped_devices: set[int] = set()
 
     def run(
         self,
@@ -158,8 +159,10 @@ class _Survey:
             folders.append(*self._open_folders.pop())
 
     def _is_skipped(self, entry: Entry) -> bool:
-        is_device = entry.type in (FileType.CHARACTER_DEVICE, FileType.BLOCK_DEVICE)
-        if entry.type is not FileType.SOCKET and (self._limits.allow_devices or not is_device):
+        if entry.type in (FileType.CHARACTER_DEVICE, FileType.BLOCK_DEVICE) and not self._limits.allow_devices:
+            self._skipped_devices.add(entry.inode)
+        is_device = entry.inode in self._skipped_devices  # under each of its names
+        if not is_device and entry.type is not FileType.SOCKET:
             return False
         kind = "devices" if is_device else "sockets"
         self.skipped[kind] = self.skipped.get(kind, 0) + 1

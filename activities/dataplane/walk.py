@@ -109,7 +109,7 @@ class _Walk:
         try:
             status = os.stat(name, dir_fd=folder.fd, follow_symlinks=False)
             kind = _TYPES[stat.S_IFMT(status.st_mode)]
-            if status.st_nlink > 1 and kind is not FileType.DIRECTORY:
+            if status.st_nlink > 1 and kind not in (FileType.DIRECTORY, FileType.SOCKET):
                 first = self._first_name(path, status)
                 if first is not None:
                     return _entry(path, FileType.HARD_LINK, status, target=first)
@@ -172,8 +172,9 @@ class _Walk:
 def walk(root: Path | str, *, xattrs: bool) -> Iterator[Entry]:
     """Every name below ``root`` in archive order, the root (path ``b""``) first. Close it if you stop early.
 
-    The first name of a hard-link group comes as what it is, further ones as ``HARD_LINK``. Raises ``VolumeUnreadable``
-    and ``VolumeChanged``, naming the path, and ``Unsupported`` for a file system that is mounted below the root.
+    The first name of a hard-link group comes as what it is, further ones as ``HARD_LINK``; a socket, which no archive
+    holds, comes as one under each of its names. Raises ``VolumeUnreadable`` and ``VolumeChanged``, naming the path, and
+    ``Unsupported`` for a file system that is mounted below the root.
     """
     return _Walk(root, xattrs=xattrs).entries()
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from activities.dataplane.entries import FileType
 from activities.dataplane.plan import MIB, Plan, PlanLimits
 from activities.dataplane.segments import SegmentKind
 from codehub_storage.errors import ErrorCode, StorageError
@@ -131,6 +132,26 @@ async def test_what_is_left_out_is_counted(tree: Path) -> None:
         allowed = await plan_of(tree, PlanLimits(allow_devices=True))
         assert allowed.summary.totals.specials == plan.summary.totals.specials + 1
         assert "devices" not in allowed.summary.totals.skipped
+
+
+async def test_further_names_of_what_is_left_out(tree: Path) -> None:
+    """They are left out and counted too: as hard links they would lead to nothing, and nobody could restore them."""
+    make_rich_tree(tree)
+    os.link(tree / "socket", tree / "a socket")
+    skipped = {"sockets": 2}
+    if IS_ROOT:
+        os.mknod(tree / "null", 0o20666, os.makedev(1, 3))
+        os.link(tree / "null", tree / "zz-null")
+        skipped["devices"] = 2
+    plan = await plan_of(tree)
+    assert plan.summary.totals.skipped == skipped
+    archived = {spooled.entry.path for spooled in plan.tail_entries()}
+    assert archived.isdisjoint((b"socket", b"a socket", b"null", b"zz-null"))
+    if IS_ROOT:
+        allowed = await plan_of(tree, PlanLimits(allow_devices=True))
+        found = {spooled.entry.path: spooled.entry for spooled in allowed.tail_entries()}
+        assert (found[b"zz-null"].type, found[b"zz-null"].target) == (FileType.HARD_LINK, b"null")
+        assert allowed.summary.totals.skipped == {"sockets": 2}
 
 
 async def test_folders_come_last_inner_before_outer(tree: Path) -> None:
