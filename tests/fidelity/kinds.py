@@ -1,0 +1,161 @@
+"""Rows on what a name is: links, sparse files, folders, specials."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+from activities.dataplane.plan import MIB, PlanLimits
+from tests.fidelity.case import COUNTED, Case, write
+from tests.harness.archives import TINY
+
+_KIB = 1 << 10
+
+
+def _links_within(base: bytes) -> None:
+    write(base + b"/a")
+    os.link(base + b"/a", base + b"/b")
+    os.mkdir(base + b"/folder")
+    os.link(base + b"/a", base + b"/folder/c")
+
+
+def _links_across(base: bytes) -> None:
+    """Between the names stands more than a segment holds, as our archive is cut."""
+    write(base + b"/a", b"first")
+    for number in range(6):
+        write(base + b"/between%d" % number, bytes([number]) * 6000)
+    os.link(base + b"/a", base + b"/z")
+    os.link(base + b"/between3", base + b"/0")
+
+
+def _links_to_large(base: bytes) -> None:
+    """To a file of several pieces, as our archive is cut; with names before and behind it."""
+    write(base + b"/large", bytes(range(256)) * 200)
+    os.link(base + b"/large", base + b"/a")
+    os.link(base + b"/large", base + b"/z")
+
+
+def _links_to_others(base: bytes) -> None:
+    os.symlink(b"nowhere", base + b"/link")
+    os.link(base + b"/link", base + b"/link too", follow_symlinks=False)
+    os.mkfifo(base + b"/pipe")
+    os.link(base + b"/pipe", base + b"/pipe too")
+
+
+def _symlinks(base: bytes) -> None:
+    write(base + b"/file")
+    os.makedirs(base + b"/folder/inner")
+    for name, target in (
+        (b"to a file", b"file"),
+        (b"to a folder", b"folder"),
+        (b"to a folder with a slash", b"folder/"),
+        (b"to a link", b"to a file"),
+        (b"to itself", b"to itself"),
+        (b"folder/inner/upwards", b"../../file"),
+        (b"not clean", b"./folder/../folder//inner/."),
+    ):
+        os.symlink(target, base + b"/" + name)
+
+
+def _dangling(base: bytes) -> None:
+    os.symlink(b"no/such file", base + b"/below")
+    os.symlink(b"../../../../../nowhere", base + b"/outside")
+
+
+def _absolute(base: bytes) -> None:
+    for number, target in enumerate((b"/", b"/etc/hostname", b"/no such file", b"//twice")):
+        os.symlink(target, base + b"/%d" % number)
+
+
+def _long_links(base: bytes) -> None:
+    for length in (99, 100, 101, 255, 256, 1024, 4095):
+        os.symlink(b"t" * length, base + b"/%d" % length)
+    os.symlink(b"t/" * 2047 + b"t", base + b"/components")
+
+
+def _odd_targets(base: bytes) -> None:
+    for number, target in enumerate((b"\xff\xfe", b"new\nline", b" ", b"-rf", b"a = b %3D", "\u00e9".encode())):
+        os.symlink(target, base + b"/%d" % number)
+
+
+def _hollow(path: bytes, size: int, islands: tuple[int, ...]) -> None:
+    with open(path, "wb") as file:
+        for offset in islands:
+            file.seek(offset)
+            file.write(os.urandom(4 * _KIB))
+        file.truncate(size)
+    os.utime(path, ns=(0, 1_500_000_000_000_000_000))
+
+
+def _large_sparse(base: bytes) -> None:
+    """Holes at the start, within, at the end; nothing but a hole; and an end within a block."""
+    _hollow(base + b"/middle", 48 * MIB, (16 * MIB, 32 * MIB))
+    _hollow(base + b"/start", 40 * MIB, (40 * MIB - 4 * _KIB,))
+    _hollow(base + b"/end", 24 * MIB, (0, 64 * _KIB + 4 * _KIB))
+    _hollow(base + b"/nothing", 100 * MIB + 777, ())
+
+
+def _small_sparse(base: bytes) -> None:
+    _hollow(base + b"/small", 4 * MIB, (1 * MIB,))
+
+
+def _folders(base: bytes) -> None:
+    os.mkdir(base + b"/empty")
+    os.makedirs(base + b"/a/b/c")
+    os.makedirs(base + b"/" + b"/".join([b"deep"] * 100))
+    write(base + b"/" + b"/".join([b"deep"] * 100) + b"/file")
+
+
+def _pipes(base: bytes) -> None:
+    os.mkfifo(base + b"/pipe", 0o620)
+    os.chown(base + b"/pipe", 1234, 4321)
+    os.utime(base + b"/pipe", ns=(0, 5))
+
+
+def _socket(base: bytes) -> None:
+    """Bound by a relative name, for the address may be too long otherwise."""
+    here = os.open(".", os.O_RDONLY)
+    os.chdir(base)
+    try:
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind("socket")
+    finally:
+        os.fchdir(here)
+        os.close(here)
+    os.link(base + b"/socket", base + b"/socket too")
+
+
+def _devices(base: bytes) -> None:
+    os.mknod(base + b"/null", 0o020666, os.makedev(1, 3))
+    os.mknod(base + b"/disk", 0o060600, os.makedev(259, 70_000))
+    os.chown(base + b"/disk", 1234, 6)
+    os.link(base + b"/null", base + b"/null too")
+    for name in (b"/null", b"/disk"):
+        os.utime(base + name, ns=(0, 1_500_000_000_000_000_000))
+
+
+_WHOLE = PlanLimits()
+_ALLOWING = PlanLimits(
+    TINY.segment_bytes, TINY.large_file_bytes, min_part_bytes=TINY.min_part_bytes, allow_devices=True
+)
+
+LINKS = (
+    Case("hard links, names side by side", ("names", "groups", "content"), _links_within),
+    Case("hard links, names far apart", ("names", "groups", "content"), _links_across),
+    Case("hard links to large files", ("names", "groups", "content"), _links_to_large),
+    Case("hard links to symbolic links and FIFOs", ("names", "groups"), _links_to_others),
+    Case("symbolic links, relative", ("names", "target"), _symlinks),
+    Case("symbolic links, dangling", ("names", "target"), _dangling),
+    Case("symbolic links, absolute", ("names", "target"), _absolute),
+    Case("symbolic links of up to 4,095 bytes", ("names", "target"), _long_links),
+    Case("symbolic links to any bytes", ("names", "target"), _odd_targets),
+)
+KINDS = (
+    Case("holes of files of 24 MiB and more", ("names", "content", "holes"), _large_sparse, limits=_WHOLE),
+    Case("holes of smaller files", ("names", "content", "holes"), _small_sparse, "no", lost="holes", limits=_WHOLE),
+    Case("empty and nested folders", ("names", "content"), _folders),
+    Case("FIFOs", ("names", "owner", "mode", "mtime"), _pipes),
+    Case("sockets", ("names",), _socket, COUNTED, {"sockets": 2}, ("socket", "socket too")),
+    Case("devices", ("names", "device"), _devices, COUNTED, {"devices": 3}, ("null", "null too", "disk")),
+    Case("devices, where the writer is told to", ("names", "device"), _devices, limits=_ALLOWING),
+)
