@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from activities.dataplane.changes import find_change
 from activities.dataplane.gzipmember import PackedMember
 from activities.dataplane.pack import pack_segment
 from activities.dataplane.plan import MIB, Plan, Progress, SegmentPlan
@@ -17,7 +18,6 @@ from activities.dataplane.tail import Origin, TailSegment, pack_tail
 from activities.dataplane.threads import Budget, Stop, run_blocking, run_together
 from activities.dataplane.walk import change_fingerprint
 from activities.objectstore.base import ObjectStore, UploadedPart, UploadLost
-from codehub_storage.errors import ErrorCode, StorageError
 
 CONCURRENCY = 3
 BUDGET_BYTES = 128 * MIB
@@ -111,7 +111,7 @@ async def copy_tail(
         progress(packed_bytes)
     # After the last byte of data was read, and before anything says that the archive is whole.
     if await change_fingerprint(plan.root, lambda: progress(packed_bytes)) != plan.summary.change_fingerprint:
-        raise StorageError(ErrorCode.VOLUME_CHANGED, "the volume changed while it was archived")
+        raise await run_blocking(lambda stop: find_change(plan, lambda: progress(packed_bytes), stop))
     if plan.segments:
         await sender.add(segment.number, segment.kind, member, segment.content.to_bytes32())
     number, tail = len(digests), _Tail(plan, origin, digests)

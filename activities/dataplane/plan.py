@@ -102,6 +102,22 @@ def _scan(root: Path, spool: Path, limits: PlanLimits, progress: Progress, stop:
     return Plan(root, spool, limits, summary, tuple(segments), holes)
 
 
+class Omissions:
+    """What an archive leaves out. To be asked in the order of the walk."""
+
+    def __init__(self, limits: PlanLimits) -> None:
+        self._allow_devices = limits.allow_devices
+        self._devices: set[int] = set()
+
+    def kind_of(self, entry: Entry) -> str | None:
+        """``sockets`` or ``devices``, under each of their names; ``None`` for what goes into the archive."""
+        if entry.type is FileType.SOCKET:
+            return "sockets"
+        if entry.type in (FileType.CHARACTER_DEVICE, FileType.BLOCK_DEVICE) and not self._allow_devices:
+            self._devices.add(entry.inode)
+        return "devices" if entry.inode in self._devices else None
+
+
 class _Survey:
     """What one walk adds up while it fills the spools."""
 
@@ -117,7 +133,7 @@ class _Survey:
             ("entries", "files", "directories", "symlinks", "hard_links", "specials", "file_bytes"), 0
         )
         self.skipped: dict[str, int] = {}
-        self._skipped_devices: set[int] = set()
+        self._omissions = Omissions(limits)
 
     def run(
         self,
@@ -134,7 +150,9 @@ class _Survey:
                 progress(seen)
             self.change.add(entry)
             self._close_folders(entry.path, folders)
-            if self._is_skipped(entry):
+            omitted = self._omissions.kind_of(entry)
+            if omitted is not None:
+                self.skipped[omitted] = self.skipped.get(omitted, 0) + 1
                 continue
             content = content_of(entry)
             self._count(entry, content)
@@ -157,16 +175,6 @@ class _Survey:
             if not outer or path.startswith(outer + b"/"):
                 return
             folders.append(*self._open_folders.pop())
-
-    def _is_skipped(self, entry: Entry) -> bool:
-        if entry.type in (FileType.CHARACTER_DEVICE, FileType.BLOCK_DEVICE) and not self._limits.allow_devices:
-            self._skipped_devices.add(entry.inode)
-        is_device = entry.inode in self._skipped_devices  # under each of its names
-        if not is_device and entry.type is not FileType.SOCKET:
-            return False
-        kind = "devices" if is_device else "sockets"
-        self.skipped[kind] = self.skipped.get(kind, 0) + 1
-        return True
 
     def _count(self, entry: Entry, content: Content) -> None:
         self.content = self.content.plus(content)
