@@ -44,7 +44,17 @@ __all__ = [
     "time_skipping",
 ]
 
-PACKAGES = {"bsdtar": "libarchive-tools", "getfattr": "attr", "setfattr": "attr", "setfacl": "acl", "getfacl": "acl"}
+PACKAGES = {
+    "bsdtar": "libarchive-tools",
+    "filefrag": "e2fsprogs",
+    "find": "findutils",
+    "getfacl": "acl",
+    "getfattr": "attr",
+    "losetup": "mount",
+    "mkfs.ext4": "e2fsprogs",
+    "setfacl": "acl",
+    "setfattr": "attr",
+}
 """The Debian package of a command where its name is another."""
 
 LONGEST = (
