@@ -11,7 +11,7 @@ ON_ALL := $(addprefix tests/integration/test_,transitions.py lineage.py purge.py
 N ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-parts test-docker test-k8s test-compose bench-backends check format model model-short faults clean
+.PHONY: help setup demo test test-parts test-docker test-k8s test-compose bench-backends fidelity check format model model-short faults clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -31,7 +31,7 @@ demo: $(STAMP) ## provision, archive, restore, compare, purge on a real project 
 	$(BIN)/python -m worker.demo $(ARGS)
 
 test: $(STAMP) ## the whole test suite; skipped tests are listed with their reasons
-	@missing=; for tool in setfacl:acl getfattr:attr busybox:busybox bsdtar:libarchive-tools pigz:pigz rsync:rsync; do \
+	@missing=; for tool in setfacl:acl getfattr:attr busybox:busybox bsdtar:libarchive-tools pigz:pigz rsync:rsync filefrag:e2fsprogs; do \
 		command -v $${tool%%:*} >/dev/null || missing="$$missing $${tool##*:}"; done; \
 		[ -z "$$missing" ] || echo "tests that need these will not run: apt-get install$$missing" >&2
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
@@ -55,6 +55,9 @@ test-compose: $(STAMP) ## docker-compose.yml on an engine of our own; needs root
 bench-backends: $(STAMP) ## what each backend adds to the data plane, on a real engine and cluster of our own; takes long
 	@for backend in directory local-docker k8s; do \
 		STORAGE_TESTS_BACKEND=$$backend $(BIN)/python -m pytest -p tests.conftest -q -s bench/backends.py $(ARGS) || exit; done
+
+fidelity: $(STAMP) ## what tar, restic and docker cp bring back, measured, into docs/fidelity.md; needs root, restic, docker.io
+	$(BIN)/python -m bench.fidelity $(ARGS)
 
 check: $(STAMP) ## lint, format, types, import rules
 	$(BIN)/ruff check

@@ -10,7 +10,7 @@ from tests.fidelity.case import Case, write
 CAPABILITY = bytes.fromhex("0100000200040000000000000000000000000000")
 """cap_net_bind_service=ep, as the kernel keeps it."""
 _LONG_AGO_NS = -315_619_199_876_543_211
-_FAR_NS = 13_000_000_000_123_456_789
+_FAR_SECONDS = 13_000_000_000
 """In 2381: beyond the eleven octal digits of a plain tar header, within what ext4 can hold."""
 
 
@@ -84,19 +84,27 @@ def _set_times(base: bytes, *moments_ns: int) -> None:
 
 
 def _times(base: bytes) -> None:
-    _set_times(base, 0, 1, 999_999_999, 1_234_567_890_123_456_789, 1_600_000_000_000_000_001)
+    _set_times(base, 0, 1, 999_999_999, 1_234_567_890_123_456_789, 1_600_000_000_000_000_001, 2**31 * 10**9 - 1)
 
 
 def _old_times(base: bytes) -> None:
-    _set_times(base, -1, -1_000_000_000, -999_999_999, _LONG_AGO_NS)
+    _set_times(base, *(-seconds * 10**9 for seconds in (1, 86_400, 315_619_199, 2**31)))
+
+
+def _old_nanoseconds(base: bytes) -> None:
+    _set_times(base, -1, -999_999_999, -1_000_000_001, _LONG_AGO_NS)
 
 
 def _far_times(base: bytes) -> None:
-    _set_times(base, 2**31 * 10**9, 2**33 * 10**9, _FAR_NS)
+    _set_times(base, *(seconds * 10**9 for seconds in (2**31, 2**32, 2**33 - 1, 2**33, _FAR_SECONDS)))
+
+
+def _far_nanoseconds(base: bytes) -> None:
+    _set_times(base, *(seconds * 10**9 + 123_456_789 for seconds in (2**31, 2**33, _FAR_SECONDS)))
 
 
 def _folder_times(base: bytes) -> None:
-    for number, moment in enumerate((0, 1_234_567_890_123_456_789, _LONG_AGO_NS, _FAR_NS)):
+    for number, moment in enumerate((0, 1_234_567_890_123_456_789)):
         folder = base + b"/folder%d" % number
         os.makedirs(folder + b"/inner")
         write(folder + b"/inner/file")
@@ -105,7 +113,7 @@ def _folder_times(base: bytes) -> None:
 
 
 def _link_times(base: bytes) -> None:
-    for number, moment in enumerate((0, 1_234_567_890_123_456_789, _LONG_AGO_NS)):
+    for number, moment in enumerate((0, 1_234_567_890_123_456_789)):
         os.symlink(b"nowhere", base + b"/link%d" % number)
         os.utime(base + b"/link%d" % number, ns=(0, moment), follow_symlinks=False)
 
@@ -116,14 +124,26 @@ def _user_attributes(base: bytes) -> None:
         os.setxattr(path, b"user.plain", b"text")
         os.setxattr(path, b"user.empty", b"")
         os.setxattr(path, b"user.binary", b"\0\xff\n= \0")
-        os.setxattr(path, b"user.a%3Db=c%", b"percent and equals in the name")
-        os.setxattr(path, b"user.\xff\n name", b"any bytes in the name")
         os.setxattr(path, b"user.long", b"x" * 2000)
 
 
+def _attribute_names(base: bytes) -> None:
+    file, folder, _ = _three(base)
+    for path in (file, folder):
+        for name in (b"a%3Db=c%", b"==", b"new\nline", b" ", b"\xff\xfe", "\u00e9".encode(), b"n" * 250):
+            os.setxattr(path, b"user." + name, name)
+
+
 def _trusted_attributes(base: bytes) -> None:
-    for path in _three(base):
-        os.setxattr(path, b"trusted.fidelity", b"\0yes", follow_symlinks=False)
+    file, folder, _ = _three(base)
+    for path in (file, folder):
+        os.setxattr(path, b"trusted.fidelity", b"\0yes")
+
+
+def _link_attributes(base: bytes) -> None:
+    """The kernel lets symbolic links have no ``user.*``."""
+    _, _, link = _three(base)
+    os.setxattr(link, b"trusted.fidelity", b"\0yes", follow_symlinks=False)
 
 
 def _capabilities(base: bytes) -> None:
@@ -163,11 +183,15 @@ ATTRIBUTES = (
     Case("modes of folders, 0500 and 0000 among them", ("names", "mode"), _folder_modes),
     Case("times of files, to the nanosecond", ("names", "mtime"), _times),
     Case("times before 1970", ("names", "mtime"), _old_times),
+    Case("times before 1970, to the nanosecond", ("names", "mtime"), _old_nanoseconds),
     Case("times beyond 2038 and beyond 2242", ("names", "mtime"), _far_times),
+    Case("times beyond 2038 and beyond 2242, to the nanosecond", ("names", "mtime"), _far_nanoseconds),
     Case("times of folders, to the nanosecond", ("names", "mtime"), _folder_times),
     Case("times of symbolic links, to the nanosecond", ("names", "mtime"), _link_times),
     Case("`user.*` attributes", ("names", "user xattrs"), _user_attributes),
+    Case("attribute names of any bytes", ("names", "user xattrs"), _attribute_names),
     Case("`trusted.*` attributes", ("names", "trusted xattrs"), _trusted_attributes),
+    Case("attributes of symbolic links", ("names", "trusted xattrs"), _link_attributes),
     Case("`security.capability`", ("names", "security xattrs"), _capabilities),
     Case("POSIX ACLs", ("names", "ACLs"), _acls),
     Case("default ACLs", ("names", "ACLs"), _default_acls),

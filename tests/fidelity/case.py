@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from activities.dataplane.plan import PlanLimits
 from tests.harness.archives import TINY
 
-YES = "yes"
+YES, NO = "yes", "no"
 COUNTED = "left out, counted"
 
 Make = Callable[[bytes], None]
