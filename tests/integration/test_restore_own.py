@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 import stat
 import subprocess
 import sys
@@ -129,41 +128,6 @@ async def test_a_flipped_byte_anywhere_is_found_and_its_segment_not_reported(arc
         assert restored == []
         archived.store.corrupt(key, at)
     await restore.restore_segments(1, restore.data_segments)
-
-
-CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
-    "data length": (lambda root: os.truncate(root / "plain.txt", 3), "a/third-name"),
-    "mode of a file": (lambda root: (root / "a.b/x").chmod(0o777), "a.b/x"),
-    "mode of a large file": (lambda root: (root / "large.bin").chmod(0o600), "large.bin"),
-    "mode of a folder": (lambda root: (root / "emptydir").chmod(0o755), "emptydir"),
-    "time of a file": (lambda root: os.utime(root / "empty", ns=(0, 1)), "empty"),
-    "time of the root": (lambda root: os.utime(root, ns=(0, 1)), ""),
-    "attribute": (lambda root: os.removexattr(root / "plain.txt", "user.comment"), "a/third-name"),
-    "ACL": (lambda root: os.removexattr(root / "a.b", "system.posix_acl_default"), "a.b"),
-    "missing file": (lambda root: (root / "middle.bin").unlink(), "middle.bin"),
-    "missing link": (lambda root: (root / "dangling").unlink(), "dangling"),
-    "strange file": (lambda root: (root / "zzzz").write_bytes(b""), "zzzz"),
-    "strange folder": (lambda root: (root / "new").mkdir(), "new"),
-    "hard link broken": (lambda root: shutil.move(root / "empty", root / "zz-second-name"), "zz-second-name"),
-}
-
-
-@pytest.mark.parametrize("change", CHANGES)
-async def test_a_difference_is_traced_to_its_path(archived: Archived, change: str) -> None:
-    """The comparison at the end says which name is not as it was archived."""
-    restore = archived.restore()
-    await restore.prepare()
-    await restore.restore_segments(1, restore.data_segments)
-    await restore.finish()
-    act, path = CHANGES[change]
-    times = os.stat(archived.target)
-    act(archived.target)
-    if path:
-        os.utime(archived.target, ns=(times.st_atime_ns, times.st_mtime_ns))
-    with pytest.raises(StorageError) as caught:
-        await restore.compare()
-    assert caught.value.code is ErrorCode.ARCHIVE_CORRUPT
-    assert caught.value.details["path"] == (path or ".")
 
 
 class StallingStore(MemoryStore):
