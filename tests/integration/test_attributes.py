@@ -5,6 +5,7 @@ Compared by rsync, getfattr and getfacl, and by a comparer that shares no code w
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -62,6 +63,31 @@ async def test_what_may_not_be_set_is_counted(common_site: Site, tmp_path: Path)
     assert result.skipped == {"sockets": 1, **({"trusted_xattrs": kept} if kept else {})}
     assert differences(source, site.volume(workspace)) == ""
     assert seen_in(site.volume(workspace)) == seen_in(source)
+
+
+async def test_what_is_left_out_is_counted(common_site: Site) -> None:
+    """Sockets and devices, under each of their names: in the result of the archive, its manifest, and the restore's."""
+    site, workspace = common_site, common_site.workspace_id()
+    volume = await site.storage.provision(workspace)
+    home = site.volume(workspace)
+    (home / "folder").mkdir()
+    (home / "folder/file").write_text("stays")
+    os.mknod(home / "folder/socket", 0o140600)
+    os.link(home / "folder/socket", home / "a socket")
+    left_out = {"sockets": 2}
+    if IS_ROOT:
+        os.mknod(home / "device", 0o020600, os.makedev(1, 3))
+        os.link(home / "device", home / "folder/device")
+        left_out["devices"] = 2
+    archived = await (await site.storage.start_archive(volume)).result()
+    assert archived.archive_key is not None
+    assert archived.skipped == left_out
+    found = await site.truth.get(manifest_key(archived.archive_key))
+    assert found is not None
+    assert json.loads(found[0])["totals"]["skipped"] == left_out
+    restored = await (await site.storage.start_restore(archived.archive_key)).result()
+    assert restored.skipped == left_out
+    assert output(home, "find", ".", "-printf", "%P ").split() == ["folder", "folder/file"]
 
 
 def make_home(home: Path) -> None:
