@@ -16,10 +16,19 @@ BLOCK = 512
 END_OF_ARCHIVE = bytes(2 * BLOCK)
 XATTR_PREFIX = b"SCHILY.xattr."
 MAX_EXTENSION_BYTES = 4 << 20
-"""Of one extended header: a path, a link target and all attributes of one file (each at most 64 KiB)."""
+"""Of the extended headers of one entry: a path, a link target and all attributes of one file (each at most 64 KiB)."""
+_MAX_RECORDS = 1 << 14
+"""In one extended header: Linux lists at most 64 KiB of attribute names for one file."""
 
 NAME_BYTES = 100
 NANOS = 1_000_000_000
+_MOST = (1 << 63) - 1
+_MOST_ID = (1 << 32) - 2
+"""The one above means "do not change" to the kernel."""
+_MOST_DEVICE = (1 << 31) - 1
+_DIGITS = 30
+"""More than any number that fits; Python itself refuses to read endless ones, with another error."""
+NAME_MAX = 255
 _ADLER_MODULUS = 65521
 _TYPES = {int(kind): kind for kind in FileType if kind is not FileType.SOCKET} | {0: FileType.FILE, 55: FileType.FILE}
 EXTENSION, _GLOBAL, _LONG_NAME, _LONG_LINK = b"x"[0], b"g"[0], b"L"[0], b"K"[0]
@@ -38,9 +47,9 @@ def parse_time(value: bytes) -> int:
     """Nanoseconds of a pax time; digits beyond nanoseconds are dropped. ``TarError`` for what is none."""
     whole, _, fraction = value.partition(b".")
     digits = whole.lstrip(b"-")
-    if not digits.isdigit() or (fraction and not fraction.isdigit()) or len(whole) - len(digits) > 1:
+    if (fraction and not fraction.isdigit()) or len(whole) - len(digits) > 1:
         raise TarError("a time in a tar header cannot be read")
-    nanos = int(digits) * NANOS + int(fraction[:9].ljust(9, b"0"))
+    nanos = _decimal(digits) * NANOS + int(fraction[:9].ljust(9, b"0"))
     return -nanos if whole.startswith(b"-") else nanos
 
 
@@ -68,6 +77,8 @@ class TarScanner:
         self._skip_left = 0
         self._extension_left = 0
         self._extension_type = 0
+        self._announced = 0
+        self._announced_for_all = 0
         self._extension = bytearray()
         self._extension_padding = 0
         self._pending: dict[bytes, bytes] = {}
@@ -161,8 +172,10 @@ class TarScanner:
         return self._take_header(block, flag)
 
     def _begin_extension(self, flag: int, size: int) -> None:
-        if not 0 < size <= MAX_EXTENSION_BYTES:
-            raise TarError(f"an extended header of {size} bytes")
+        self._announced += size
+        self._announced_for_all += size if flag == _GLOBAL else 0
+        if not size or self._announced > MAX_EXTENSION_BYTES:
+            raise TarError(f"extended headers of {self._announced} bytes for one entry")
         self._extension_type = flag
         self._extension.clear()
         self._extension_left = size + padding_of(size)
@@ -184,7 +197,7 @@ class TarScanner:
     def _take_header(self, block: bytes, flag: int) -> Entry:
         kind = _TYPES.get(flag)
         records = self.records = {**self._globals, **self._pending} if self._globals else self._pending
-        self._pending = {}
+        self._pending, self._announced = {}, self._announced_for_all
         if kind is None or any(key.startswith(b"GNU.sparse.") for key in records):
             raise TarError(f"a tar entry of a kind that is not supported (type flag {flag})")
         path = records.get(b"path", b"")
@@ -196,10 +209,8 @@ class TarScanner:
             kind = FileType.DIRECTORY
         is_file = kind is FileType.FILE
         size = _decimal(records[b"size"]) if records.get(b"size") else _number(block[124:136])
-        if size < 0:
-            raise TarError("a negative size in a tar header")
         target = records.get(b"linkpath") or block[157:257].split(b"\0", 1)[0]
-        mtime = parse_time(records[b"mtime"]) if records.get(b"mtime") else _number(block[136:148]) * NANOS
+        mtime = parse_time(records[b"mtime"]) if records.get(b"mtime") else _number(block[136:148], -_MOST) * NANOS
         is_link = kind is FileType.HARD_LINK
         is_device = kind in (FileType.CHARACTER_DEVICE, FileType.BLOCK_DEVICE)
         self._data_left = size if is_file else 0
@@ -210,12 +221,12 @@ class TarScanner:
             path=_plain(path),
             type=kind,
             mode=_number(block[100:108]) & 0o7777,
-            uid=_decimal(records[b"uid"]) if records.get(b"uid") else _number(block[108:116]),
-            gid=_decimal(records[b"gid"]) if records.get(b"gid") else _number(block[116:124]),
+            uid=_id(records.get(b"uid"), block[108:116]),
+            gid=_id(records.get(b"gid"), block[116:124]),
             size=size if is_file else 0,
             mtime_ns=mtime,
             target=_plain(target) if is_link else target if kind is FileType.SYMLINK else b"",
-            device=(_number(block[329:337]), _number(block[337:345])) if is_device else (0, 0),
+            device=(_device(block[329:337]), _device(block[337:345])) if is_device else (0, 0),
             xattrs=_attributes(records) if records else (),
         )
 
@@ -233,6 +244,8 @@ def parse_records(raw: bytes) -> dict[bytes, bytes]:
             raise TarError("a pax record cannot be read")
         records[key] = value
         at = end
+        if len(records) > _MAX_RECORDS:
+            raise TarError("a pax header of too many records")
     return records
 
 
@@ -249,6 +262,8 @@ def _attributes(records: dict[bytes, bytes]) -> tuple[tuple[bytes, bytes], ...]:
         for key, value in records.items()
         if key.startswith(XATTR_PREFIX)
     ]
+    if any(b"\0" in name or not 0 < len(name) <= NAME_MAX for name, _ in found):
+        raise TarError("an extended attribute with an impossible name")
     return tuple(sorted(found))
 
 
@@ -259,19 +274,31 @@ def _check_sum(block: bytes) -> None:
         raise TarError("the checksum of a tar header is wrong")
 
 
-def _number(field: bytes) -> int:
+def _id(record: bytes | None, field: bytes) -> int:
+    return _decimal(record, _MOST_ID) if record else _number(field, 0, _MOST_ID)
+
+
+def _device(field: bytes) -> int:
+    return _number(field, 0, _MOST_DEVICE)
+
+
+def _number(field: bytes, least: int = 0, most: int = _MOST) -> int:
     """An octal field, or GNU's base-256 form."""
     if field[0] & 0x80:
         value = int.from_bytes(field, "big") & ((1 << (8 * len(field) - 1)) - 1)
-        return value - (1 << (8 * len(field) - 1)) if field[0] & 0x40 else value
-    digits = field.partition(b"\0")[0].strip(b" ")
-    try:
-        return int(digits, 8) if digits else 0
-    except ValueError as error:
-        raise TarError("a number in a tar header cannot be read") from error
+        value -= (1 << (8 * len(field) - 1)) if field[0] & 0x40 else 0
+    else:
+        digits = field.partition(b"\0")[0].strip(b" ")
+        try:
+            value = int(digits, 8) if digits else 0
+        except ValueError as error:
+            raise TarError("a number in a tar header cannot be read") from error
+    if not least <= value <= most:
+        raise TarError(f"the impossible number {value} in a tar header")
+    return value
 
 
-def _decimal(value: bytes) -> int:
-    if not value.isdigit():
+def _decimal(value: bytes, most: int = _MOST) -> int:
+    if not value.isdigit() or len(value) > _DIGITS or int(value) > most:
         raise TarError("a number in a pax record cannot be read")
     return int(value)

@@ -175,14 +175,78 @@ def test_a_flipped_bit_in_a_header(at: int) -> None:
         scan(bytes(header))
 
 
+def patched(header: bytes, at: int, field: bytes) -> bytes:
+    """One block with another field, and the checksum that fits."""
+    block = bytearray(header[:BLOCK])
+    block[at : at + len(field)] = field
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
+
+
 def test_an_extension_too_large() -> None:
     """An attacker's length does not make us hold as much."""
-    header = bytearray(build_header(Entry(b"n" * 200, FileType.FILE))[:BLOCK])
-    header[124:136] = b"%011o\0" % (MAX_EXTENSION_BYTES + 1)
-    header[148:156] = b" " * 8
-    header[148:156] = b"%06o\0 " % sum(header)
+    header = build_header(Entry(b"n" * 200, FileType.FILE))
     with pytest.raises(TarError):
-        scan(bytes(header))
+        scan(patched(header, 124, b"%011o\0" % (MAX_EXTENSION_BYTES + 1)))
+
+
+@pytest.mark.parametrize("flag", [b"x", b"g", b"L"])
+def test_many_extensions_too_large_together(flag: bytes) -> None:
+    """Neither do many small ones for the same entry, nor those that hold for all."""
+    header = build_header(Entry(b"n" * 4000, FileType.FILE))[:-BLOCK]
+    extension = patched(header, 156, flag) + header[BLOCK:]
+    with pytest.raises(TarError):
+        scan(extension * (MAX_EXTENSION_BYTES // 4000 + 1))
+
+
+def test_too_many_records() -> None:
+    """Small records would take a hundred times their size in memory."""
+    with pytest.raises(TarError):
+        parse_records(b"".join(b"10 k%05d=\n" % number for number in range(20_000)))
+
+
+NEVER = b"\x80" + b"\xff" * 11
+FIELDS = {
+    "negative owner": (108, b"\xff" * 8),
+    "owner of 56 bits": (108, NEVER[:8]),
+    "group that means no change": (116, b"\x80\0\0\0\xff\xff\xff\xff"),
+    "size of 88 bits": (124, NEVER),
+    "negative size": (124, b"\xff" * 12),
+    "time of 88 bits": (136, NEVER),
+    "time of 88 bits below zero": (136, b"\xff" + bytes(11)),
+    "negative device": (329, b"\xff" * 8),
+    "device of 56 bits": (337, NEVER[:8]),
+}
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_a_number_that_nothing_can_have(name: str) -> None:
+    """What the kernel, or our own fingerprint, could not take."""
+    at, field = FIELDS[name]
+    header = build_header(Entry(b"null", FileType.CHARACTER_DEVICE, device=(1, 3)))
+    with pytest.raises(TarError):
+        scan(patched(header, at, field))
+
+
+@pytest.mark.parametrize("key", [b"size", b"uid", b"gid", b"mtime"])
+@pytest.mark.parametrize("digits", [20, 5000])
+def test_a_record_that_nothing_can_have(key: bytes, digits: int) -> None:
+    """Neither too large a number nor one of so many digits that Python refuses to read it."""
+    header = build_header(Entry(b"n" * 200, FileType.FILE))
+    body = b"%d %s=%s\n" % (len(key) + 3 + digits + len(str(digits)), key, b"9" * digits)
+    while len(body) != int(body.partition(b" ")[0]):
+        body = b"%d %s" % (len(body), body.partition(b" ")[2])
+    raw = patched(header, 124, b"%011o\0" % len(body)) + body + bytes(padding_of(len(body))) + header[-BLOCK:]
+    with pytest.raises(TarError):
+        scan(raw)
+
+
+@pytest.mark.parametrize("name", [b"", b"user.a\0b", b"user." + b"n" * 251])
+def test_an_attribute_that_nothing_can_have(name: bytes) -> None:
+    """GNU tar and the kernel would understand it in another way, or not at all."""
+    with pytest.raises(TarError):
+        scan(build_header(Entry(b"f", FileType.FILE, xattrs=((name, b"1"),))))
 
 
 def test_the_comment_is_in_the_records() -> None:
