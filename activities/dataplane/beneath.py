@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
+from activities.dataplane.entries import LONGEST_PATH
 from codehub_storage.errors import ErrorCode, StorageError
 
 NAME_MAX = 255
@@ -61,8 +62,10 @@ def open_beneath(folder: int, path: bytes, flags: int) -> int:
 def clean_components(path: bytes) -> list[bytes]:
     """The components of a relative name. ``ArchiveCorrupt`` for one that no archive of a folder contains.
 
-    Refused: empty, absolute, ``.``, ``..``, empty components, NUL, components beyond 255 bytes.
+    Refused: empty, absolute, ``.``, ``..``, empty components, NUL, components beyond 255 bytes, endless ones.
     """
+    if len(path) > LONGEST_PATH:
+        raise StorageError(ErrorCode.ARCHIVE_CORRUPT, f"the archive holds an endless name: {shown(path[:NAME_MAX])}...")
     parts = path.split(b"/")
     bad = any(part in (b"", b".", b"..") or len(part) > NAME_MAX for part in parts)
     if bad or b"\0" in path:

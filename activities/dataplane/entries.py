@@ -22,6 +22,10 @@ _CHANGE = struct.Struct(">BQQqIqI")
 _MAX_SIGNED = (1 << 63) - 1
 _NANOS = 1_000_000_000
 
+LONGEST_PATH = 1 << 14
+"""Of a path in bytes, four times what the kernel takes at once. A chain of folders has a name for each of its folders,
+so time and space for all of them grow with the square of this."""
+
 ACL_ATTRIBUTES = (b"system.posix_acl_access", b"system.posix_acl_default")
 """POSIX ACLs as the kernel shows them: extended attributes with a binary value and numeric ids."""
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from activities.dataplane.entries import EMPTY_CONTENT, Content, Entry, FileType, change_bytes, content_of
+from activities.dataplane.entries import EMPTY_CONTENT, LONGEST_PATH, Content, Entry, FileType, change_bytes, content_of
 from activities.dataplane.threads import Stop, run_blocking
 from codehub_storage.errors import ErrorCode, StorageError
 
@@ -106,6 +106,8 @@ class _Walk:
     def _look(self, folder: _Folder, name: bytes) -> Entry:
         assert folder.fd is not None
         path = folder.path + b"/" + name if folder.path else name
+        if len(path) > LONGEST_PATH:
+            raise _too_deep(path)
         try:
             status = os.stat(name, dir_fd=folder.fd, follow_symlinks=False)
             kind = _TYPES[stat.S_IFMT(status.st_mode)]
@@ -174,7 +176,7 @@ def walk(root: Path | str, *, xattrs: bool) -> Iterator[Entry]:
 
     The first name of a hard-link group comes as what it is, further ones as ``HARD_LINK``; a socket, which no archive
     holds, comes as one under each of its names. Raises ``VolumeUnreadable`` and ``VolumeChanged``, naming the path, and
-    ``Unsupported`` for a file system that is mounted below the root.
+    ``Unsupported`` for a file system that is mounted below the root, and for paths beyond ``LONGEST_PATH``.
     """
     return _Walk(root, xattrs=xattrs).entries()
 
@@ -249,6 +251,15 @@ def _nested_mount(path: bytes) -> StorageError:
         f"{show(path)}: another file system is mounted inside the volume",
         hint="Unmount it and call again.",
         details={"path": show(path)},
+    )
+
+
+def _too_deep(path: bytes) -> StorageError:
+    return StorageError(
+        ErrorCode.UNSUPPORTED,
+        f"{show(path[:255])}...: a path of more than {LONGEST_PATH} bytes",
+        hint="Move what is so deep further up, or remove it.",
+        details={"path": show(path[:255])},
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from activities.dataplane.entries import FileType
+from activities.dataplane.entries import LONGEST_PATH, FileType
 from activities.dataplane.walk import MAX_OPEN_FOLDERS, change_fingerprint, content_fingerprint, walk
 from codehub_storage.errors import ErrorCode, StorageError
 from tests.harness.trees import IS_ROOT, make_rich_tree
@@ -66,6 +66,15 @@ def test_deeper_than_folders_are_kept_open(tree: Path) -> None:
     assert len(os.listdir("/proc/self/fd")) == before
     assert len(entries) == 1 + 3 * MAX_OPEN_FOLDERS * 6
     assert max(len(entry.path) for entry in entries) > 4096
+
+
+def test_deeper_than_an_archive_can_say(tree: Path) -> None:
+    """Each folder of a chain has all names above it in its own: Unsupported, before that fills the memory."""
+    make_deep(tree, levels=LONGEST_PATH // 201 + 1, name="d" * 200)
+    with pytest.raises(StorageError) as caught:
+        paths(tree)
+    assert caught.value.code is ErrorCode.UNSUPPORTED
+    assert caught.value.details["path"].startswith("ddd")
 
 
 def make_deep(root: Path, *, levels: int, name: str) -> None:
