@@ -35,13 +35,15 @@ def prepare_root(beneath: Beneath, name: str) -> None:
     with writing(b""):
         if "lost+found" in os.listdir(beneath.root_fd):
             _remove_empty(beneath, b"lost+found")
-        for folder, _, files, _ in os.fwalk(".", dir_fd=beneath.root_fd):
-            if files:
-                found = os.fsencode(os.path.join(folder, files[0]))
-                raise StorageError(ErrorCode.VOLUME_CONFLICT, f"{name} is not empty: {shown(found)} is there")
-        beneath.removexattr(b"", _DEFAULT_ACL)
+        _demand_folders_only(beneath, name)
+        hand_nothing_down(beneath)
         beneath.removexattr(b"", _ACCESS_ACL)
         beneath.chmod(b"", 0o700)
+
+
+def hand_nothing_down(beneath: Beneath) -> None:
+    """No default ACL on the root: whatever is made below would inherit it, and hand its rights to others."""
+    beneath.removexattr(b"", _DEFAULT_ACL)
 
 
 def make_folder(beneath: Beneath, entry: Entry) -> None:
@@ -118,6 +120,19 @@ class LeftOut:
         self._names.add(entry.path)
         self.content = self.content.plus(content_of(entry))
         return True
+
+
+def _demand_folders_only(beneath: Beneath, name: str) -> None:
+    """Links count as files, whatever they lead to; the folders may be as deep as they like."""
+    folders = [b""]
+    while folders:
+        path = folders.pop()
+        with os.scandir(beneath.folder(path)) as found:
+            for entry in found:
+                below = path + b"/" + os.fsencode(entry.name) if path else os.fsencode(entry.name)
+                if not entry.is_dir(follow_symlinks=False):
+                    raise StorageError(ErrorCode.VOLUME_CONFLICT, f"{name} is not empty: {shown(below)} is there")
+                folders.append(below)
 
 
 def _remove_empty(beneath: Beneath, name: bytes) -> None:
