@@ -32,14 +32,17 @@ async def is_proven(store: ObjectStore, workspace_id: str, archive_id: str | Non
         found is not None
         and archive_id is not None
         and found[0].archive_id == archive_id
-        and await stored_version(store, found[0]) is not None
+        and await stored_version(store, archive_key(workspace_id), found[0]) is not None
     )
 
 
-async def stored_version(store: ObjectStore, manifest: Manifest) -> ObjectInfo | None:
-    """The object that the manifest proves, if it is stored: that version, that ETag, that size."""
+async def stored_version(store: ObjectStore, key: str, manifest: Manifest) -> ObjectInfo | None:
+    """The object that the manifest of ``key`` proves, if it is stored there: that version, that ETag, that size.
+
+    A manifest that names another key proves nothing: it would hand out the home of another workspace.
+    """
     proven = manifest.object
-    if proven is None:
+    if proven is None or proven.key != key:
         return None
     info = await store.head(proven.key, version_id=proven.version_id)
     same = info is not None and (info.etag, info.size_bytes) == (proven.etag, proven.size_bytes)
@@ -66,7 +69,7 @@ async def find_archive(store: ObjectStore, key: str, archive_id: str | None) -> 
     found = await read_manifest(store, key)
     if found is None or found[0].archive_id is None:
         raise StorageError(ErrorCode.ARCHIVE_UNPROVEN, f"no manifest proves {key} ({named})")
-    return found[0], await _stored(store, found[0], named), found[0].archive_id
+    return found[0], await _stored(store, key, found[0], named), found[0].archive_id
 
 
 async def _find_kept(store: ObjectStore, key: str, archive_id: str) -> tuple[Manifest, ObjectInfo, str]:
@@ -76,7 +79,7 @@ async def _find_kept(store: ObjectStore, key: str, archive_id: str) -> tuple[Man
             continue
         found = await read_manifest(store, key, version.version_id)
         if found is not None and found[0].archive_id == archive_id:
-            return found[0], await _stored(store, found[0], archive_id), archive_id
+            return found[0], await _stored(store, key, found[0], archive_id), archive_id
     raise StorageError(
         ErrorCode.ARCHIVE_NOT_FOUND,
         f"no version of {key} is archive {archive_id}",
@@ -84,11 +87,10 @@ async def _find_kept(store: ObjectStore, key: str, archive_id: str) -> tuple[Man
     )
 
 
-async def _stored(store: ObjectStore, manifest: Manifest, named: str) -> ObjectInfo:
-    info = await stored_version(store, manifest)
+async def _stored(store: ObjectStore, key: str, manifest: Manifest, named: str) -> ObjectInfo:
+    info = await stored_version(store, key, manifest)
     if info is not None:
         return info
-    key = manifest.object.key if manifest.object else "?"
     if named != manifest.archive_id:
         raise StorageError(
             ErrorCode.ARCHIVE_UNPROVEN, f"{key} is {named}, but its manifest proves {manifest.archive_id}"

@@ -97,7 +97,7 @@ async def _manifest_there(store: ObjectStore, key: str) -> tuple[Manifest | None
 
 async def _names(store: ObjectStore, manifest: Manifest, info: ObjectInfo) -> bool:
     """True if the manifest proves this object. ``LineageConflict`` if it proves another one that is stored."""
-    proven = await stored_version(store, manifest)
+    proven = await stored_version(store, info.key, manifest)
     if proven is None:
         return False
     if (proven.version_id, proven.etag) == (info.version_id, info.etag):

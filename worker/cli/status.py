@@ -164,7 +164,7 @@ async def _archive(store: ObjectStore, workspace_id: str) -> tuple[dict[str, Any
     found = await read_manifest(store, key)
     manifest = found[0] if found else None
     info = await store.head(key)
-    proven = await stored_version(store, manifest) if manifest else None
+    proven = await stored_version(store, key, manifest) if manifest else None
     if info is None and proven is None:
         return None, "archive: none"
     is_proven = info is not None and proven is not None and proven.etag == info.etag
