@@ -137,7 +137,13 @@ def _check_extent(number: int, piece: Piece) -> None:
             raise corrupt_segment(number, "its holes overlap")
         hole_end = start + length
     starts_with_header = (piece.header_bytes > 0) == (piece.offset == 0)
-    if piece.length < 0 or hole_end > end or end > piece.file_bytes or not starts_with_header:
+    if (
+        not 0 <= piece.file_bytes < 1 << 63
+        or piece.length < 0
+        or hole_end > end
+        or end > piece.file_bytes
+        or not starts_with_header
+    ):
         raise corrupt_segment(number, "its piece contradicts itself")
     if piece.length == 0 and piece.file_bytes:
         raise corrupt_segment(number, "its piece is empty")

@@ -37,6 +37,8 @@ class TailReader:
     def _check(self, entry: Entry) -> None:
         if entry.path or entry.type is not FileType.DIRECTORY:
             clean_components(entry.path)
+        if b"\0" in entry.target:
+            raise corrupt_segment(self.number, f"{shown(entry.path)} leads to an impossible name")
         if entry.type is FileType.DIRECTORY:
             self._in_folders = True
         elif entry.type is FileType.FILE or self._in_folders:

@@ -14,7 +14,7 @@ from awscrt import checksums
 
 from activities.dataplane.entries import EMPTY_CONTENT, Content, Entry, FileType, content_of, is_clean_path
 from activities.dataplane.gzipmember import CorruptMember, MemberReader
-from activities.dataplane.manifest import Manifest, Segment, StoredObject, decode_path
+from activities.dataplane.manifest import Manifest, Segment, StoredObject, encode_path
 from activities.dataplane.plan import Progress
 from activities.dataplane.proof import combined_crc64
 from activities.dataplane.segments import SegmentKind
@@ -75,7 +75,7 @@ def check_layout(info: ObjectInfo, manifest: Manifest) -> StoredObject:
         offset += segment.stored_bytes
     if offset != info.size_bytes:
         _corrupt(f"the segments cover {offset} bytes of {info.size_bytes}")
-    whole = combined_crc64(manifest.segments)
+    whole = _combined(manifest)
     if whole != named.crc64 or (info.crc64 and info.crc64.hex() != whole):
         _corrupt("the checksum of the whole object is not that of its segments")
     _check_pieces(manifest)
@@ -87,6 +87,13 @@ def check_layout(info: ObjectInfo, manifest: Manifest) -> StoredObject:
     ):
         _corrupt("the tail is not at the end")
     return named
+
+
+def _combined(manifest: Manifest) -> str:
+    try:
+        return combined_crc64(manifest.segments)
+    except (ValueError, OverflowError) as error:
+        _corrupt("the manifest has a checksum that is none", cause=error)
 
 
 def _check_pieces(manifest: Manifest) -> None:
@@ -161,7 +168,7 @@ class SegmentCheck:
         ):
             if found != stated:
                 _corrupt(f"its {what} is {found}, not {stated}", self._number)
-        if self._entries and [self._first, self._last] != [decode_path(segment.first), decode_path(segment.last)]:
+        if self._entries and (encode_path(self._first), encode_path(self._last)) != (segment.first, segment.last):
             _corrupt("its first and last path are not those stated", self._number)
         return self._content
 
