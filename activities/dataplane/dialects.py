@@ -19,6 +19,8 @@ BLOCK = 512
 PATH_MAX = 4096
 _RECORD_LIMIT = 1 << 20
 """The kernel's own limit on what xattrs and names of one file can need stays below this."""
+_GLOBAL_LIMIT = 1 << 16
+"""Of all global headers together: every entry gets a copy of what they say."""
 _SPARSE_LIMIT = 100_000
 _ID_LIMIT = (1 << 32) - 2
 _SECONDS_LIMIT = (1 << 63) // 10**9
@@ -76,6 +78,7 @@ def read_members(take: Take) -> Iterator[Member]:
     """All entries up to the end-of-archive blocks. Between two steps the caller takes ``stored`` bytes and padding."""
     shared: Records = {}
     pending = _Pending()
+    global_bytes = 0
     while True:
         block = take(BLOCK)
         if not any(block):
@@ -87,6 +90,9 @@ def read_members(take: Take) -> Iterator[Member]:
         _check_sum(block)
         kind, size = block[156:157], _number(block[124:136], "size", 1 << 62)
         if kind in b"xXgLK":
+            global_bytes += size if kind == b"g" else 0
+            if global_bytes > _GLOBAL_LIMIT:
+                raise corrupt(f"the archive has global headers of {global_bytes} bytes")
             _extend(pending, shared, kind, _take_record(take, size))
         elif kind == b"V":
             pending = _Pending()

@@ -10,9 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import stat
 import tempfile
+from array import array
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from activities.dataplane.confine import ConfinedThreads, Wall
 from activities.dataplane.dialects import Member, corrupt, padding, read_members
 from activities.dataplane.entries import EMPTY_CONTENT, Entry, FileType
 from activities.dataplane.foreign_stream import Bound, TarStream
+from activities.dataplane.links import hand_nothing_down
 from activities.dataplane.report import RestoreReport
 from activities.dataplane.spool import SpoolWriter, read_spool
 from activities.dataplane.threads import Stop
@@ -87,22 +88,12 @@ async def restore_foreign(
                 raise StorageError(ErrorCode.ARCHIVE_NOT_FOUND, f"{info.key} was replaced while it was read") from error
 
 
-def clear_folder(root: Path) -> None:
-    """Remove all below ``root``, without following a link, for a restore that starts over in the same mover."""
-    for folder, _, _ in os.walk(root):
-        os.chmod(folder, 0o700)
-    for entry in os.scandir(root):
-        if entry.is_dir(follow_symlinks=False):
-            shutil.rmtree(entry.path)
-        else:
-            os.unlink(entry.path)
-
-
 def _restore(root: Path, chunks: Iterable[bytes], late: Path, limits: ForeignLimits) -> RestoreReport:
     """In the confined thread: the whole of it."""
     with Beneath(root) as beneath, writing(b""):
         if any(name != "lost+found" for name in os.listdir(beneath.root_fd)):
             raise StorageError(ErrorCode.VOLUME_CONFLICT, f"{root} is not empty")
+        hand_nothing_down(beneath)
         space = os.fstatvfs(beneath.root_fd)
         stream = TarStream(chunks, _bound(limits, space.f_bavail * space.f_frsize))
         return _Extraction(beneath, stream, late, limits.max_entries).run()
@@ -122,6 +113,7 @@ class _Extraction:
         self._stream = stream
         self._folders = late / "folders"
         self._links = late / "links"
+        self._entries_left = max_entries
         self._max_entries = max_entries
         self._abilities: Abilities = attributes.probe_abilities(beneath)
         self._report = RestoreReport()
@@ -133,11 +125,8 @@ class _Extraction:
         """All of it. Links and folders wait on disk: an archive may have millions."""
         with SpoolWriter(self._folders) as self._later_folders:
             with SpoolWriter(self._links) as self._later_links:
-                for count, member in enumerate(read_members(self._stream.take)):
-                    if count >= self._max_entries:
-                        raise StorageError(
-                            ErrorCode.ARCHIVE_TOO_LARGE, f"the archive has more than {self._max_entries} entries"
-                        )
+                for member in read_members(self._stream.take):
+                    self._count()
                     self._member(member)
                 self._stream.end()
             for _, entry, _ in read_spool(self._links):
@@ -145,13 +134,19 @@ class _Extraction:
         self._finish_folders()
         return self._report
 
+    def _count(self) -> None:
+        """An entry, or a folder that none announced: a name of 4 KiB can make two thousand of those."""
+        self._entries_left -= 1
+        if self._entries_left < 0:
+            raise StorageError(ErrorCode.ARCHIVE_TOO_LARGE, f"the archive has more than {self._max_entries} entries")
+
     def _member(self, member: Member) -> None:
         entry = self._carried(member)
         if not entry.path and entry.type is not FileType.DIRECTORY:
             raise corrupt("the archive's root is not a folder")
         with writing(entry.path):
             if entry.type is FileType.DIRECTORY:
-                self._make_folders(entry.path)
+                self._make_folders(entry.path, announced=True)
                 self._later_folders.append(entry, EMPTY_CONTENT)
             elif entry.type is FileType.FILE:
                 self._file(entry, member)
@@ -209,9 +204,11 @@ class _Extraction:
             raise corrupt(f"{shown(path)} comes again after a hard link to it")
         self._beneath.remove(path)
 
-    def _make_folders(self, path: bytes) -> None:
+    def _make_folders(self, path: bytes, *, announced: bool = False) -> None:
         """Folders that the archive does not list get the home's owner; if it lists them later, that counts."""
         for made in self._beneath.makedirs(path):
+            if not (announced and made == path):
+                self._count()
             home = self._home
             entry = Entry(made, FileType.DIRECTORY, 0o755, home.st_uid, home.st_gid, mtime_ns=home.st_mtime_ns)
             self._later_folders.append(entry, EMPTY_CONTENT)
@@ -239,14 +236,16 @@ class _Extraction:
         """Metadata of folders, when nothing is made in any of them any more.
 
         A folder that shuts its own owner out (no rwx) waits for the end, deepest first: until then all below it must
-        stay reachable. Only those are held in memory. The rest goes in any order, since the times of a folder do not
-        depend on what happens to the metadata of others.
+        stay reachable. Of those the places in the spool are remembered, by depth. The rest goes in any order, since
+        the times of a folder do not depend on what happens to the metadata of others.
         """
-        closed: list[Entry] = []
-        for _, entry, _ in read_spool(self._folders):
+        closed: dict[int, array[int]] = {}
+        for at, entry, _ in read_spool(self._folders):
             if entry.mode & 0o700 == 0o700:
                 attributes.apply(self._beneath, entry, self._abilities, self._skipped)
             else:
-                closed.append(entry)
-        for entry in sorted(closed, key=lambda entry: entry.path.count(b"/") if entry.path else -1, reverse=True):
-            attributes.apply(self._beneath, entry, self._abilities, self._skipped)
+                closed.setdefault(entry.path.count(b"/") if entry.path else -1, array("Q")).append(at)
+        for depth in sorted(closed, reverse=True):
+            for at in closed[depth]:
+                entry = next(read_spool(self._folders, at)).entry
+                attributes.apply(self._beneath, entry, self._abilities, self._skipped)

@@ -1,19 +1,17 @@
-"""The small words around foreign archives: their id, their limits, and an attempt that starts over."""
+"""The small words around foreign archives: their id, their limits, and what must fit."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from activities.dataplane.foreign import clear_folder, foreign_archive_id
+from activities.dataplane.foreign import foreign_archive_id
 from activities.dataplane.manifest import Manifest, Totals
 from activities.dataplane.preflight import preflight
 from activities.objectstore.base import ObjectInfo
 from codehub_storage.errors import ErrorCode, StorageError
-from tests.unit.dataplane_read.forging import Outside
 
 INFO = ObjectInfo("archives/ws1.tar.gz", 5, "etag", "v1")
 
@@ -24,22 +22,6 @@ def test_the_id_of_a_foreign_archive_is_stable_and_follows_the_object() -> None:
     others = [replace(INFO, key="archives/ws2.tar.gz"), replace(INFO, version_id=None), replace(INFO, etag="other")]
     moved = replace(INFO, version_id="v1e", etag="tag")
     assert len({foreign_archive_id(info) for info in [INFO, moved, *others]}) == 5
-
-
-def test_clearing_removes_everything_below_and_nothing_else(tmp_path: Path) -> None:
-    """Closed folders too; links are removed, not followed."""
-    outside = Outside(tmp_path)
-    target = outside.target
-    (target / "d/e").mkdir(parents=True)
-    (target / "d/e/f").write_bytes(b"")
-    (target / "up").symlink_to("..")
-    (target / "d/up").symlink_to("../..")
-    (target / "victim").symlink_to("../victim")
-    os.mkfifo(target / "d/p")
-    (target / "d").chmod(0)
-    clear_folder(target)
-    assert os.listdir(target) == []
-    assert outside.is_unchanged()
 
 
 @pytest.mark.parametrize(("totals", "what"), [(Totals(file_bytes=1 << 60), "bytes"), (Totals(files=1 << 50), "inodes")])
