@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 
 from awscrt import checksums
 
@@ -14,7 +12,6 @@ from activities.dataplane.gzipmember import MemberWriter
 from activities.dataplane.manifest import Manifest, Piece, Segment, StoredObject, Totals, encode_path
 from activities.dataplane.tarheader import padding_of
 from activities.dataplane.tarwrite import build_header
-from activities.objectstore.base import ObjectInfo
 from tests.fakes.memory_store import MemoryStore
 
 KEY = "ws1/home.tar.gz"
@@ -69,6 +66,16 @@ def pax(*pairs: tuple[bytes, bytes], kind: bytes = b"x") -> bytes:
     return block(b"./PaxHeaders/x", kind, size=len(body)) + data(body)
 
 
+def long_name(name: bytes, kind: bytes = b"L") -> bytes:
+    """GNU's extension for a long name, or (``K``) a long link target."""
+    return block(b"././@LongLink", kind, size=len(name) + 1) + data(name + b"\0")
+
+
+def base256(value: int, width: int) -> bytes:
+    """A number as GNU tar writes it where octal digits do not suffice, or it is negative."""
+    return (b"\x80" if value >= 0 else b"\xff") + (value % (1 << 8 * (width - 1))).to_bytes(width - 1, "big")
+
+
 @dataclass(frozen=True)
 class Forged:
     """One segment: its raw bytes, and what the manifest shall say of it."""
@@ -82,6 +89,15 @@ class Forged:
     piece: Piece | None = None
     sha256: str | None = None
     stored: bytes | None = None
+    raw_bytes: int | None = None
+    crc64: str | None = None
+
+
+def pack(raw: bytes) -> bytes:
+    """A gzip member as we write it."""
+    member = MemberWriter()
+    member.write(raw)
+    return b"".join(member.finish().chunks)
 
 
 def files(raw: bytes, first: bytes, last: bytes | None = None, entries: int = 1) -> Forged:
@@ -113,64 +129,35 @@ async def forge(store: MemoryStore, *segments: Forged, totals: Totals | None = N
     """Store an own archive of these segments; the manifest is right about all that the segments do not overrule."""
     stored, listed, offset = b"", [], 0
     for segment in segments:
-        member = MemberWriter()
-        member.write(segment.raw)
-        packed = member.finish()
-        body = segment.stored if segment.stored is not None else b"".join(packed.chunks)
+        body = segment.stored if segment.stored is not None else pack(segment.raw)
         listed.append(
             Segment(
                 kind=segment.kind,
                 first=encode_path(segment.first),
                 last=encode_path(segment.last),
                 entries=segment.entries,
-                raw_bytes=len(segment.raw),
+                raw_bytes=len(segment.raw) if segment.raw_bytes is None else segment.raw_bytes,
                 sha256=segment.sha256 or hashlib.sha256(segment.raw).hexdigest(),
                 content=segment.content.hex(),
                 offset=offset,
                 stored_bytes=len(body),
-                crc64=int(checksums.crc64nvme(body)).to_bytes(8, "big").hex(),
+                crc64=segment.crc64 or f"{checksums.crc64nvme(body):016x}",
                 piece=segment.piece,
             )
         )
         stored += body
         offset += len(body)
     info = await store.put_if(KEY, stored, etag=None)
+    total = EMPTY_CONTENT
+    for segment in segments:
+        total = total.plus(segment.content)
     return Manifest(
         archive_id="a",
         workspace_id="ws1",
-        object=StoredObject(key=KEY, size_bytes=info.size_bytes, etag=info.etag, crc64="0" * 16),
+        object=StoredObject(
+            key=KEY, size_bytes=info.size_bytes, etag=info.etag, crc64=f"{checksums.crc64nvme(stored):016x}"
+        ),
         totals=totals or Totals(),
+        content_fingerprint=total.hex(),
         segments=tuple(listed),
     )
-
-
-async def put_foreign(store: MemoryStore, raw: bytes) -> ObjectInfo:
-    """Store raw tar bytes as a gzip file under a foreign key."""
-    return await store.put_if("archives/ws1.tar.gz", gzip.compress(raw), etag=None)
-
-
-class Outside:
-    """A world around the target folder that must stay as it is."""
-
-    def __init__(self, folder: Path) -> None:
-        self.target = folder / "a/b/target"
-        self.target.mkdir(parents=True)
-        self._folder = folder
-        (folder / "victim").write_bytes(b"untouched")
-        (folder / "a/b/victim").write_bytes(b"untouched")
-        (folder / "a/b/target-too").mkdir()
-        self._before = self._look()
-
-    def is_unchanged(self) -> bool:
-        """True if nothing but the target changed: names, data, modes, owners, times."""
-        return self._look() == self._before
-
-    def _look(self) -> dict[str, object]:
-        found: dict[str, object] = {}
-        for path in sorted(self._folder.rglob("*")):
-            if self.target in path.parents or path in (self.target, self._folder / "spool"):
-                continue
-            status = path.lstat()
-            content = path.read_bytes() if path.is_file() else b""
-            found[str(path)] = (status.st_mode, status.st_uid, status.st_gid, status.st_mtime_ns, content)
-        return found
