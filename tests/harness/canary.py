@@ -11,10 +11,28 @@ import hashlib
 import os
 import stat
 from pathlib import Path
+from typing import NamedTuple
 
 from tests.harness.trees import ACL
 
-Facts = tuple[object, ...]
+
+class Facts(NamedTuple):
+    """What is known of one name."""
+
+    kind: int
+    inode: int
+    size: int
+    content: object
+    mode: int
+    owner: tuple[int, int]
+    names: int
+    device: int
+    mtime_ns: int
+    ctime_ns: int
+    xattrs: tuple[tuple[str, bytes], ...]
+
+
+Changes = dict[bytes, tuple[Facts | None, Facts | None]]
 
 
 class Canary:
@@ -34,7 +52,7 @@ class Canary:
         """The absolute name of a file that is to be left alone; also ``../victim``, seen from the volume."""
         return os.fsencode(self.volume.parent / "victim")
 
-    def changes(self) -> dict[bytes, tuple[Facts | None, Facts | None]]:
+    def changes(self) -> Changes:
         """What is not as it was outside the volume: before and now, by path. Empty is what is hoped for."""
         now = self._look()
         return {
@@ -43,15 +61,25 @@ class Canary:
             if self._before.get(path) != now.get(path)
         }
 
+    def losses(self) -> Changes:
+        """Of the changes those that are more than metadata: what is new, gone, replaced, or has another content."""
+        return {
+            path: (before, now)
+            for path, (before, now) in self.changes().items()
+            if before is None or now is None or before[:4] != now[:4]
+        }
+
     def _look(self) -> dict[bytes, Facts]:
         found: dict[bytes, Facts] = {}
         pending, volume = [os.fsencode(self.world)], os.fsencode(self.volume)
         while pending:
             path = pending.pop()
             found[path] = _facts(path)
-            if found[path][0] == stat.S_IFDIR and path != volume:
+            if found[path].kind == stat.S_IFDIR and path != volume:
                 pending += [path + b"/" + name for name in os.listdir(path)]
-        found[volume] = found[volume][:1]
+        found[volume] = found[volume]._replace(
+            size=0, mode=0, owner=(0, 0), names=0, mtime_ns=0, ctime_ns=0, xattrs=()
+        )  # those are the restore's to change
         return found
 
 
@@ -88,8 +116,19 @@ def _facts(path: bytes) -> Facts:
         content = os.readlink(path)
     names = sorted(os.listxattr(path, follow_symlinks=False))
     xattrs = tuple((name, os.getxattr(path, name, follow_symlinks=False)) for name in names)
-    numbers = (status.st_mode, status.st_uid, status.st_gid, status.st_ino, status.st_nlink, status.st_rdev)
-    return (kind, *numbers, status.st_size, status.st_mtime_ns, status.st_ctime_ns, content, xattrs)
+    return Facts(
+        kind,
+        status.st_ino,
+        status.st_size if kind != stat.S_IFDIR else 0,
+        content,
+        status.st_mode,
+        (status.st_uid, status.st_gid),
+        status.st_nlink,
+        status.st_rdev,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+        xattrs,
+    )
 
 
 def describe(volume: Path) -> dict[str, str]:

@@ -21,6 +21,14 @@ def large(raw: bytes, **changes: object) -> Forged:
     return Forged("large", raw, b"big", b"big", piece=piece.model_copy(update=changes))
 
 
+def large_file(path: bytes) -> Forged:
+    """One as we write it."""
+    piece = Piece(path=encode_path(path), offset=0, length=4, file_bytes=4, header_bytes=512)
+    return Forged(
+        "large", build_header(Entry(path, FileType.FILE, 0o644, size=4)) + data(b"good"), path, path, piece=piece
+    )
+
+
 NAMES = {
     "absolute name": files(file(b"/victim"), b"a", b"z"),
     "parent name": files(file(OUT), b"a", b"z"),

@@ -1,0 +1,184 @@
+"""Each wall alone: what it holds while the others are down, and what it is known not to hold.
+
+The walls around one of our archives: (1) the gate lets only clean regular files through to tar; (2) no link exists
+while writers run; (3) Landlock. Around a foreign one: names, links last, ``beneath``'s openat2, Landlock.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from activities.dataplane import beneath, dialects, foreign, unpack
+from activities.dataplane.confine import Wall
+from activities.dataplane.entries import FileType
+from activities.dataplane.gate import Gate
+from activities.dataplane.restore import ArchiveRestore
+from codehub_storage.errors import ErrorCode, StorageError
+from tests.fakes.memory_store import MemoryStore
+from tests.harness.archives import ignore
+from tests.harness.canary import Canary
+from tests.hostile import foreign_links, foreign_names, own_segments
+from tests.hostile.case import CORRUPT, Case
+from tests.hostile.forging import Forged, block, files, forge, honest, tail
+
+OUTWARD = [*foreign_names.CASES, *foreign_links.CASES]
+LONG = b"/".join([b"a", *[b"n" * 250] * 17])
+
+
+class OpenGate:
+    """Lets everything pass, unread."""
+
+    def __init__(self, gate: Gate) -> None:
+        pass
+
+    def feed(self, raw: bytes) -> memoryview:
+        return memoryview(raw)
+
+    def finish(self) -> None:
+        pass
+
+
+@pytest.fixture
+def no_gate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tar gets what is in the archive."""
+    monkeypatch.setattr(unpack, "GatedBytes", OpenGate)
+
+
+@pytest.fixture
+def no_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names of foreign archives are taken as they are."""
+    monkeypatch.setattr(dialects, "normal_path", lambda name: name.rstrip(b"/"))
+
+
+@pytest.fixture
+def links_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Links of foreign archives are made when they come, before what is written behind them."""
+    ordinary = foreign._Extraction._member
+
+    def member(self: Any, found: dialects.Member) -> None:
+        if found.entry.type in (FileType.SYMLINK, FileType.HARD_LINK):
+            self._link(found.entry)
+        else:
+            ordinary(self, found)
+
+    monkeypatch.setattr(foreign._Extraction, "_member", member)
+
+
+@pytest.fixture
+def no_openat2(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Paths are opened as any program would, through links and parents."""
+    monkeypatch.setattr(beneath, "open_beneath", lambda at, path, flags: os.open(path or b".", flags, dir_fd=at))
+    monkeypatch.setattr(beneath, "clean_components", lambda path: path.split(b"/"))
+
+
+async def attempt(case: Case, canary: Canary, wall: Wall) -> None:
+    """Restore; how it ends does not matter here, since walls are down that would have ended it otherwise."""
+    try:
+        await case.archive(canary).restore(canary, wall, ignore)
+    except (StorageError, ValueError):
+        return
+
+
+@pytest.mark.usefixtures("no_gate")
+@pytest.mark.parametrize("case", own_segments.SEGMENTS, ids=lambda case: case.name)
+async def test_landlock_without_the_gate(tmp_path: Path, case: Case) -> None:
+    """Whatever tar is given, inside Landlock it changes nothing outside."""
+    canary = Canary(tmp_path)
+    await attempt(case, canary, Wall.REQUIRED)
+    assert not canary.changes()
+
+
+async def planted(canary: Canary, wall: Wall, segment: Forged, links: dict[str, str]) -> None:
+    """Restore one segment while links stand in the volume; then the error that it ended with."""
+    store = MemoryStore()
+    archive = ArchiveRestore(canary.volume, store, await forge(store, segment, tail()), wall=wall)
+    await archive.prepare()
+    for name, target in links.items():
+        (canary.volume / name).symlink_to(target)
+    await archive.restore_segments(1, 1)
+
+
+THROUGH = {"a": "../open"}
+
+
+@pytest.mark.parametrize(("name", "code"), [(b"a/new", ErrorCode.ACCESS_DENIED), (b"a/victim", CORRUPT)])
+async def test_landlock_with_links_under_the_writers(tmp_path: Path, name: bytes, code: ErrorCode) -> None:
+    """A clean name that leads through a link makes, replaces and changes nothing outside."""
+    canary = Canary(tmp_path)
+    with pytest.raises(StorageError) as caught:
+        await planted(canary, Wall.REQUIRED, honest(name), THROUGH)
+    assert caught.value.code is code
+    assert not canary.changes()
+
+
+@pytest.mark.usefixtures("no_gate")
+async def test_landlock_alone_does_not_hold_metadata(tmp_path: Path) -> None:
+    """With the gate down and a link planted, tar gives a folder outside another mode and time; nothing else changes."""
+    canary = Canary(tmp_path)
+    folder = block(b"a/open/", b"5", mode=b"0000700\0")
+    await planted(canary, Wall.REQUIRED, files(folder, b"a/open"), {"a": ".."})
+    assert [path.rpartition(b"/")[2] for path in canary.changes()] == [b"open"]
+    assert not canary.losses()
+
+
+async def test_the_gate_alone_does_not_hold_against_links(tmp_path: Path) -> None:
+    """Why there are none while writers run: without Landlock, tar follows one to where it leads."""
+    canary = Canary(tmp_path)
+    await planted(canary, Wall.OFF, honest(b"a/new"), THROUGH)
+    assert [path.rpartition(b"/")[2] for path in canary.losses()] == [b"new"]
+
+
+@pytest.mark.parametrize("kind", ["large", "long"])
+async def test_beneath_with_links_under_the_writers(tmp_path: Path, kind: str) -> None:
+    """Large files and long paths are written by our own code, which follows none: ArchiveCorrupt, without Landlock."""
+    canary = Canary(tmp_path)
+    segment = honest(LONG) if kind == "long" else own_segments.large_file(b"a/new")
+    with pytest.raises(StorageError) as caught:
+        await planted(canary, Wall.OFF, segment, THROUGH)
+    assert caught.value.code is ErrorCode.ARCHIVE_CORRUPT
+    assert not canary.changes()
+
+
+@pytest.mark.usefixtures("no_names")
+@pytest.mark.parametrize("case", OUTWARD, ids=lambda case: case.name)
+async def test_beneath_without_the_check_of_names(tmp_path: Path, case: Case) -> None:
+    """Unclean names get as far as the file operations, which refuse them."""
+    canary = Canary(tmp_path)
+    await attempt(case, canary, Wall.OFF)
+    assert not canary.changes()
+
+
+@pytest.mark.usefixtures("links_first")
+@pytest.mark.parametrize("case", foreign_links.CASES, ids=lambda case: case.name)
+async def test_beneath_with_links_first(tmp_path: Path, case: Case) -> None:
+    """Links that stand before files are written are not followed."""
+    canary = Canary(tmp_path)
+    await attempt(case, canary, Wall.OFF)
+    assert not canary.changes()
+
+
+@pytest.mark.usefixtures("no_names", "links_first", "no_openat2")
+@pytest.mark.parametrize("case", OUTWARD, ids=lambda case: case.name)
+async def test_landlock_without_any_other_wall(tmp_path: Path, case: Case) -> None:
+    """Nothing outside is made, removed, replaced or written; metadata it does not hold, as documented."""
+    canary = Canary(tmp_path)
+    await attempt(case, canary, Wall.REQUIRED)
+    assert not canary.losses()
+
+
+@pytest.mark.usefixtures("no_names", "links_first", "no_openat2")
+async def test_without_any_wall_these_cases_do_harm(tmp_path: Path) -> None:
+    """Or the tests above would prove nothing."""
+    harmed = []
+    relative = [case for case in OUTWARD if case.name.startswith(("name: parent", "link: written through"))]
+    for number, case in enumerate(relative):
+        (tmp_path / str(number)).mkdir()
+        canary = Canary(tmp_path / str(number))
+        await attempt(case, canary, Wall.OFF)
+        if canary.losses():
+            harmed.append(case.name)
+    assert len(harmed) >= 8, harmed
