@@ -33,6 +33,8 @@ _TYPES = {
     stat.S_IFCHR: FileType.CHARACTER_DEVICE,
     stat.S_IFBLK: FileType.BLOCK_DEVICE,
 }
+_REPLACED = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE, errno.EINVAL, errno.ENODATA)
+"""The last two: no link any more when its target was asked for, and an attribute that is gone."""
 _BATCH = 1024
 _STIR_EVERY = 4096
 
@@ -49,7 +51,7 @@ def volume_changed(path: bytes, why: str) -> StorageError:
 
 def volume_error(path: bytes, error: OSError) -> StorageError:
     """What an error on a path of the volume means: it vanished (``VolumeChanged``), or it cannot be read."""
-    if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE):
+    if error.errno in _REPLACED:
         return volume_changed(path, "vanished or was replaced while it was read")
     return StorageError(
         ErrorCode.VOLUME_UNREADABLE, f"{show(path)}: {error.strerror or error}", details={"path": show(path)}
