@@ -45,9 +45,10 @@ async def make_archive(
     limits: PlanLimits = TINY,
     key: str = "ws1/home.tar.gz",
     archive_id: str = "00000000-archive",
+    spool: Path | None = None,
 ) -> Made:
     """Plan, upload, complete, and the manifest (not yet verified, nor stored)."""
-    plan = await plan_of(root, limits)
+    plan = await plan_of(root, limits, spool=spool)
     upload = UploadRef(key, await store.create_upload(key, {"archive-id": archive_id}), archive_id)
     last = plan.summary.data_segments - 1
     records = (
