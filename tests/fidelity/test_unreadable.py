@@ -43,10 +43,10 @@ def make_tree(root: Path, victim: bytes) -> None:
     (root / NAME).write_bytes(victim)
 
 
-@pytest.mark.parametrize("megabytes", [1, 3], ids=["by tar", "by us"])
+@pytest.mark.parametrize("megabytes", [1, 3], ids=["among others", "of its own"])
 @pytest.mark.parametrize("share", [0, 0.5], ids=["at its start", "in its middle"])
 async def test_a_file_on_a_failing_disk(tmp_path: Path, megabytes: int, share: float) -> None:
-    """An I/O error of the kernel, be it met by tar or by our own code."""
+    """An I/O error of the kernel, wherever it is met."""
     data = os.urandom(megabytes * MIB)
     at = int(share * len(data))
     make_tree(tmp_path / "tree", data[:at] + MARK + data[at:])
@@ -78,13 +78,13 @@ def as_nobody() -> Iterator[None]:
         os.setegid(0)
 
 
-@pytest.mark.parametrize("what", ["a file for tar", "a file for us", "a folder", "an attribute"])
+@pytest.mark.parametrize("what", ["a file", "a large file", "a folder", "an attribute"])
 async def test_what_we_may_not_read(what: str) -> None:
-    """Named, be it met by the walk, by tar or by our own code; never left out."""
+    """Named, be it met by the walk or by who reads; never left out."""
     with tempfile.TemporaryDirectory() as name:
         Path(name).chmod(0o777)
         root = Path(name) / "tree"
-        make_tree(root, bytes(3 * MIB if what == "a file for us" else 10))
+        make_tree(root, bytes(3 * MIB if what == "a large file" else 10))
         if what == "an attribute":
             os.setxattr(root / NAME, b"user.secret", b"1")
         closed = root / ("folder" if what == "a folder" else NAME)

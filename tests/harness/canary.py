@@ -61,6 +61,10 @@ class Canary:
             if self._before.get(path) != now.get(path)
         }
 
+    def settle(self) -> None:
+        """Count changes from now on: the test itself has mounted something."""
+        self._before = self._look()
+
     def losses(self) -> Changes:
         """Of the changes those that are more than metadata: what is new, gone, replaced, or has another content."""
         return {

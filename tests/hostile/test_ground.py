@@ -54,6 +54,7 @@ def small(tmp_path: Path) -> Iterator[Canary]:
     options = "size=1m,nr_inodes=200,mode=0700"
     if not IS_ROOT or subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", canary.volume]).returncode:
         pytest.skip("needs root to mount")
+    canary.settle()
     try:
         yield canary
     finally:

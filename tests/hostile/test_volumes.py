@@ -129,29 +129,18 @@ async def finish(plan: Plan) -> None:
     await copy_tail(plan, store, upload, records=[], origin=Origin(archive_id="a-1"), progress=ignore)
 
 
-@pytest.mark.parametrize("back", [False, True], ids=["stays", "is put back"])
-async def test_a_folder_that_became_a_link_to_its_like_outside(canary: Canary, back: bool) -> None:
-    """Tar reads by name, so what it is led to may reach a part of the upload; the second walk ends that upload.
-
-    Outside stands a file of the same name, size, mode and times, with another content. Even if the folder is put back
-    and the root gets its old time, the folder's own ctime tells.
-    """
+async def test_a_folder_that_became_a_link_to_its_like_outside(canary: Canary) -> None:
+    """Nothing is read through it, although there is a file of the same name, size, mode and times."""
     inside, outside = canary.volume / "d", canary.volume.parent / "open"
     inside.mkdir()
     (inside / "victim").write_bytes(b"-" * len(SECRET))
     times = os.stat(outside / "victim")
     os.utime(inside / "victim", ns=(times.st_atime_ns, times.st_mtime_ns))
-    root_times = os.stat(canary.volume)
     plan = await plan_of(canary.volume, PlanLimits(), spool=canary.spool)
     inside.rename(canary.volume / "elsewhere")
     inside.symlink_to("../open")
-    await run_blocking(lambda stop: ignore(pack_segment(plan, plan.segment(1), stop, min_bytes=0)))
-    if back:
-        inside.unlink()
-        (canary.volume / "elsewhere").rename(inside)
-        os.utime(canary.volume, ns=(root_times.st_atime_ns, root_times.st_mtime_ns))
     with pytest.raises(StorageError) as caught:
-        await finish(plan)
+        await run_blocking(lambda stop: ignore(pack_segment(plan, plan.segment(1), stop, min_bytes=0)))
     assert caught.value.code is ErrorCode.VOLUME_CHANGED
     assert not canary.changes()
 
