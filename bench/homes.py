@@ -13,9 +13,14 @@ from worker.demo.project import make_project
 from worker.demo.telling import Telling
 
 _KIB, _MIB = 1 << 10, 1 << 20
-_PROJECTS = 6
+_PROJECTS = (
+    (("express", "eslint", "lodash", "typescript"), ("flask", "pytest", "requests", "rich")),
+    (("react", "react-dom", "vite", "vitest"), ("django", "httpx", "pydantic", "sphinx")),
+)
+"""Packages of npm and of PyPI of each project; of each there are two checkouts, as people have them."""
 _SMALL_FILES, _SMALL_BYTES = 500, 10 * _MIB
-_OBJECTS, _LOGS, _LOG_BYTES, _BUILD_BYTES = 3000, 20, 16 * _MIB, 900 * _MIB
+_OBJECTS, _LOGS, _LOG_BYTES, _BUILD_BYTES = 3000, 20, 16 * _MIB, 1200 * _MIB
+_RELINKED_EVERY = 64 * _KIB
 
 
 def make_small(home: Path) -> None:
@@ -32,15 +37,15 @@ async def make_developer(home: Path) -> None:
     """About 2.5 GB and 60,000 entries: projects with node_modules and a virtual environment, git objects, logs,
     binaries of a build."""
     telling = Telling(Output(as_json=True, stdout=sys.stderr, stderr=sys.stderr))
-    first = home / "project-0"
-    first.mkdir()
-    await make_project(first, telling)
-    for number in range(1, _PROJECTS):
-        shutil.copytree(first, home / f"project-{number}", symlinks=True)
+    for number, (npm_packages, pip_packages) in enumerate(_PROJECTS):
+        project = home / f"project-{number}"
+        project.mkdir()
+        await make_project(project, telling, npm_packages=npm_packages, pip_packages=pip_packages)
+        shutil.copytree(project, home / f"project-{number}-copy", symlinks=True)
     source = random.Random(2)
     _make_objects(home / "repository/.git/objects", source)
     _make_logs(home / "logs", source)
-    _make_build(home / "build")
+    _make_build(home / "build", source)
 
 
 def size_of(home: Path) -> tuple[int, int]:
@@ -73,16 +78,19 @@ def _make_logs(folder: Path, source: random.Random) -> None:
                 file.write(_text(source, words, _MIB))
 
 
-def _make_build(folder: Path) -> None:
-    """Shared objects and programs of this environment, as often as it takes."""
+def _make_build(folder: Path, source: random.Random) -> None:
+    """Shared objects and programs of this environment, as often as it takes. A copy has other addresses here and there,
+    as after a change and a build: whole copies would be a gift to tools that store equal blocks once."""
     folder.mkdir()
     found = sorted(path for path in Path(sys.prefix).rglob("*.so*") if path.is_file() and not path.is_symlink())
     found += [path for path in (Path(sys.prefix, "bin", name) for name in ("weed", "temporal")) if path.exists()]
     total, number = 0, 0
     while total < _BUILD_BYTES:
-        path = found[number % len(found)]
-        shutil.copyfile(path, folder / f"{number}-{path.name}")
-        total += path.stat().st_size
+        content = bytearray(found[number % len(found)].read_bytes())
+        for offset in range(0, len(content) - 8, _RELINKED_EVERY) if number >= len(found) else ():
+            content[offset : offset + 8] = source.randbytes(8)
+        (folder / f"{number}-{found[number % len(found)].name}").write_bytes(content)
+        total += len(content)
         number += 1
 
 

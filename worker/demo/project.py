@@ -7,6 +7,7 @@ import json
 import shutil
 import sys
 import sysconfig
+from collections.abc import Sequence
 from pathlib import Path
 
 from worker.demo.commands import CommandFailed, run_command
@@ -18,23 +19,28 @@ _MORE_PIP_PACKAGES = ("django", "sphinx")
 _SERVICE = Path(__file__).parents[1]
 
 
-async def make_project(home: Path, telling: Telling) -> None:
+async def make_project(
+    home: Path,
+    telling: Telling,
+    *,
+    npm_packages: Sequence[str] = _NPM_PACKAGES,
+    pip_packages: Sequence[str] = _PIP_PACKAGES,
+) -> None:
     """Fill ``home``. Where a registry cannot be reached, something else takes the place and that is said."""
     project = home / "project"
     project.mkdir()
     ignored = shutil.ignore_patterns("__pycache__")
     await asyncio.to_thread(shutil.copytree, _SERVICE, project / "src", ignore=ignored)
-    pip_packages: tuple[str, ...] = _PIP_PACKAGES
-    if not await _install_node_modules(home, project, telling):
-        pip_packages += _MORE_PIP_PACKAGES
+    if not await _install_node_modules(home, project, npm_packages, telling):
+        pip_packages = (*pip_packages, *_MORE_PIP_PACKAGES)
     await _install_venv(home, project, pip_packages, telling)
 
 
-async def _install_node_modules(home: Path, project: Path, telling: Telling) -> bool:
+async def _install_node_modules(home: Path, project: Path, packages: Sequence[str], telling: Telling) -> bool:
     """False if npm cannot do it."""
-    package = {"name": "project", "private": True, "dependencies": dict.fromkeys(_NPM_PACKAGES, "*")}
+    package = {"name": "project", "private": True, "dependencies": dict.fromkeys(packages, "*")}
     (project / "package.json").write_text(json.dumps(package, indent=2) + "\n")
-    telling.output.progress(f"fill: npm install {' '.join(_NPM_PACKAGES)}")
+    telling.output.progress(f"fill: npm install {' '.join(packages)}")
     try:
         await run_command(
             ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"],
@@ -48,7 +54,7 @@ async def _install_node_modules(home: Path, project: Path, telling: Telling) -> 
     return True
 
 
-async def _install_venv(home: Path, project: Path, packages: tuple[str, ...], telling: Telling) -> None:
+async def _install_venv(home: Path, project: Path, packages: Sequence[str], telling: Telling) -> None:
     venv = project / ".venv"
     telling.output.progress(f"fill: venv with {' '.join(packages)}")
     await run_command([sys.executable, "-m", "venv", str(venv)])

@@ -1,0 +1,80 @@
+"""From single results to medians, spreads and ratios."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+OURS = "ours"
+SLOWEST_PEER = "gzip-aws"
+
+
+@dataclass(frozen=True)
+class Result:
+    """One operation of one contender in one round. ``phases``: seconds of its parts, where it tells them."""
+
+    tree: str
+    contender: str
+    operation: str
+    round: int
+    wall_seconds: float
+    cpu_seconds: float
+    pss_bytes: int
+    stored_bytes: int
+    objects: int
+    phases: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Several measurements of one thing."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> Spread:
+        """Of at least one."""
+        found = sorted(values)
+        return cls(statistics.median(found), found[0], found[-1])
+
+
+def spread(results: Sequence[Result], contender: str, operation: str, what: str) -> Spread | None:
+    """Of the field ``what`` over all rounds; ``None`` where nothing was measured."""
+    found = [getattr(each, what) for each in results if (each.contender, each.operation) == (contender, operation)]
+    return Spread.of(found) if found else None
+
+
+def ratio_to_best(results: Sequence[Result], operation: str, what: str) -> float | None:
+    """Our median by that of the peer with the least; ``None`` without either."""
+    mine = spread(results, OURS, operation, what)
+    peers = {each.contender for each in results} - {OURS}
+    theirs = [found.median for peer in peers if (found := spread(results, peer, operation, what))]
+    return None if mine is None or not theirs else _ratio(mine.median, min(theirs))
+
+
+def ratio_of(results: Sequence[Result], left: tuple[str, str], right: tuple[str, str]) -> float | None:
+    """Median wall time of one (contender, operation) by that of another; ``None`` without either."""
+    one, other = (spread(results, *each, "wall_seconds") for each in (left, right))
+    return None if one is None or other is None else _ratio(one.median, other.median)
+
+
+def headline(results: Sequence[Result], *, temporal_share: float | None = None) -> dict[str, Any]:
+    """The ratios by which a change is judged; ``null`` for what was not measured."""
+    memory = [each.pss_bytes for each in results if each.contender == OURS]
+    return {
+        "archive_wall_vs_best_peer": ratio_to_best(results, "archive", "wall_seconds"),
+        "archive_cpu_vs_best_peer": ratio_to_best(results, "archive", "cpu_seconds"),
+        "restore_wall_vs_best_peer": ratio_to_best(results, "restore", "wall_seconds"),
+        "peak_rss_mib": round(max(memory) / (1 << 20)) if memory else None,
+        "temporal_share": temporal_share,
+        "verify_vs_restore": ratio_of(results, (OURS, "verify"), (OURS, "restore")),
+        "archive_wall_vs_gzip_aws": ratio_of(results, (OURS, "archive"), (SLOWEST_PEER, "archive")),
+    }
+
+
+def _ratio(mine: float, theirs: float) -> float:
+    return round(mine / theirs, 3)

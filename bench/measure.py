@@ -1,0 +1,112 @@
+"""One command, from its start to its end: wall time, CPU time with all its children, and the memory of all of them.
+
+The command leads a session of its own; by that its children are known. A thread of ours looks at their memory now and
+then, which costs each contender the same.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+_SAMPLE_SECONDS = 0.05
+_TAIL_CHARACTERS = 2000
+_GONE = (FileNotFoundError, ProcessLookupError, PermissionError)
+
+
+class CommandFailed(Exception):
+    """A measured command ended with an error; the message ends with what it said last."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """``cpu_seconds``: user and system time of the command and of all children that were waited for. ``pss_bytes``: the
+    most that was seen of them together at a time, shared pages divided among those who share them. ``said``: its
+    standard output."""
+
+    wall_seconds: float
+    cpu_seconds: float
+    pss_bytes: int
+    said: str
+
+
+def measure(
+    command: Sequence[str], *, cwd: Path | None = None, environment: Mapping[str, str] | None = None
+) -> Measured:
+    """Run it. Raises ``CommandFailed``."""
+    with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
+        began = time.monotonic()
+        process = subprocess.Popen(
+            command,
+            cwd=cwd,
+            env={**os.environ, **(environment or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=errors,
+            start_new_session=True,
+        )
+        with _Sampler(process.pid) as sampler:
+            try:
+                _, status, used = os.wait4(process.pid, 0)
+            except BaseException:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                raise
+            wall = time.monotonic() - began
+        process.returncode = os.waitstatus_to_exitcode(status)
+        output.seek(0)
+        errors.seek(0)
+        said, complained = output.read(), errors.read()
+    if process.returncode:
+        shown = (said + complained)[-_TAIL_CHARACTERS:]
+        raise CommandFailed(f"{' '.join(command)} ended with status {process.returncode}:\n{shown}")
+    return Measured(wall, used.ru_utime + used.ru_stime, sampler.pss_bytes, said)
+
+
+class _Sampler:
+    """Looks at the memory of a session's processes from a thread, within a ``with`` block."""
+
+    def __init__(self, session: int) -> None:
+        self._session = session
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._sample, name="sampler")
+        self.pss_bytes = 0
+
+    def __enter__(self) -> _Sampler:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _sample(self) -> None:
+        while not self._stop.wait(_SAMPLE_SECONDS):
+            self.pss_bytes = max(self.pss_bytes, sum(map(_pss, self._members())))
+
+    def _members(self) -> list[int]:
+        pids = (int(name) for name in os.listdir("/proc") if name.isdecimal())
+        return [pid for pid in pids if _session(pid) == self._session]
+
+
+def _session(pid: int) -> int | None:
+    try:
+        return os.getsid(pid)
+    except _GONE:
+        return None
+
+
+def _pss(pid: int) -> int:
+    """0 for a process that is gone, or going."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except _GONE:
+        return 0
+    return sum(int(line.split()[1]) << 10 for line in lines if line.startswith("Pss:"))

@@ -1,0 +1,160 @@
+"""Our bare data plane as a command, without Temporal: `python -m bench.ours archive|verify|restore JOB PROOF`.
+
+It works with the bounds that a mover has by default. ``JOB`` is a file that says where (``Job``), ``PROOF`` one for the
+manifest, which `archive` writes and the others read. Each prints the seconds of its phases as a JSON object: the rest
+of the command's time is that of the interpreter and its imports, which a mover has behind it when its first step comes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from activities.dataplane.copy import UploadRef, copy_segments, copy_tail, parts_of
+from activities.dataplane.manifest import Manifest, Source, VolumeBlock
+from activities.dataplane.memory import bound_heap
+from activities.dataplane.plan import PlanLimits, scan_volume
+from activities.dataplane.proof import build_manifest
+from activities.dataplane.restore import ArchiveRestore
+from activities.dataplane.segments import SegmentRecord
+from activities.dataplane.tail import Origin
+from activities.dataplane.verify import verify_archive
+from activities.objectstore.base import ARCHIVE_ID, Capabilities, ObjectStore
+from activities.objectstore.client import S3Settings
+from activities.objectstore.s3 import open_store
+from worker.settings import Settings
+
+_ARCHIVE_ID = "00000000-bench"
+_SETTINGS = Settings()
+
+
+@dataclass(frozen=True)
+class Job:
+    """``folder`` is archived, or restored into. ``crc``: whether the store knows the whole object's checksum."""
+
+    folder: str
+    endpoint_url: str
+    access_key: str
+    secret_key: str
+    bucket: str
+    crc: bool = True
+    key: str = "bench/home.tar.gz"
+
+    def write(self, path: Path) -> None:
+        """Store it for the command."""
+        path.write_text(json.dumps(asdict(self)))
+
+
+class Phases:
+    """Seconds by name of what was done."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def of(self, name: str) -> Iterator[None]:
+        """Time the block."""
+        began = time.monotonic()
+        yield
+        self.seconds[name] = round(time.monotonic() - began, 3)
+
+
+def ignore(_: object) -> None:
+    """A callback that does nothing."""
+
+
+async def archive(job: Job, store: ObjectStore, proof: Path, phases: Phases) -> None:
+    """What a mover's steps do between the scan and the completed object."""
+    with tempfile.TemporaryDirectory(prefix="bench-spool-") as spool:
+        with phases.of("scan"):
+            plan = await scan_volume(Path(job.folder), Path(spool), PlanLimits(), ignore)
+        upload = UploadRef(job.key, await store.create_upload(job.key, {ARCHIVE_ID: _ARCHIVE_ID}), _ARCHIVE_ID)
+        last = plan.summary.data_segments - 1
+        records: list[SegmentRecord] = []
+        with phases.of("copy"):
+            if last > 0:
+                records = await copy_segments(
+                    plan,
+                    store,
+                    upload,
+                    1,
+                    last,
+                    done=[],
+                    accepted=ignore,
+                    progress=ignore,
+                    concurrency=_SETTINGS.mover_concurrency,
+                    budget_bytes=_SETTINGS.budget_bytes,
+                )
+        origin = Origin(
+            archive_id=_ARCHIVE_ID,
+            workspace_id="bench",
+            created_at="2026-01-01T00:00:00Z",
+            source=Source(volume_uid="uid", place="bench", change_fingerprint=plan.summary.change_fingerprint),
+            volume=VolumeBlock(backend="directory"),
+        )
+        with phases.of("tail"):
+            tail = await copy_tail(plan, store, upload, records=records, origin=origin, progress=ignore)
+        with phases.of("complete"):
+            parts = parts_of(records, tail)
+            info = await store.complete_upload(job.key, upload.upload_id, parts, archive_id=_ARCHIVE_ID)
+        manifest = await build_manifest(plan, records + tail.records, info, origin=origin)
+        proof.write_bytes(manifest.to_json())
+
+
+async def verify(job: Job, store: ObjectStore, proof: Path, phases: Phases) -> None:
+    """The whole object is read back."""
+    info = await store.head(job.key)
+    assert info is not None
+    with phases.of("verify"):
+        await verify_archive(
+            store,
+            info,
+            Manifest.from_json(proof.read_bytes()),
+            progress=ignore,
+            concurrency=_SETTINGS.mover_concurrency,
+        )
+
+
+async def restore(job: Job, store: ObjectStore, proof: Path, phases: Phases) -> None:
+    """Into an empty folder, compared and on disk at the end."""
+    manifest = Manifest.from_json(proof.read_bytes())
+    filling = ArchiveRestore(Path(job.folder), store, manifest, concurrency=_SETTINGS.mover_concurrency)
+    with phases.of("prepare"):
+        await filling.prepare()
+    with phases.of("segments"):
+        if filling.data_segments:
+            await filling.restore_segments(1, filling.data_segments)
+    with phases.of("finish"):
+        await filling.finish()
+    with phases.of("compare"):
+        await filling.compare()
+    with phases.of("sync"):
+        await filling.sync()
+
+
+async def run(operation: str, path: Path, proof: Path) -> dict[str, float]:
+    """One operation; the seconds of its phases, and of all of it."""
+    job, phases = Job(**json.loads(path.read_text())), Phases()
+    settings = S3Settings(
+        bucket=job.bucket,
+        endpoint_url=job.endpoint_url,
+        access_key=job.access_key,
+        secret_key=job.secret_key,
+        addressing_style="path",
+    )
+    with phases.of("dataplane"):
+        async with open_store(settings, Capabilities(full_object_crc=job.crc)) as store:
+            await {"archive": archive, "verify": verify, "restore": restore}[operation](job, store, proof, phases)
+    return phases.seconds
+
+
+if __name__ == "__main__":
+    bound_heap()
+    print(json.dumps(asyncio.run(run(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])))))

@@ -1,0 +1,86 @@
+"""The S3 server of a run, and a bucket for each turn: a deleted bucket gives its room back, deleted objects may not."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.harness.minio import Minio
+from tests.harness.s3server import S3Server
+from worker.dev.seaweed import Identity, Seaweed
+
+SHARED_MEMORY = Path("/dev/shm")
+"""Where stores keep their data and restores go, so that no disk is measured."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A bucket, its address and who may use it."""
+
+    endpoint_url: str
+    identity: Identity
+    bucket: str
+
+    def environment(self) -> dict[str, str]:
+        """What every tool of AWS's kind understands."""
+        return {
+            "AWS_ACCESS_KEY_ID": self.identity.access_key,
+            "AWS_SECRET_ACCESS_KEY": self.identity.secret_key,
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_REGION": "us-east-1",
+            "AWS_ENDPOINT_URL": self.endpoint_url,
+            "AWS_CONFIG_FILE": "/dev/null",
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A folder in memory, removed at the end."""
+    with tempfile.TemporaryDirectory(prefix="codehub-storage-bench-", dir=SHARED_MEMORY) as folder:
+        yield Path(folder)
+
+
+@contextmanager
+def server_of(kind: str, folder: Path) -> Iterator[S3Server]:
+    """A server named `seaweed` or `minio`, with its data in ``folder``."""
+    server: S3Server = {"seaweed": Seaweed, "minio": Minio}[kind](folder / kind)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@contextmanager
+def new_place(server: S3Server) -> Iterator[Place]:
+    """A fresh bucket, emptied and deleted at the end."""
+    place = Place(server.endpoint_url, server.admin, f"bench-{secrets.token_hex(4)}")
+    server.make_bucket(place.bucket)
+    try:
+        yield place
+    finally:
+        with contextlib.closing(server.client()) as client:
+            for page in _pages(client, place.bucket):
+                doomed = [{"Key": each["Key"]} for each in page]
+                client.delete_objects(Bucket=place.bucket, Delete={"Objects": doomed, "Quiet": True})
+            client.delete_bucket(Bucket=place.bucket)
+
+
+def stored(server: S3Server, bucket: str) -> tuple[int, int]:
+    """Objects in the bucket, and their bytes."""
+    with contextlib.closing(server.client()) as client:
+        sizes = [each["Size"] for page in _pages(client, bucket) for each in page]
+    return len(sizes), sum(sizes)
+
+
+def _pages(client: Any, bucket: str) -> Iterator[list[Any]]:
+    for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket):
+        if page.get("Contents"):
+            yield page["Contents"]
