@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import secrets
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,12 @@ SHARED_MEMORY = Path("/dev/shm")
 
 @dataclass(frozen=True)
 class Place:
-    """A bucket, its address and who may use it."""
+    """A bucket, its address and who may use it. ``variables``: what clients must be told of this server."""
 
     endpoint_url: str
     identity: Identity
     bucket: str
+    variables: Mapping[str, str] = field(default_factory=dict)
 
     def environment(self) -> dict[str, str]:
         """What every tool of AWS's kind understands."""
@@ -37,6 +38,7 @@ class Place:
             "AWS_ENDPOINT_URL": self.endpoint_url,
             "AWS_CONFIG_FILE": "/dev/null",
             "AWS_EC2_METADATA_DISABLED": "true",
+            **self.variables,
         }
 
 
