@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import homes
+from bench import homes, shapes
 
 _CACHE = "STORAGE_BENCH_CACHE"
 _FOLDER = "codehub-storage-bench"
@@ -20,15 +20,19 @@ _FOLDER = "codehub-storage-bench"
 
 @dataclass(frozen=True)
 class Tree:
-    """``make`` fills an empty folder; ``version`` grows whenever it makes another tree than before."""
+    """``make`` fills an empty folder; ``version`` grows whenever it makes another tree. ``what``: for the report."""
 
     version: int
+    what: str
     make: Callable[[Path], None]
 
 
 TREES: Mapping[str, Tree] = {
-    "home": Tree(2, lambda folder: asyncio.run(homes.make_developer(folder))),
-    "small": Tree(1, homes.make_small),
+    "home": Tree(2, "a developer's home", lambda folder: asyncio.run(homes.make_developer(folder))),
+    "files": Tree(1, "files of 1 to 8 KiB", shapes.make_files),
+    "large": Tree(1, "one file, half of it incompressible", shapes.make_large),
+    "repetitive": Tree(1, "logs that compress about 20:1", shapes.make_repetitive),
+    "small": Tree(1, "a small workspace", homes.make_small),
 }
 
 
