@@ -53,6 +53,7 @@ _PARTS: Mapping[str, _Part] = {
             "k8s.io/component-base/version.gitMinor": _KUBERNETES.split(".")[1],
         },
     ),
+    "kopia": _Part({"kopia": "github.com/kopia/kopia"}),
     "local-path": _Part({"local-path-provisioner": "github.com/rancher/local-path-provisioner"}),
     "mc": _Part({"mc": "github.com/minio/mc"}),
     "minio": _Part({"minio": "github.com/minio/minio"}),
