@@ -13,7 +13,7 @@ ON_ALL := $(addprefix tests/integration/test_,transitions.py lineage.py purge.py
 N ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-parts test-docker test-k8s test-compose bench-quick bench-backends fidelity check format model model-short faults clean
+.PHONY: help setup demo test test-parts test-docker test-k8s test-compose bench-quick bench bench-backends fidelity check format model model-short faults clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -59,8 +59,12 @@ $(PEERS_STAMP): bench/requirements.txt
 	$(PEERS)/bin/pip install --quiet --disable-pip-version-check -r bench/requirements.txt
 	@touch $@
 
-bench-quick: $(STAMP) $(PEERS_STAMP) ## a home of 2.5 GB against the two fastest peers; ends with a JSON line; ARGS="--only ours"
-	$(BIN)/python -m bench $(ARGS)
+bench: $(STAMP) $(PEERS_STAMP) ## us beside tar, restic and others on five trees; writes docs/benchmarks.md; takes long
+	@! command -v go >/dev/null || $(BIN)/python -m tests.harness.parts kopia
+	$(BIN)/python -m bench --all $(ARGS)
+
+bench-quick: $(STAMP) $(PEERS_STAMP) ## a home of 2.5 GB against the fastest peers; ends with a JSON line; ARGS="--only ours"
+	$(BIN)/python -m bench --minutes 9 $(ARGS)
 
 bench-backends: $(STAMP) ## what each backend adds to the data plane, on a real engine and cluster of our own; takes long
 	@for backend in directory local-docker k8s; do \

@@ -1,47 +1,99 @@
-"""`python -m bench`: measure, tell each result as it comes, end with one JSON line of ratios."""
+"""`python -m bench`: measure, tell each result as it comes, end with one JSON line of ratios.
+
+Without `--all`: one tree on one store, us against the two fastest peers. With it: every tree and everybody, requests,
+the sink with the floors, and the report.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
-from dataclasses import asdict
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
-from bench.contenders import CONTENDERS, missing
-from bench.figures import OURS, headline
-from bench.rounds import run_rounds
+from bench.contenders import SendsOnly
+from bench.figures import OURS, SLOWEST_PEER, WHOLE, headline
+from bench.floors import FLOORS
+from bench.homes import size_of
+from bench.lineup import CONTENDERS, runnable
+from bench.report import RESULTS, write_report
+from bench.results import Run
+from bench.rounds import SinkStage, StoreStage, count_requests, run_rounds
+from bench.sink import sink_process
 from bench.store import scratch_folder, server_of
 from bench.trees import TREES, tree
+from bench.whole import run_whole
+from tests.harness.s3server import S3Server
 
-QUICK = (OURS, "pigz1-rclone", "restic")
+QUICK = (OURS, WHOLE, "pigz1-rclone", "restic", SLOWEST_PEER)
+_STREAMING = (OURS, "gzip-aws", "pigz-aws", "pigz1-rclone")
+"""Who sends without asking the store for what it has; only they can send into the sink."""
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """The exit status."""
     options = _parser().parse_args(arguments)
-    names = options.only or QUICK
-    contenders = [each for name, each in CONTENDERS.items() if name in names and not _lacks(name)]
+    deadline = time.monotonic() + options.minutes * 60 if options.minutes else None
+    names = options.tree or (list(TREES) if options.all else ["home"])
+    for name in names:
+        tree(name)
+    run = Run.begin(options.server, options.rounds)
     with scratch_folder() as folder, server_of(options.server, folder) as server:
-        results = list(run_rounds(server, options.tree, tree(options.tree), contenders, options.rounds))
-    if options.results:
-        options.results.write_text(json.dumps([asdict(each) for each in results], indent=1) + "\n")
-    print(json.dumps(headline(results)))
+        for name in names:
+            if options.all:
+                _measure_all(run, server, name, options.only or [*CONTENDERS, WHOLE])
+            else:
+                _measure_quickly(run, server, name, options.only or QUICK, deadline)
+    if options.all:
+        with scratch_folder() as folder:
+            _measure_sink(run, folder, names, options.only or _STREAMING)
+        run.save(options.results or RESULTS)
+        write_report(run)
+    elif options.results:
+        run.save(options.results)
+    print(json.dumps(headline([each for each in run.results if each.tree == names[0]])))
     return 0
 
 
-def _lacks(name: str) -> bool:
-    lacking = missing(CONTENDERS[name])
-    if lacking:
-        print(f"{name} is left out: {', '.join(lacking)} not installed", file=sys.stderr)
-    return bool(lacking)
+def _measure_all(run: Run, server: S3Server, name: str, who: Sequence[str]) -> None:
+    """Everybody in turn, the whole operation, and a round for the requests."""
+    contenders = runnable(who)
+    run.sizes[name] = size_of(tree(name))
+    run.results += run_rounds(StoreStage(server), name, tree(name), contenders, run.rounds)
+    if WHOLE in who:
+        run.results += run_whole(server, {name: tree(name)}, run.rounds)
+    run.requests[name] = count_requests(server, tree(name), contenders)
+
+
+def _measure_quickly(run: Run, server: S3Server, name: str, who: Sequence[str], deadline: float | None) -> None:
+    """What takes long once, the others as often as there is time."""
+    run.sizes[name] = size_of(tree(name))
+    if WHOLE in who:
+        run.results += run_whole(server, {name: tree(name)}, 1)
+    if SLOWEST_PEER in who:
+        slowest = [SendsOnly(each) for each in runnable([SLOWEST_PEER])]
+        run.results += run_rounds(StoreStage(server), name, tree(name), slowest, 1)
+    others = runnable([each for each in who if each != SLOWEST_PEER])
+    if others:
+        run.results += run_rounds(StoreStage(server), name, tree(name), others, run.rounds, deadline=deadline)
+
+
+def _measure_sink(run: Run, folder: Path, names: Sequence[str], who: Sequence[str]) -> None:
+    sending = [SendsOnly(each) for each in runnable([each for each in who if each in _STREAMING])]
+    with sink_process(folder) as place:
+        for name in names:
+            run.sink += run_rounds(SinkStage(place), name, tree(name), [*sending, *FLOORS], run.rounds)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--tree", choices=TREES, default="home")
-    parser.add_argument("--only", action="append", choices=CONTENDERS, help="may be given several times")
+    parser.add_argument("--all", action="store_true", help="everything, and the report")
+    parser.add_argument("--tree", action="append", choices=TREES, help="may be given several times")
+    parser.add_argument("--only", action="append", choices=(*CONTENDERS, WHOLE), help="may be given several times")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--minutes", type=float, help="begin no round that would end later, one apart")
     parser.add_argument("--server", choices=("seaweed", "minio"), default="seaweed")
     parser.add_argument("--results", type=Path, help="file for all results, as JSON")
     return parser

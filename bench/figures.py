@@ -8,7 +8,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 OURS = "ours"
+WHOLE = "operation"
 SLOWEST_PEER = "gzip-aws"
+NOT_PEERS = frozenset({OURS, WHOLE})
+_DELETION = "delete_volume"
+DATA_STEPS = frozenset(
+    {"scan_volume", "copy_segments", "copy_tail", "complete_archive", "verify_archive"}
+    | {"prepare_restore", "fill_segments", "finish_restore"}
+)
 
 
 @dataclass(frozen=True)
@@ -25,6 +32,11 @@ class Result:
     stored_bytes: int
     objects: int
     phases: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def blank(cls, tree: str, contender: str, number: int) -> Result:
+        """One that is yet to be measured."""
+        return cls(tree, contender, "", number, 0.0, 0.0, 0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -51,7 +63,7 @@ def spread(results: Sequence[Result], contender: str, operation: str, what: str)
 def ratio_to_best(results: Sequence[Result], operation: str, what: str) -> float | None:
     """Our median by that of the peer with the least; ``None`` without either."""
     mine = spread(results, OURS, operation, what)
-    peers = {each.contender for each in results} - {OURS}
+    peers = {each.contender for each in results} - NOT_PEERS
     theirs = [found.median for peer in peers if (found := spread(results, peer, operation, what))]
     return None if mine is None or not theirs else _ratio(mine.median, min(theirs))
 
@@ -62,15 +74,23 @@ def ratio_of(results: Sequence[Result], left: tuple[str, str], right: tuple[str,
     return None if one is None or other is None else _ratio(one.median, other.median)
 
 
-def headline(results: Sequence[Result], *, temporal_share: float | None = None) -> dict[str, Any]:
+def temporal_share(results: Sequence[Result]) -> float | None:
+    """The part of the whole operations' time in which no step moved or proved bytes; the deletion counts in neither."""
+    whole = [each for each in results if each.contender == WHOLE]
+    data = sum(seconds for each in whole for name, seconds in each.phases.items() if name in DATA_STEPS)
+    total = sum(each.wall_seconds - each.phases.get(_DELETION, 0) for each in whole)
+    return round(1 - data / total, 3) if total else None
+
+
+def headline(results: Sequence[Result]) -> dict[str, Any]:
     """The ratios by which a change is judged; ``null`` for what was not measured."""
-    memory = [each.pss_bytes for each in results if each.contender == OURS]
+    memory = [each.pss_bytes for each in results if each.contender in NOT_PEERS]
     return {
         "archive_wall_vs_best_peer": ratio_to_best(results, "archive", "wall_seconds"),
         "archive_cpu_vs_best_peer": ratio_to_best(results, "archive", "cpu_seconds"),
         "restore_wall_vs_best_peer": ratio_to_best(results, "restore", "wall_seconds"),
         "peak_rss_mib": round(max(memory) / (1 << 20)) if memory else None,
-        "temporal_share": temporal_share,
+        "temporal_share": temporal_share(results),
         "verify_vs_restore": ratio_of(results, (OURS, "verify"), (OURS, "restore")),
         "archive_wall_vs_gzip_aws": ratio_of(results, (OURS, "archive"), (SLOWEST_PEER, "archive")),
     }

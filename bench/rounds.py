@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
-from bench.contenders import Command, Contender, Turn, phases_of
+from bench.contenders import Contender, Turn, phases_of
+from bench.counting import RequestCounter
 from bench.figures import Result
 from bench.homes import size_of
-from bench.measure import measure
-from bench.store import new_place, scratch_folder, stored
+from bench.store import Place, new_place, scratch_folder, stored
 from tests.harness.s3server import S3Server
 
 
@@ -20,65 +23,153 @@ class NotEqual(Exception):
     """What was restored is not what was archived."""
 
 
+class Stage(Protocol):
+    """Where a turn is taken."""
+
+    def place(self) -> AbstractContextManager[Place]:
+        """A bucket for one turn."""
+        ...
+
+    def stored(self, place: Place) -> tuple[int, int]:
+        """Objects and bytes in it."""
+        ...
+
+
+class StoreStage:
+    """An S3 server."""
+
+    def __init__(self, server: S3Server) -> None:
+        self._server = server
+
+    def place(self) -> AbstractContextManager[Place]:
+        """A new bucket."""
+        return new_place(self._server)
+
+    def stored(self, place: Place) -> tuple[int, int]:
+        """As a listing tells."""
+        return stored(self._server, place.bucket)
+
+
+class CountingStage(StoreStage):
+    """The server behind a counter."""
+
+    def __init__(self, server: S3Server, counter: RequestCounter) -> None:
+        super().__init__(server)
+        self._counter = counter
+
+    @contextmanager
+    def place(self) -> Iterator[Place]:
+        """A new bucket."""
+        with super().place() as place:
+            yield replace(place, endpoint_url=self._counter.endpoint_url)
+
+
+class SinkStage:
+    """The sink, which has one place for all."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+
+    def place(self) -> AbstractContextManager[Place]:
+        """Always the same."""
+        return nullcontext(self._place)
+
+    def stored(self, place: Place) -> tuple[int, int]:
+        """It keeps nothing."""
+        return 0, 0
+
+
 def run_rounds(
-    server: S3Server, name: str, tree: Path, contenders: Sequence[Contender], rounds: int
+    stage: Stage,
+    name: str,
+    tree: Path,
+    contenders: Sequence[Contender],
+    rounds: int,
+    *,
+    deadline: float | None = None,
 ) -> Iterator[Result]:
-    """Each result as it comes. Every round begins with another contender. Raises ``CommandFailed``, ``NotEqual``."""
-    size = size_of(tree)
+    """Each result as it comes. Every round begins with another contender.
+
+    ``deadline``, of the monotonic clock: no round begins that would not end before, going by the longest so far.
+    Raises ``CommandFailed``, ``NotEqual``.
+    """
+    size, longest = size_of(tree), 0.0
     _warm(tree)
     for number in range(rounds):
+        began = time.monotonic()
+        if deadline is not None and number and began + longest > deadline:
+            return
         start = number % len(contenders)
         for contender in [*contenders[start:], *contenders[:start]]:
-            yield from _take_turn(server, name, tree, size, contender, number)
+            with _turn(stage, tree, contender, size) as turn:
+                yield from _operations(stage, turn, contender, Result.blank(name, contender.name, number))
+        longest = max(longest, time.monotonic() - began)
 
 
-def _take_turn(
-    server: S3Server, name: str, tree: Path, size: tuple[int, int], contender: Contender, number: int
-) -> Iterator[Result]:
-    with scratch_folder() as scratch, new_place(server) as place:
-        target = scratch / "target"
-        target.mkdir()
-        (scratch / "own").mkdir()
-        turn = Turn(tree, target, place, scratch / "own")
+def count_requests(server: S3Server, tree: Path, contenders: Sequence[Contender]) -> dict[str, dict[str, int]]:
+    """Requests of each contender by operation, in a round that is not timed."""
+    counts: dict[str, dict[str, int]] = {}
+    size = size_of(tree)
+    for contender in contenders:
+        with (
+            RequestCounter(server.ports[0]) as counter,
+            _turn(CountingStage(server, counter), tree, contender, size) as turn,
+        ):
+            for operation, step in contender.steps(turn).items():
+                step.prepare()
+                before = counter.methods.total()
+                step.measure()
+                counts.setdefault(contender.name, {})[operation] = counter.methods.total() - before
+    return counts
+
+
+@contextmanager
+def _turn(stage: Stage, tree: Path, contender: Contender, size: tuple[int, int]) -> Iterator[Turn]:
+    """Prepared; what was restored within the block is looked at behind it."""
+    with scratch_folder() as scratch, stage.place() as place:
+        turn = Turn(tree, scratch / "target", place, scratch / "own")
+        turn.target.mkdir()
+        turn.scratch.mkdir()
         contender.prepare(turn)
-        for operation, command in contender.commands(turn).items():
-            result = _one(server, turn, command, Result(name, contender.name, operation, number, 0, 0, 0, 0, 0))
-            tell(result)
-            yield result
-        found = size_of(target)
-        if found != size:
+        yield turn
+        found = size_of(turn.target)
+        if found not in (size, (0, 0)):
             raise NotEqual(f"{contender.name} restored {found} entries and bytes of {size}")
-        shutil.rmtree(target)
 
 
-def _one(server: S3Server, turn: Turn, command: Command, blank: Result) -> Result:
-    os.sync()  # nobody pays for another's writes
-    measured = measure(command.arguments, cwd=command.cwd, environment=command.environment)
-    objects, stored_bytes = stored(server, turn.place.bucket)
-    return Result(
-        tree=blank.tree,
-        contender=blank.contender,
-        operation=blank.operation,
-        round=blank.round,
-        wall_seconds=round(measured.wall_seconds, 3),
-        cpu_seconds=round(measured.cpu_seconds, 3),
-        pss_bytes=measured.pss_bytes,
-        stored_bytes=stored_bytes,
-        objects=objects,
-        phases=phases_of(measured.said),
-    )
+def _operations(stage: Stage, turn: Turn, contender: Contender, blank: Result) -> Iterator[Result]:
+    for operation, step in contender.steps(turn).items():
+        step.prepare()
+        os.sync()  # nobody pays for another's writes
+        measured = step.measure()
+        objects, stored_bytes = stage.stored(turn.place)
+        result = replace(
+            blank,
+            operation=operation,
+            wall_seconds=round(measured.wall_seconds, 3),
+            cpu_seconds=round(measured.cpu_seconds, 3),
+            pss_bytes=measured.pss_bytes,
+            stored_bytes=stored_bytes,
+            objects=objects,
+            phases=phases_of(measured.said),
+        )
+        tell(result)
+        yield result
 
 
 def tell(result: Result) -> None:
     """A line for whoever watches."""
-    phases = " ".join(f"{name}={seconds:.2f}" for name, seconds in result.phases.items())
     print(
         f"{result.tree} round {result.round + 1} {result.contender:13} {result.operation:8}"
         f" wall {result.wall_seconds:7.2f} s  cpu {result.cpu_seconds:7.2f} s  pss {result.pss_bytes >> 20:4} MiB"
-        f"  stored {result.stored_bytes / 1e6:8.1f} MB  {phases}",
+        f"  stored {result.stored_bytes / 1e6:8.1f} MB  {_shown(result.phases)}",
         file=sys.stderr,
         flush=True,
     )
+
+
+def _shown(phases: Mapping[str, float]) -> str:
+    return " ".join(f"{name}={seconds:.2f}" for name, seconds in phases.items())
 
 
 def _warm(tree: Path) -> None:

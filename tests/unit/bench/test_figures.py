@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bench.figures import Result, Spread, headline, ratio_of, ratio_to_best, spread
+from bench.figures import WHOLE, Result, Spread, headline, ratio_of, ratio_to_best, spread, temporal_share
 
 _BLANK = Result("home", "ours", "archive", 0, 1.0, 1.0, 1 << 20, 10, 1)
 
@@ -24,6 +24,10 @@ RESULTS = [
     result("ours", "restore", 4, pss_mib=120),
     result("restic", "restore", 8),
     result("gzip-aws", "restore", 6),
+    replace(
+        result(WHOLE, "archive", 12),
+        phases={"claim": 0.5, "scan_volume": 1.0, "copy_segments": 5.0, "verify_archive": 3.0, "delete_volume": 2.0},
+    ),
 ]
 
 
@@ -50,12 +54,12 @@ def test_ratio_without_one_side_is_none() -> None:
 
 def test_headline() -> None:
     """The keys are relied on by whoever reads the last line."""
-    assert headline(RESULTS, temporal_share=0.05) == {
+    assert headline(RESULTS) == {
         "archive_wall_vs_best_peer": 0.455,
         "archive_cpu_vs_best_peer": 0.4,
         "restore_wall_vs_best_peer": 0.667,
         "peak_rss_mib": 150,
-        "temporal_share": 0.05,
+        "temporal_share": 0.1,
         "verify_vs_restore": 0.5,
         "archive_wall_vs_gzip_aws": 0.1,
     }
@@ -64,3 +68,9 @@ def test_headline() -> None:
 def test_headline_of_nothing() -> None:
     """Not measured is null, not zero."""
     assert set(headline([]).values()) == {None}
+
+
+def test_temporal_share_leaves_the_deletion_out() -> None:
+    """Of 12 seconds 2 deleted and 9 moved or proved bytes."""
+    assert temporal_share(RESULTS) == 0.1
+    assert temporal_share([each for each in RESULTS if each.contender != WHOLE]) is None
