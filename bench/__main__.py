@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -35,7 +37,8 @@ _STREAMING = (OURS, "gzip-aws", "pigz-aws", "pigz1-rclone")
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit status."""
     options = _parser().parse_args(arguments)
-    deadline = time.monotonic() + options.minutes * 60 if options.minutes else None
+    deadline = time.monotonic() + options.minutes * 60
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # servers and folders go with us
     names = options.tree or (list(TREES) if options.all else ["home"])
     for name in names:
         tree(name)
@@ -61,30 +64,38 @@ def _measure_all(run: Run, server: S3Server, name: str, who: Sequence[str]) -> N
     """Everybody in turn, the whole operation, and a round for the requests."""
     contenders = runnable(who)
     run.sizes[name] = size_of(tree(name))
-    run.results += run_rounds(StoreStage(server), name, tree(name), contenders, run.rounds)
+    run.results += run_rounds(StoreStage(server), name, tree(name), contenders, range(run.rounds))
     if WHOLE in who:
         run.results += run_whole(server, {name: tree(name)}, run.rounds)
     run.requests[name] = count_requests(server, tree(name), contenders)
 
 
-def _measure_quickly(run: Run, server: S3Server, name: str, who: Sequence[str], deadline: float | None) -> None:
-    """What takes long once, the others as often as there is time."""
+def _measure_quickly(run: Run, server: S3Server, name: str, who: Sequence[str], deadline: float) -> None:
+    """A round of the fast ones, what takes long once, and then the fast ones as often as there is time."""
+
+    def has_time(seconds: float) -> bool:
+        return time.monotonic() + seconds < deadline
+
     run.sizes[name] = size_of(tree(name))
+    stage, began = StoreStage(server), time.monotonic()
+    fast = runnable([each for each in who if each != SLOWEST_PEER])
+    run.results += run_rounds(stage, name, tree(name), fast, [0])
+    took = time.monotonic() - began
     if WHOLE in who:
         run.results += run_whole(server, {name: tree(name)}, 1)
-    if SLOWEST_PEER in who:
+    if SLOWEST_PEER in who and has_time(2 * took):
         slowest = [SendsOnly(each) for each in runnable([SLOWEST_PEER])]
-        run.results += run_rounds(StoreStage(server), name, tree(name), slowest, 1)
-    others = runnable([each for each in who if each != SLOWEST_PEER])
-    if others:
-        run.results += run_rounds(StoreStage(server), name, tree(name), others, run.rounds, deadline=deadline)
+        run.results += run_rounds(stage, name, tree(name), slowest, [0])
+    run.results += run_rounds(
+        stage, name, tree(name), fast, range(1, run.rounds), has_time=lambda s: has_time(s or took)
+    )
 
 
 def _measure_sink(run: Run, folder: Path, names: Sequence[str], who: Sequence[str]) -> None:
     sending = [SendsOnly(each) for each in runnable([each for each in who if each in _STREAMING])]
     with sink_process(folder) as place:
         for name in names:
-            run.sink += run_rounds(SinkStage(place), name, tree(name), [*sending, *FLOORS], run.rounds)
+            run.sink += run_rounds(SinkStage(place), name, tree(name), [*sending, *FLOORS], range(run.rounds))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -93,7 +104,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--tree", action="append", choices=TREES, help="may be given several times")
     parser.add_argument("--only", action="append", choices=(*CONTENDERS, WHOLE), help="may be given several times")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--minutes", type=float, help="begin no round that would end later, one apart")
+    parser.add_argument(
+        "--minutes", type=float, default=math.inf, help="begin no round that would end later, one apart"
+    )
     parser.add_argument("--server", choices=("seaweed", "minio"), default="seaweed")
     parser.add_argument("--results", type=Path, help="file for all results, as JSON")
     return parser

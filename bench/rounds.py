@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -84,20 +84,20 @@ def run_rounds(
     name: str,
     tree: Path,
     contenders: Sequence[Contender],
-    rounds: int,
+    numbers: Iterable[int],
     *,
-    deadline: float | None = None,
+    has_time: Callable[[float], bool] = lambda seconds: True,
 ) -> Iterator[Result]:
-    """Each result as it comes. Every round begins with another contender.
+    """Each result of the rounds of these numbers as it comes. Every round begins with another contender.
 
-    ``deadline``, of the monotonic clock: no round begins that would not end before, going by the longest so far.
+    ``has_time``: asked with the seconds that the longest round has taken so far, ends the rounds when it says no.
     Raises ``CommandFailed``, ``NotEqual``.
     """
     size, longest = size_of(tree), 0.0
     _warm(tree)
-    for number in range(rounds):
+    for number in numbers:
         began = time.monotonic()
-        if deadline is not None and number and began + longest > deadline:
+        if not contenders or not has_time(longest):
             return
         start = number % len(contenders)
         for contender in [*contenders[start:], *contenders[:start]]:
