@@ -52,9 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.all:
         with scratch_folder() as folder:
             _measure_sink(run, folder, names, options.only or _STREAMING)
-        run.save(options.results or RESULTS)
-        write_report(run)
-    elif options.results:
+        if not options.tree and not options.only:  # a part would take the place of the whole
+            run.save(RESULTS)
+            write_report(run)
+    if options.results:
         run.save(options.results)
     print(json.dumps(headline([each for each in run.results if each.tree == names[0]])))
     return 0
@@ -100,7 +101,7 @@ def _measure_sink(run: Run, folder: Path, names: Sequence[str], who: Sequence[st
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--all", action="store_true", help="everything, and the report")
+    parser.add_argument("--all", action="store_true", help="everything; and the report, unless a part is asked for")
     parser.add_argument("--tree", action="append", choices=TREES, help="may be given several times")
     parser.add_argument("--only", action="append", choices=(*CONTENDERS, WHOLE), help="may be given several times")
     parser.add_argument("--rounds", type=int, default=3)
