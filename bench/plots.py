@@ -7,7 +7,7 @@ from xml.sax.saxutils import escape
 
 from bench.figures import Spread
 
-_WIDTH, _LEFT, _RIGHT, _TOP, _ROW, _GAP = 760, 150, 90, 34, 20, 12
+_WIDTH, _LEFT, _RIGHT, _TOP, _ROW, _GAP = 790, 180, 90, 34, 20, 12
 _COLOURS = {"archive": "#3b78c3", "restore": "#d9822b"}
 _OURS, _TEXT = "bold", "#777"
 
@@ -49,5 +49,5 @@ def _bar(y: int, spread: Spread, scale: float, colour: str) -> list[str]:
     return [
         f'<rect x="{_LEFT}" y="{y + 2}" width="{width:.1f}" height="{_ROW - 4}" fill="{colour}"/>',
         f'<path d="M{_LEFT + low:.1f} {centre}H{_LEFT + high:.1f}" stroke="{_TEXT}" stroke-width="2"/>',
-        f'<text x="{_LEFT + max(width, high) + 6:.1f}" y="{centre + 4}">{spread.median:.1f}</text>',
+        f'<text x="{_LEFT + max(width, high) + 6:.1f}" y="{centre + 4}">{spread.median:.3g}</text>',
     ]
