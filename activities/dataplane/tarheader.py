@@ -240,7 +240,7 @@ def parse_records(raw: bytes) -> dict[bytes, bytes]:
         digits = raw[at:space] if space > 0 else b""
         end = at + int(digits) if digits.isdigit() else at
         key, equals, value = raw[space + 1 : end - 1].partition(b"=")
-        if end <= space + 1 or end > len(raw) or raw[end - 1 : end] != b"\n" or not equals or not key:
+        if space < at or end <= space + 1 or end > len(raw) or raw[end - 1 : end] != b"\n" or not equals or not key:
             raise TarError("a pax record cannot be read")
         records[key] = value
         at = end

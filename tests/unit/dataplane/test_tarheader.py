@@ -274,7 +274,9 @@ def test_no_times(text: bytes) -> None:
         parse_time(text)
 
 
-@pytest.mark.parametrize("raw", [b"5 a=b", b"99 a=b\n", b"x a=b\n", b"6 ab\n", b"5 =b\n", b"0 a=b\n"])
+@pytest.mark.parametrize(
+    "raw", [b"5 a=b", b"99 a=b\n", b"x a=b\n", b"6 ab\n", b"5 =b\n", b"0 a=b\n", b"6 a=b\n" + b"x" * 30]
+)
 def test_no_records(raw: bytes) -> None:
     """Records that do not add up are refused, not skipped."""
     with pytest.raises(TarError):
