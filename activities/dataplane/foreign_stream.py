@@ -11,6 +11,10 @@ from codehub_storage.errors import ErrorCode, StorageError
 
 _SLICE = 1 << 16
 """Members are told apart within slices of this size: what follows a member's end is copied."""
+_HEADER_BYTES = 10
+_HEADER_CRC, _EXTRA, _NAME, _COMMENT = 2, 4, 8, 16
+_LONGEST_HEADER = 1 << 17
+"""Longer than 64 KiB of extra field and two texts of a sane length; whoever has more gets no help."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,7 @@ class TarStream:
 def _inflate(chunks: Iterable[bytes]) -> Iterator[bytes]:
     """Raw bytes of all members; zeros may fill up the end. Raises ``CorruptMember``."""
     reader: MemberReader | None = MemberReader()
+    header = b""
     for chunk in chunks:
         for at in range(0, len(chunk), _SLICE):
             data: bytes = chunk[at : at + _SLICE]
@@ -85,9 +90,32 @@ def _inflate(chunks: Iterable[bytes]) -> Iterator[bytes]:
                     if not data.strip(b"\0"):
                         break
                     reader = MemberReader()
+                if not reader.stored_bytes:
+                    header += data
+                    if not _has_whole_header(header):
+                        break
+                    data, header = header, b""
                 yield from reader.feed(data)
                 data = b""
                 if reader.finished:
                     data, reader = reader.unused, None
     if reader is not None:
+        yield from reader.feed(header)
         reader.finish()
+
+
+def _has_whole_header(data: bytes) -> bool:
+    """True if the member's header ends in there, or need not be waited for.
+
+    ISA-L must get it in one piece: torn, it takes the checksum of one (RFC 1952: FHCRC) for wrong, and stumbles over
+    several optional fields.
+    """
+    if len(data) < _HEADER_BYTES:
+        return False
+    flags, at = data[3], _HEADER_BYTES
+    if flags & _EXTRA:
+        at += 2 + int.from_bytes(data[at : at + 2], "little")
+    for text in (_NAME, _COMMENT):
+        if flags & text:
+            at = (data.find(b"\0", at) + 1) or _LONGEST_HEADER
+    return len(data) >= min(at + (2 if flags & _HEADER_CRC else 0), _LONGEST_HEADER)

@@ -15,6 +15,7 @@ from tests.hostile.forging import END, block, file, pax
 
 NOISE = random.Random(1).randbytes(5000)
 RAW = file(b"f", NOISE) + END
+HEADER_CRC = struct.pack("<H", zlib.crc32(b"\x1f\x8b\x08\x02" + bytes(6)) & 0xFFFF)
 GOOD = gzip.compress(RAW, mtime=0)
 WHOLE = Harmless({"f": "0644 5000 bytes"})
 EVIL = Harmless({"f": "0644 evil"})
@@ -57,6 +58,8 @@ GZIP = rows(
         "unknown method": (Foreign(GOOD[:2] + b"\x07" + GOOD[3:]), CORRUPT),
         "reserved flags mean nothing": (with_flags(0xE0, b""), WHOLE),
         "extra field, name and comment": (with_flags(0x1C, b"\x04\0ABCD../victim\0/victim\0"), WHOLE),
+        "checksum of the header": (with_flags(0x02, HEADER_CRC), WHOLE),
+        "wrong checksum of the header": (with_flags(0x02, b"\0\0"), CORRUPT),
         "extra field longer than the file": (with_flags(0x04, b"\xff\xff"), CORRUPT),
         "name without end": (Foreign(b"\x1f\x8b\x08\x08" + bytes(6) + b"n" * 5000), CORRUPT),
         "garbage behind it": (Foreign(GOOD + b"garbage"), CORRUPT),
