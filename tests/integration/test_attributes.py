@@ -87,7 +87,7 @@ async def test_what_is_left_out_is_counted(common_site: Site) -> None:
     assert json.loads(found[0])["totals"]["skipped"] == left_out
     restored = await (await site.storage.start_restore(archived.archive_key)).result()
     assert restored.skipped == left_out
-    assert output(home, "find", ".", "-printf", "%P ").split() == ["folder", "folder/file"]
+    assert output(site.volume(workspace), "find", ".", "-printf", "%P ").split() == ["folder", "folder/file"]
 
 
 def make_home(home: Path) -> None:
