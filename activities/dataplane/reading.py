@@ -29,7 +29,7 @@ _ZEROS = bytes(1 << 18)
 
 
 class VolumeReader:
-    """Reads files below ``root``. For one thread: the folder of the last file is kept open.
+    """Reads files below ``root``. For one thread: folders are kept open and reused.
 
     Raises ``VolumeChanged`` and ``VolumeUnreadable``, naming the path.
     """
@@ -61,8 +61,7 @@ class VolumeReader:
         ``holes`` of the file are written as zeros without being read.
         """
         header = build_header(entry) if cut.offset == 0 else b""
-        end = at = cut.offset
-        end += cut.length
+        at, end = cut.offset, cut.offset + cut.length
         with self.opened(entry) as fd:
             member.write(header)
             for start, length in [*holes_within(holes, cut), (end, 0)]:

@@ -1,7 +1,7 @@
 """The body of a part: the buffers that compression made, sent as they are.
 
-The client library reads a file for its body 64 KiB at a time, each time in another thread, which took more processor
-time than compressing. Its HTTP client asks a `Payload` to write itself, and passes our memory to the socket.
+The client library reads a file for its body 64 KiB at a time, each time in another thread, which took more than half of
+the processor time of an upload. Its HTTP client asks a `Payload` to write itself, and passes our memory to the socket.
 """
 
 from __future__ import annotations

@@ -174,8 +174,8 @@ async def connect(settings: S3Settings, capabilities: Capabilities) -> AsyncIter
 def _config(settings: S3Settings, capabilities: Capabilities) -> AioConfig:
     # `when_supported` would declare CRC32 for every upload; a store without our checksum gets none declared.
     checksums = settings.checksums if capabilities.full_object_crc else "when_required"
-    # A checksum of the body is in a header, which is signed. To digest the body for the signature as well would take
-    # a tenth of the processor time of an archive, here and at the store.
+    # A checksum of the body is in a header, which is signed. To digest the body for the signature as well is one more
+    # pass over it, here and at the store.
     is_body_signed = None if checksums == "when_required" else False
     return AioConfig(
         signature_version="s3v4",

@@ -6,12 +6,15 @@ import gzip
 import hashlib
 import os
 import zlib
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from activities.dataplane.gzipmember import CorruptMember, MemberReader, MemberWriter, PackedMember
+from activities.dataplane.gzipmember import BUFFER_BYTES, CorruptMember, MemberReader, MemberWriter, PackedMember
+
+_WHOLE_BLOCK = 5 + 0xFFFF
 
 
 def pack(data: bytes, min_bytes: int = 0, step: int = 1 << 16) -> PackedMember:
@@ -40,6 +43,40 @@ def test_others_read_it(data: bytes, min_bytes: int, step: int) -> None:
     assert len(stored) - member.padding_bytes == pack(data, 0, step).stored_bytes
     assert member.sha256 == hashlib.sha256(data).digest()
     assert member.raw_bytes == len(data)
+
+
+def test_what_cannot_be_compressed_is_stored() -> None:
+    """Between compressible stretches, and back again: others read it, and it takes no more than its blocks' headers."""
+    dense, thin = os.urandom(4 * BUFFER_BYTES + 1234), b"some text that repeats " * 100_000
+    for data in (dense, thin + dense + thin, dense + thin + dense[: BUFFER_BYTES + 1]):
+        member = pack(data, step=1 << 20)
+        stored = b"".join(member.chunks)
+        assert gzip.decompress(stored) == data
+        assert read(stored, len(data), 1 << 18) == data
+    blocks = sum(1 for chunk in pack(dense, step=1 << 20).chunks if len(chunk) == _WHOLE_BLOCK and chunk[0] == 0)
+    assert blocks >= 2 * (BUFFER_BYTES // 0xFFFF)
+
+
+def test_nothing_refers_across_stored_blocks() -> None:
+    """The last compressed bytes come again behind stored ones; the distance to them is not the compressor's."""
+    for _ in range(20):
+        dense = os.urandom(2 * BUFFER_BYTES)  # one buffer is compressed, in vain, the next one stored
+        data = dense + bytes(12_000) + dense[BUFFER_BYTES - 8000 : BUFFER_BYTES]
+        assert gzip.decompress(b"".join(pack(data, step=1 << 20).chunks)) == data
+
+
+def test_files_are_read_straight_into_it(tmp_path: Path) -> None:
+    """From any offset, in any order with what else is written; the end of the file is told."""
+    data = os.urandom(3 * BUFFER_BYTES)
+    (tmp_path / "f").write_bytes(data)
+    writer = MemberWriter()
+    with (tmp_path / "f").open("rb") as file:
+        writer.write(b"before")
+        assert writer.write_from(file.fileno(), BUFFER_BYTES + 5, 7) == BUFFER_BYTES + 5
+        assert writer.write_from(file.fileno(), 100, len(data) - 40) == 40
+    assert writer.raw_bytes == 6 + BUFFER_BYTES + 5 + 40
+    stored = b"".join(writer.finish().chunks)
+    assert gzip.decompress(stored) == b"before" + data[7 : BUFFER_BYTES + 12] + data[-40:]
 
 
 def test_padding_is_exact_to_a_block() -> None:
