@@ -57,7 +57,9 @@ class Gate:
     def admit_next(self, entry: Entry, scanner: TarScanner) -> None:
         """As ``admit``, for an entry that ``scanner`` has just found: its header must be one of ours, too."""
         # Nothing may stand between two entries: what no entry owns, nobody would have looked at.
-        if scanner.entry_offset != self._clear_until or not _is_our_form(bytes(scanner.header), scanner.records):
+        header, records = bytes(scanner.header), scanner.records
+        is_ours = _is_our_form(header, records) and _stored_name(header[-BLOCK:], records) == entry.path
+        if scanner.entry_offset != self._clear_until or not is_ours:
             raise self.refusal(f"{shown(entry.path)} has a header that no archive of ours has")
         self.admit(entry)
         self._clear_until = scanner.data_offset + entry.size + padding_of(entry.size)
@@ -90,6 +92,12 @@ def _is_our_form(header: bytes, records: dict[bytes, bytes]) -> bool:
     if last[156:157] != b"0" or _USTAR.fullmatch(last) is None:
         return False
     return all(key.startswith(XATTR_PREFIX) or _is_plain(key, value) for key, value in records.items())
+
+
+def _stored_name(header: bytes, records: dict[bytes, bytes]) -> bytes:
+    """The name as it stands there; the scanner takes a leading ``./`` away, which no file of ours has."""
+    name, prefix = header[:100].split(b"\0", 1)[0], header[345:500].split(b"\0", 1)[0]
+    return records.get(b"path") or (prefix + b"/" + name if prefix else name)
 
 
 def _is_plain(key: bytes, value: bytes) -> bool:
