@@ -11,9 +11,10 @@ ARGS ?=
 ON_ALL := $(addprefix tests/integration/test_,transitions.py lineage.py purge.py wrong_place.py attributes.py) \
 	tests/fault/test_kill_points.py tests/fault/test_interruptions.py::test_cancel_tells_the_truth
 N ?=
+MINUTES ?= 10
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-parts test-docker test-k8s test-compose bench-quick bench bench-backends fidelity check format model model-short faults clean
+.PHONY: help setup demo test test-parts test-docker test-k8s test-compose bench-quick bench bench-backends fidelity check format model model-short faults fuzz clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -91,6 +92,11 @@ model-short: $(STAMP) ## the model's short form, as CI runs it
 
 faults: $(STAMP) ## the long fault runs; N=200 sets the trials of each
 	STORAGE_TESTS_N=$(N) $(BIN)/python -m pytest tests/fault $(ARGS)
+
+fuzz: $(STAMP) ## hostile bytes against every reader for MINUTES=10; coverage-guided too where atheris installs
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || PIP_CONSTRAINT=constraints.txt $(BIN)/pip install --quiet \
+		--disable-pip-version-check -e './client' -e '.[fuzz]' || echo "no atheris here: only mutations" >&2
+	$(BIN)/python -m tests.fuzz --minutes $(MINUTES)
 
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) $(PEERS) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
