@@ -75,7 +75,8 @@ def copy_checked(chunks: Iterable[bytes], segment: Segment, number: int, writer:
         member.finish()
     except (CorruptMember, TarError) as error:
         raise corrupt_segment(number, str(error)) from error
-    if crc64.to_bytes(8, "big").hex() != segment.crc64 or digest.hexdigest() != segment.sha256:
+    found = (member.raw_bytes, crc64.to_bytes(8, "big").hex(), digest.hexdigest())
+    if found != (segment.raw_bytes, segment.crc64, segment.sha256):
         raise corrupt_segment(number, "its bytes are not those that were archived")
 
 

@@ -13,11 +13,13 @@ import pytest
 from activities.dataplane.confine import Wall
 from activities.dataplane.rebuild import verify_from_tail
 from activities.dataplane.report import RestoreReport
+from activities.dataplane.restore import ArchiveRestore
 from activities.dataplane.verify import verify_archive
 from codehub_storage.errors import StorageError
 from tests.fakes.memory_store import MemoryStore
 from tests.harness.archives import ignore
 from tests.harness.canary import Canary, describe
+from tests.hostile import own_segments
 from tests.hostile.case import Case, Harmless
 from tests.hostile.table import CASES, FOREIGN, OWN
 
@@ -44,6 +46,26 @@ async def test_it_ends_as_the_table_says(tmp_path: Path, case: Case, wall: Wall)
         assert end.details.get("segment") not in restored
     assert not canary.changes()
     assert not list(canary.spool.iterdir())
+
+
+@pytest.mark.parametrize("case", own_segments.SEGMENTS, ids=lambda case: case.name)
+async def test_a_segment_is_refused_where_it_is_written(tmp_path: Path, case: Case) -> None:
+    """Not only by the comparison at the end: that would catch it too, with everything of it in the volume."""
+    restored: list[int] = []
+    with pytest.raises(StorageError) as caught:
+        await write_it(case, Canary(tmp_path), restored)
+    assert caught.value.code is case.expected
+    assert caught.value.details.get("segment") not in restored
+
+
+async def write_it(case: Case, canary: Canary, restored: list[int]) -> None:
+    """The steps of a restore up to the last byte of data."""
+    store = MemoryStore()
+    _, manifest = await case.archive(canary).place(store)
+    assert manifest is not None
+    archive = ArchiveRestore(canary.volume, store, manifest, wall=Wall.OFF)
+    await archive.prepare()
+    await archive.restore_segments(1, archive.data_segments, restored=restored.append)
 
 
 async def end_of(
