@@ -67,7 +67,7 @@ class Seaweed:
         identities: Sequence[Identity] = (),
         ports: Sequence[int] = (),
         memory_limit: str = "1GiB",
-        ready_timeout: float = 60.0,
+        ready_timeout: float = 120.0,
         log: Path | None = None,
         pid_file: Path | None = None,
     ) -> None:
@@ -103,7 +103,7 @@ class Seaweed:
         self.child.start()
         client = self.client()
         try:
-            self.child.wait_until(lambda: _answers(client), self._ready_timeout)
+            self.child.wait_until(lambda: _answers(client, self._buckets), self._ready_timeout)
         except BaseException:
             self.kill()
             raise
@@ -167,7 +167,6 @@ class Seaweed:
             f"-s3.config={self._identities_path}",
             f"-filer.localSocket={self.data_dir}/f.sock",
             f"-s3.localSocket={self.data_dir}/s3.sock",
-            f"-bucket={','.join((PROBE_BUCKET, *self._buckets))}",
         ]
 
     def _environment(self) -> dict[str, str]:
@@ -201,14 +200,22 @@ def create_bucket(client: Any, name: str, *, versioned: bool = False, object_loc
             client.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
 
 
-def _answers(client: Any) -> bool:
-    """Ready is a GET that answers the bytes: after a restart listings work seconds before reads do."""
+def _answers(client: Any, buckets: Sequence[str]) -> bool:
+    """Ready is a GET that answers the bytes: after a restart listings work seconds before reads do.
+
+    Buckets are made from here, the probe's last: by itself the server tries once, and never again if its disk stalls.
+    """
     try:
-        try:
-            return bool(client.get_object(Bucket=PROBE_BUCKET, Key=_PROBE_KEY)["Body"].read() == _PROBE_BYTES)
-        except client.exceptions.NoSuchKey:
+        return bool(client.get_object(Bucket=PROBE_BUCKET, Key=_PROBE_KEY)["Body"].read() == _PROBE_BYTES)
+    except (client.exceptions.NoSuchKey, client.exceptions.NoSuchBucket) as missing:
+        with contextlib.suppress(BotoCoreError, ClientError):
+            if isinstance(missing, client.exceptions.NoSuchBucket):
+                known = client.exceptions.BucketAlreadyExists, client.exceptions.BucketAlreadyOwnedByYou
+                for name in (*buckets, PROBE_BUCKET):
+                    with contextlib.suppress(*known):
+                        client.create_bucket(Bucket=name)
             client.put_object(Bucket=PROBE_BUCKET, Key=_PROBE_KEY, Body=_PROBE_BYTES)
-            return False
+        return False
     except (BotoCoreError, ClientError):
         return False
 

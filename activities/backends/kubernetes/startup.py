@@ -17,7 +17,8 @@ from codehub_storage.errors import ErrorCode, StorageError
 class Obstacle:
     """What stands in the way. ``passes``: waiting may help, so it is raised only when it stays.
 
-    ``is_past``: told by an event of the Pod, which stands there still when the node's next try succeeds.
+    ``is_past``: what is told may be over. An event of the Pod stands there still when the node's next try succeeds, and
+    the scheduler may not have heard yet of a claim that is new.
     """
 
     code: ErrorCode
@@ -81,7 +82,8 @@ def _unscheduled(pod: Json, claim_events: Sequence[Json]) -> Obstacle | None:
             hint="Name a storage class that exists." if is_final else None,
         )
     if scheduled.get("status") == "False" and message:
-        return Obstacle(ErrorCode.BACKEND_UNAVAILABLE, f"no node takes it: {message}", passes=True)
+        is_late = "persistentvolumeclaim" in message and "not found" in message  # it was read before the Pod was made
+        return Obstacle(ErrorCode.BACKEND_UNAVAILABLE, f"no node takes it: {message}", passes=True, is_past=is_late)
     return None
 
 

@@ -10,6 +10,7 @@ from activities.backends.base import Presence
 from activities.backends.kubernetes import states
 from activities.backends.kubernetes.claims import ClaimDefaults, bytes_of, manifest, uid_of, view
 from activities.backends.kubernetes.errors import refused
+from activities.backends.kubernetes.lifecycle import Waits
 from activities.backends.kubernetes.startup import obstacle
 from activities.backends.kubernetes.users import users_of
 from codehub_storage.errors import ErrorCode, StorageError
@@ -108,6 +109,14 @@ def test_unscheduled(message: str, code: ErrorCode, passes: bool) -> None:
     found = obstacle(pending(message))
     assert found is not None
     assert (found.code, found.passes, found.message.endswith(message)) == (code, passes, True)
+
+
+def test_a_claim_that_the_scheduler_does_not_know_yet() -> None:
+    """Heard on a machine under load: the claim was there, and is waited for longer than for room."""
+    new = '0/2 nodes are available: persistentvolumeclaim "ws-ws1-home" not found. not found'
+    room = "0/2 nodes are available: 2 Insufficient cpu."
+    waits = Waits(obstacle_seconds=10)
+    assert [waits.bearing(found) for text in (new, room) if (found := obstacle(pending(text)))] == [40, 10]
 
 
 @pytest.mark.parametrize(
