@@ -102,4 +102,5 @@ class FillingActivities:
             await self._manifest(step),
             wall=self._wall,
             concurrency=self._ground.concurrency,
+            pool=self._ground.pool,
         )

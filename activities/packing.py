@@ -89,6 +89,7 @@ class PackingActivities:
                     progress=progress.moved,
                     concurrency=self._ground.concurrency,
                     budget_bytes=self._ground.budget_bytes,
+                    runner=self._ground.runner,
                 )
             except UploadLost as lost:
                 raise upload_lost(lost) from lost
@@ -107,6 +108,7 @@ class PackingActivities:
                     records=unpack_records(step.records),
                     origin=self._origin(step),
                     progress=progress.moved,
+                    runner=self._ground.runner,
                 )
             except UploadLost as lost:
                 raise upload_lost(lost) from lost
@@ -128,6 +130,7 @@ class PackingActivities:
                     manifest,
                     progress=progress.moved,
                     concurrency=self._ground.concurrency,
+                    runner=self._ground.runner,
                 )
             except PreconditionFailed as error:
                 await self._ground.fenced(step.workspace_id).check()

@@ -15,6 +15,8 @@ from temporalio import activity
 from activities.attempts import Attempts
 from activities.backends.base import scratch_prefix
 from activities.dataplane.plan import PlanLimits
+from activities.dataplane.pool import ChildPool
+from activities.dataplane.running import IN_THREADS, Runner
 from activities.fencing import FencedRecord
 from activities.heartbeats import Progress, beating, last_records
 from activities.objectstore.base import ObjectInfo, ObjectStore
@@ -24,7 +26,10 @@ from workflows.messages import StoredArchive
 
 @dataclass(frozen=True)
 class MoverGround:
-    """What a mover stands on: the volume's folder, the store, and the bounds of its work."""
+    """What a mover stands on: the volume's folder, the store, the bounds of its work, and processes that do it.
+
+    Without a ``pool`` threads do it.
+    """
 
     root: Path
     store: ObjectStore
@@ -34,8 +39,14 @@ class MoverGround:
     limits: PlanLimits = field(default_factory=PlanLimits)
     concurrency: int = 4
     budget_bytes: int = 128 << 20
+    pool: ChildPool | None = None
     attempts: Attempts = field(default_factory=Attempts)
     spool: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix=scratch_prefix(os.getpid()))))
+
+    @property
+    def runner(self) -> Runner:
+        """What does the work on one segment."""
+        return self.pool or IN_THREADS
 
     def close(self) -> None:
         """Remove the temporary folder."""

@@ -21,6 +21,7 @@ from activities.dataplane.copy import UploadRef, copy_segments, copy_tail, parts
 from activities.dataplane.manifest import Manifest, Source, VolumeBlock
 from activities.dataplane.memory import bound_heap
 from activities.dataplane.plan import PlanLimits, scan_volume
+from activities.dataplane.pool import ChildPool
 from activities.dataplane.proof import build_manifest
 from activities.dataplane.restore import ArchiveRestore
 from activities.dataplane.segments import SegmentRecord
@@ -71,7 +72,7 @@ def ignore(_: object) -> None:
     """A callback that does nothing."""
 
 
-async def archive(job: Job, store: ObjectStore, proof: Path, phases: Phases) -> None:
+async def archive(job: Job, store: ObjectStore, pool: ChildPool, proof: Path, phases: Phases) -> None:
     """What a mover's steps do between the scan and the completed object."""
     with tempfile.TemporaryDirectory(prefix="bench-spool-") as spool:
         with phases.of("scan"):
@@ -92,6 +93,7 @@ async def archive(job: Job, store: ObjectStore, proof: Path, phases: Phases) -> 
                     progress=ignore,
                     concurrency=_SETTINGS.mover_concurrency,
                     budget_bytes=_SETTINGS.budget_bytes,
+                    runner=pool,
                 )
         origin = Origin(
             archive_id=_ARCHIVE_ID,
@@ -101,7 +103,7 @@ async def archive(job: Job, store: ObjectStore, proof: Path, phases: Phases) -> 
             volume=VolumeBlock(backend="directory"),
         )
         with phases.of("tail"):
-            tail = await copy_tail(plan, store, upload, records=records, origin=origin, progress=ignore)
+            tail = await copy_tail(plan, store, upload, records=records, origin=origin, progress=ignore, runner=pool)
         with phases.of("complete"):
             parts = parts_of(records, tail)
             info = await store.complete_upload(job.key, upload.upload_id, parts, archive_id=_ARCHIVE_ID)
@@ -109,7 +111,7 @@ async def archive(job: Job, store: ObjectStore, proof: Path, phases: Phases) -> 
         proof.write_bytes(manifest.to_json())
 
 
-async def verify(job: Job, store: ObjectStore, proof: Path, phases: Phases) -> None:
+async def verify(job: Job, store: ObjectStore, pool: ChildPool, proof: Path, phases: Phases) -> None:
     """The whole object is read back."""
     info = await store.head(job.key)
     assert info is not None
@@ -120,13 +122,14 @@ async def verify(job: Job, store: ObjectStore, proof: Path, phases: Phases) -> N
             Manifest.from_json(proof.read_bytes()),
             progress=ignore,
             concurrency=_SETTINGS.mover_concurrency,
+            runner=pool,
         )
 
 
-async def restore(job: Job, store: ObjectStore, proof: Path, phases: Phases) -> None:
+async def restore(job: Job, store: ObjectStore, pool: ChildPool, proof: Path, phases: Phases) -> None:
     """Into an empty folder, compared and on disk at the end."""
     manifest = Manifest.from_json(proof.read_bytes())
-    filling = ArchiveRestore(Path(job.folder), store, manifest, concurrency=_SETTINGS.mover_concurrency)
+    filling = ArchiveRestore(Path(job.folder), store, manifest, concurrency=_SETTINGS.mover_concurrency, pool=pool)
     with phases.of("prepare"):
         await filling.prepare()
     with phases.of("segments"):
@@ -140,7 +143,7 @@ async def restore(job: Job, store: ObjectStore, proof: Path, phases: Phases) -> 
         await filling.sync()
 
 
-async def run(operation: str, path: Path, proof: Path) -> dict[str, float]:
+async def run(operation: str, path: Path, proof: Path, pool: ChildPool) -> dict[str, float]:
     """One operation; the seconds of its phases, and of all of it."""
     job, phases = Job(**json.loads(path.read_text())), Phases()
     settings = S3Settings(
@@ -152,7 +155,7 @@ async def run(operation: str, path: Path, proof: Path) -> dict[str, float]:
     )
     with phases.of("dataplane"):
         async with open_store(settings, Capabilities(full_object_crc=job.crc)) as store:
-            await {"archive": archive, "verify": verify, "restore": restore}[operation](job, store, proof, phases)
+            await {"archive": archive, "verify": verify, "restore": restore}[operation](job, store, pool, proof, phases)
     return phases.seconds
 
 
@@ -166,7 +169,11 @@ def run_as_mover(operation: str, path: str, proof: str) -> str:
 def main(operation: str, path: str, proof: str) -> str:
     """The phases as JSON."""
     bound_heap()
-    return json.dumps(asyncio.run(run(operation, Path(path), Path(proof))))
+    pool = ChildPool.fork(_SETTINGS.mover_processes)
+    try:
+        return json.dumps(asyncio.run(run(operation, Path(path), Path(proof), pool)))
+    finally:
+        pool.close()
 
 
 if __name__ == "__main__":

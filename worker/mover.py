@@ -23,6 +23,7 @@ from activities.backends.containers import VOLUME, read_spec
 from activities.dataplane.confine import Wall
 from activities.dataplane.memory import bound_heap
 from activities.dataplane.plan import PlanLimits
+from activities.dataplane.pool import ChildPool
 from activities.filling import FillingActivities
 from activities.heartbeats import beating_store
 from activities.packing import PackingActivities
@@ -47,7 +48,7 @@ SLOTS = 2
 
 
 def main(spec: MoverSpec, folder: str, lock_fd: int) -> None:
-    """Serve until SIGTERM. ``lock_fd`` stays open as long as this process lives; it starts no other."""
+    """Serve until SIGTERM. ``lock_fd`` stays open as long as this process and its children live."""
     run(spec, Path(folder))
 
 
@@ -55,16 +56,18 @@ def run(spec: MoverSpec, folder: Path) -> NoReturn:
     """Serve until SIGTERM, then end the process."""
     bound_heap()
     settings = Settings.load()
+    # Before the loop, its threads and the SDK's are there. They have the lock, too, so it is held until all are gone.
+    pool = ChildPool.fork(settings.mover_processes, name="mover-child", on_loss=_end_at_once)
     configure(settings)
     try:
-        asyncio.run(serve(settings, spec, folder))
+        asyncio.run(serve(settings, spec, folder, pool))
     except Exception:
         log.exception("the mover fails")
         _exit(1)
     _exit(0)
 
 
-async def serve(settings: Settings, spec: MoverSpec, folder: Path) -> None:
+async def serve(settings: Settings, spec: MoverSpec, folder: Path, pool: ChildPool) -> None:
     """Run the worker of this mover's queue."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
@@ -79,6 +82,7 @@ async def serve(settings: Settings, spec: MoverSpec, folder: Path) -> None:
             limits=PlanLimits(segment_bytes=settings.segment_bytes) if settings.segment_bytes else PlanLimits(),
             concurrency=settings.mover_concurrency,
             budget_bytes=settings.budget_bytes,
+            pool=pool,
         )
         packing, filling = PackingActivities(ground), FillingActivities(ground, WALLS[settings.backend])
         worker = Worker(
@@ -124,6 +128,12 @@ async def _end_with_run(client: Client, spec: MoverSpec, pause: timedelta, stop:
         if not is_open:
             log.warning("run %s is closed, so this mover ends", spec.run_id)
             stop.set()
+
+
+def _end_at_once() -> None:
+    """A mover that lost one of its processes is none: whoever notices its end starts another, which goes on."""
+    log.critical("a process of this mover died, so the mover ends")
+    _exit(1)
 
 
 def _exit(status: int) -> NoReturn:

@@ -11,7 +11,6 @@ event loop keeps its network, the workers are walled in.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ctypes
 import errno
 import os
@@ -22,7 +21,7 @@ from enum import StrEnum
 from functools import partial
 from pathlib import Path
 
-from activities.dataplane.threads import Stop, T
+from activities.dataplane.threads import Stop, T, outlast
 from codehub_storage.errors import ErrorCode, StorageError
 
 _SYS_CREATE_RULESET, _SYS_ADD_RULE, _SYS_RESTRICT_SELF = 444, 445, 446
@@ -114,6 +113,18 @@ def confine_thread(writable: Sequence[Path], readable: Iterable[Path] | None = N
         os.close(ruleset)
 
 
+_confined_to: list[tuple[Path, ...]] = []
+
+
+def confine_process(writable: Sequence[Path]) -> None:
+    """``confine_thread`` for a process of one thread, once; ``ValueError`` if it was confined to others before."""
+    if not _confined_to:
+        confine_thread(writable)
+        _confined_to.append(tuple(writable))
+    elif _confined_to[0] != tuple(writable):
+        raise ValueError(f"confined to {_confined_to[0]} before")
+
+
 def runtime_folders() -> list[Path]:
     """What a Python thread reads to run at all: system folders, the interpreter, its packages."""
     ours = (sys.prefix, sys.base_prefix, sys.exec_prefix, *sys.path)
@@ -168,10 +179,7 @@ class ConfinedThreads:
             raise StorageError(ErrorCode.UNSUPPORTED, "the kernel refuses to confine the threads that write") from error
         except asyncio.CancelledError:
             stop.stop()
-            while not future.done():
-                with contextlib.suppress(asyncio.CancelledError):
-                    await asyncio.wait([future])
-            future.exception()
+            await outlast(future)
             raise
 
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from activities.dataplane.changes import find_change
 from activities.dataplane.gzipmember import PackedMember
-from activities.dataplane.pack import pack_segment
+from activities.dataplane.pack import pack_with
 from activities.dataplane.plan import MIB, Plan, Progress, SegmentPlan
+from activities.dataplane.running import IN_THREADS, Runner
 from activities.dataplane.segments import SegmentKind, SegmentRecord
 from activities.dataplane.tail import Origin, TailSegment, pack_tail
 from activities.dataplane.threads import Budget, Stop, run_blocking, run_together
@@ -52,12 +53,14 @@ async def copy_segments(
     progress: Progress,
     concurrency: int = CONCURRENCY,
     budget_bytes: int = BUDGET_BYTES,
+    runner: Runner = IN_THREADS,
 ) -> list[SegmentRecord]:
     """Send data segments ``first`` to ``last`` (which is not the last of the plan); answers their records in order.
 
     ``done`` are records of an earlier attempt: those that the store still has, and that this plan would make, are not
     sent again. ``accepted`` is called for each segment that the store has accepted now, ``progress`` with the raw
-    bytes that are through. Raises ``UploadLost``, ``VolumeChanged``, ``VolumeUnreadable`` and what the store raises.
+    bytes that are through. ``runner`` packs them. Raises ``UploadLost``,
+    ``VolumeChanged``, ``VolumeUnreadable`` and what the store raises.
     """
     if not 1 <= first <= last < plan.summary.data_segments:
         raise ValueError(f"segments {first} to {last} of {plan.summary.data_segments}, of which the last goes apart")
@@ -74,7 +77,7 @@ async def copy_segments(
     async def work() -> None:
         nonlocal moved
         for number in todo:
-            record = await _send_segment(plan, store, upload, plan.segment(number), budget)
+            record = await _send_segment(plan, store, upload, plan.segment(number), budget, runner)
             records[number] = record
             moved += record.raw_bytes
             accepted(record)
@@ -92,6 +95,7 @@ async def copy_tail(
     records: Sequence[SegmentRecord],
     origin: Origin,
     progress: Progress,
+    runner: Runner = IN_THREADS,
 ) -> TailResult:
     """Pack the last data segment, look whether the volume is still what was planned, then send it with the tail.
 
@@ -105,7 +109,7 @@ async def copy_tail(
     digests = [record.sha256 for record in records]
     if plan.segments:
         segment = plan.segments[-1]
-        member = await run_blocking(lambda stop: pack_segment(plan, segment, stop, min_bytes=0))
+        member = await pack_with(runner, plan, segment, min_bytes=0)
         digests.append(member.sha256)
         packed_bytes = member.raw_bytes
         progress(packed_bytes)
@@ -150,13 +154,13 @@ async def _still_there(
 
 
 async def _send_segment(
-    plan: Plan, store: ObjectStore, upload: UploadRef, segment: SegmentPlan, budget: Budget
+    plan: Plan, store: ObjectStore, upload: UploadRef, segment: SegmentPlan, budget: Budget, runner: Runner
 ) -> SegmentRecord:
     min_bytes = plan.limits.min_part_bytes
     # What it would take if it cannot be compressed; what it does not take is given back as soon as that is known.
     taken = await budget.take(max(min_bytes, segment.weight + segment.weight // 64))
     try:
-        member = await run_blocking(lambda stop: pack_segment(plan, segment, stop, min_bytes=min_bytes))
+        member = await pack_with(runner, plan, segment, min_bytes=min_bytes)
         excess = max(0, taken - member.stored_bytes)
         taken -= excess
         await budget.give(excess)
@@ -188,7 +192,7 @@ class _PartSender:
         self._store = store
         self._upload = upload
         self._number = first_part
-        self._chunks: list[bytes] = []
+        self._chunks: list[bytes | bytearray] = []
         self._size = 0
         self.records: list[SegmentRecord] = []
         self.parts: list[UploadedPart] = []

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from awscrt import checksums
@@ -42,7 +42,7 @@ class PackedMember:
     ``crc64`` is the CRC-64/NVME of the stored bytes, 8 bytes big endian; ``sha256`` is of the raw ones.
     """
 
-    chunks: list[bytes]
+    chunks: list[bytes | bytearray]
     raw_bytes: int
     stored_bytes: int
     padding_bytes: int
@@ -51,7 +51,7 @@ class PackedMember:
 
 
 class MemberWriter:
-    """Compresses one member into memory; only compressed bytes are kept.
+    """Compresses one member. Its stored bytes go to ``keep`` as they come (default: into ``PackedMember.chunks``).
 
     Raw bytes gather in one buffer, files are read straight into it, and only a full one is digested and compressed:
     that is long enough for these to be worth letting other threads run meanwhile.
@@ -60,16 +60,17 @@ class MemberWriter:
     is tried first.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, keep: Callable[[bytes], None] | None = None) -> None:
+        self._chunks: list[bytes | bytearray] = []
+        self._put = self._chunks.append if keep is None else keep
         self._buffer = memoryview(bytearray(BUFFER_BYTES))
         self._used = 0
         self._deflate = isal_zlib.compressobj(LEVEL, isal_zlib.DEFLATED, _RAW_DEFLATE)
         self._is_dense = False
         self._digest = hashlib.sha256()
-        self._crc32 = 0
-        self._chunks: list[bytes] = [_HEADER]
-        self._taken_bytes = 0
-        self.stored_bytes = len(_HEADER)
+        self._crc32 = self._crc64 = 0
+        self._taken_bytes = self.stored_bytes = 0
+        self._keep(_HEADER)
 
     @property
     def raw_bytes(self) -> int:
@@ -106,16 +107,13 @@ class MemberWriter:
         if blocks:
             self._keep(_EMPTY_BLOCK * blocks)
         self._keep(_FINAL_BLOCK + _TRAILER.pack(self._crc32, self._taken_bytes & 0xFFFFFFFF))
-        crc64 = 0
-        for chunk in self._chunks:
-            crc64 = checksums.crc64nvme(chunk, crc64)
         return PackedMember(
             chunks=self._chunks,
             raw_bytes=self._taken_bytes,
             stored_bytes=self.stored_bytes,
             padding_bytes=padding,
             sha256=self._digest.digest(),
-            crc64=crc64.to_bytes(8, "big"),
+            crc64=self._crc64.to_bytes(8, "big"),
         )
 
     def _advance(self, count: int) -> None:
@@ -145,8 +143,9 @@ class MemberWriter:
 
     def _keep(self, data: bytes) -> None:
         if data:
-            self._chunks.append(data)
+            self._crc64 = checksums.crc64nvme(data, self._crc64)
             self.stored_bytes += len(data)
+            self._put(data)
 
 
 class MemberReader:

@@ -8,6 +8,7 @@ they come back as zeros.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NoReturn
 
@@ -22,12 +23,14 @@ from activities.dataplane.segments import SegmentKind
 from activities.dataplane.tail import Statement
 from activities.dataplane.tarheader import TarError, TarScanner, padding_of
 from activities.dataplane.threads import Stop, run_blocking
-from activities.dataplane.verify import check_layout, read_blocks
+from activities.dataplane.verify import check_layout
 from activities.objectstore.base import ObjectInfo, ObjectStore
 from codehub_storage.errors import ErrorCode, StorageError
 
 if TYPE_CHECKING:
     from hashlib import _Hash
+
+_BLOCK_BYTES = 1 << 20
 
 
 async def verify_from_tail(store: ObjectStore, info: ObjectInfo, *, progress: Progress) -> Manifest:
@@ -37,14 +40,14 @@ async def verify_from_tail(store: ObjectStore, info: ObjectInfo, *, progress: Pr
     the store raises. Whether the archive id is the one in the object's metadata is for the caller to compare.
     """
     reader, seen = _Reader(), 0
-    async for block in read_blocks(store, info, 0, info.size_bytes):
+    async for block in _read_blocks(store, info, 0, info.size_bytes):
         await run_blocking(lambda stop, block=block: reader.feed(block, stop))  # type: ignore[misc]
         seen += len(block)
         progress(seen)
     segments = reader.finish()
     last = segments[-1]
     prefix = _Prefix(reader.last_entry_offset - sum(segment.raw_bytes for segment in segments[:-1]))
-    async for block in read_blocks(store, info, last.offset, last.stored_bytes):
+    async for block in _read_blocks(store, info, last.offset, last.stored_bytes):
         await run_blocking(lambda stop, block=block: prefix.feed(block))  # type: ignore[misc]
     statement = reader.statement()
     _compare(statement, segments, reader, prefix)
@@ -225,3 +228,17 @@ class _Prefix:
 
 def _corrupt(what: str, cause: Exception | None = None) -> NoReturn:
     raise StorageError(ErrorCode.ARCHIVE_CORRUPT, what) from cause
+
+
+async def _read_blocks(store: ObjectStore, info: ObjectInfo, offset: int, length: int) -> AsyncIterator[bytes]:
+    """A range of the object in blocks of about a mebibyte, whatever pieces the store delivers."""
+    parts: list[bytes] = []
+    size = 0
+    async for chunk in store.read(info.key, offset=offset, length=length, etag=info.etag, version_id=info.version_id):
+        parts.append(chunk)
+        size += len(chunk)
+        if size >= _BLOCK_BYTES:
+            yield b"".join(parts)
+            parts, size = [], 0
+    if size:
+        yield b"".join(parts)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from activities.dataplane import attributes
@@ -19,18 +20,19 @@ from activities.dataplane.attributes import Abilities, probe_abilities
 from activities.dataplane.beneath import Beneath, as_storage_error
 from activities.dataplane.bridge import ChunkBridge
 from activities.dataplane.compare import TAIL_PLACE, find_differences, trace
-from activities.dataplane.confine import ConfinedThreads, Wall
+from activities.dataplane.confine import ConfinedThreads, Wall, is_used
 from activities.dataplane.entries import Content, Entry
 from activities.dataplane.gate import corrupt_segment
 from activities.dataplane.gzipmember import CorruptMember, MemberReader
 from activities.dataplane.links import LeftOut, TailMaker, make_folder, prepare_root
 from activities.dataplane.manifest import Manifest
+from activities.dataplane.pool import ChildPool
 from activities.dataplane.preflight import preflight
 from activities.dataplane.report import RestoreReport
 from activities.dataplane.tailreader import TailReader
 from activities.dataplane.tarheader import TarError, TarScanner
 from activities.dataplane.threads import Stop, T, run_blocking, run_together
-from activities.dataplane.unpack import Target, Writer, copy_checked, unpack_segment
+from activities.dataplane.unpack import Target, Writer, copy_checked, unpack_segment, unpack_walled
 from activities.objectstore.base import ObjectStore, PreconditionFailed
 from codehub_storage.errors import ErrorCode, StorageError
 
@@ -63,7 +65,7 @@ class ArchiveRestore:
 
     Callbacks are called on the event loop.
 
-    ``wall``: whether Landlock is demanded.
+    ``wall``: whether Landlock is demanded. ``pool``: processes for the segments; confined threads of this one else.
     Errors of all steps: ``ArchiveCorrupt``, ``ArchiveNotFound`` (the object was replaced), ``NoSpace``,
     ``AccessDenied``, ``BackendUnavailable``, ``Unsupported``, and what the store raises.
     """
@@ -76,6 +78,7 @@ class ArchiveRestore:
         *,
         wall: Wall = Wall.AVAILABLE,
         concurrency: int = CONCURRENCY,
+        pool: ChildPool | None = None,
     ) -> None:
         self._root = root
         self._store = store
@@ -83,6 +86,7 @@ class ArchiveRestore:
         self._map = ArchiveMap.of(manifest)
         self._wall = wall
         self._concurrency = concurrency
+        self._pool = pool
 
     @property
     def data_segments(self) -> int:
@@ -192,12 +196,23 @@ class ArchiveRestore:
     async def _unpack(
         self, threads: ConfinedThreads, target: Target, item: Numbered, on_chunk: Callable[[int], None]
     ) -> RestoreReport:
-        return await self._with_chunks(
-            threads,
-            item,
-            lambda chunks, stop: unpack_segment(target, chunks, item.segment, item.number, stop),
-            on_chunk,
-        )
+        if self._pool is None:
+            return await self._with_chunks(
+                threads,
+                item,
+                lambda chunks, stop: unpack_segment(target, chunks, item.segment, item.number, stop),
+                on_chunk,
+            )
+        with self._as_found():
+            return await self._pool.run(
+                unpack_walled,
+                target,
+                item.segment,
+                item.number,
+                is_used(self._wall),
+                source=self._stored(item),
+                on_chunk=on_chunk,
+            )
 
     async def _finish_large(
         self, threads: ConfinedThreads, item: Numbered, beneath: Beneath, abilities: Abilities, report: RestoreReport
@@ -255,8 +270,19 @@ class ArchiveRestore:
         on_chunk: Callable[[int], None] | None = None,
     ) -> T:
         """Run ``work`` in a confined thread over the stored bytes of one segment."""
+
+        def run(stop: Stop) -> T:
+            with stop.on_stop(bridge.stop):
+                return work(bridge, stop)
+
+        with self._as_found():
+            async with ChunkBridge(self._stored(item), on_chunk) as bridge:
+                return await threads.run(run)
+
+    def _stored(self, item: Numbered) -> AsyncIterator[bytes]:
+        """The stored bytes of one segment."""
         place = self._map.object
-        source = self._store.read(
+        return self._store.read(
             place.key,
             offset=item.segment.offset,
             length=item.segment.stored_bytes,
@@ -264,16 +290,15 @@ class ArchiveRestore:
             version_id=place.version_id,
         )
 
-        def run(stop: Stop) -> T:
-            with stop.on_stop(bridge.stop):
-                return work(bridge, stop)
-
+    @contextmanager
+    def _as_found(self) -> Iterator[None]:
+        """``ArchiveNotFound`` where the object has been replaced."""
         try:
-            async with ChunkBridge(source, on_chunk) as bridge:
-                return await threads.run(run)
+            yield
         except PreconditionFailed as error:
             raise StorageError(
-                ErrorCode.ARCHIVE_NOT_FOUND, f"{place.key} is no longer the object that the manifest names"
+                ErrorCode.ARCHIVE_NOT_FOUND,
+                f"{self._map.object.key} is no longer the object that the manifest names",
             ) from error
 
 

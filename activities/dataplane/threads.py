@@ -61,11 +61,17 @@ async def run_blocking(work: Callable[[Stop], T]) -> T:
         return await asyncio.shield(future)
     except asyncio.CancelledError:
         stop.stop()
-        while not future.done():
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait([future])
-        future.exception()
+        await outlast(future)
         raise
+
+
+async def outlast(future: asyncio.Future[Any]) -> None:
+    """Return when it is done, however often this is cancelled meanwhile. What it came to is for the caller to ask."""
+    while not future.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait([future])
+    if not future.cancelled():
+        future.exception()  # asked for, so nobody reports it as forgotten
 
 
 async def run_together(works: Iterable[Coroutine[Any, Any, None]]) -> None:

@@ -19,16 +19,22 @@ from awscrt import checksums
 from activities.dataplane import attributes
 from activities.dataplane.attributes import Abilities, count_skipped
 from activities.dataplane.beneath import Beneath, shown, write_all, writing
+from activities.dataplane.confine import confine_process
 from activities.dataplane.entries import Entry, FileType
 from activities.dataplane.gate import Gate, corrupt_segment
 from activities.dataplane.gzipmember import CorruptMember, MemberReader
 from activities.dataplane.manifest import Piece, Segment, decode_path
 from activities.dataplane.report import RestoreReport
+from activities.dataplane.running import Port
 from activities.dataplane.segments import SegmentKind
 from activities.dataplane.tarheader import TarError, TarScanner, padding_of
 from activities.dataplane.threads import Stop
+from codehub_storage.errors import ErrorCode, StorageError
 
 _ZEROS = bytes(1 << 18)
+
+Chunks = Iterable[bytes | memoryview]
+"""Stored bytes, each piece valid until the next is asked for."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +55,20 @@ class Writer(Protocol):
         """All bytes have come and their digest is right: wait until they are written."""
 
 
-def unpack_segment(target: Target, chunks: Iterable[bytes], segment: Segment, number: int, stop: Stop) -> RestoreReport:
+def unpack_walled(port: Port, target: Target, segment: Segment, number: int, is_walled: bool) -> RestoreReport:
+    """``unpack_segment`` in a process of its own, which is confined to the target first if ``is_walled``.
+
+    ``Unsupported`` if the kernel refuses that.
+    """
+    if is_walled:
+        try:
+            confine_process([target.root])
+        except OSError as error:
+            raise StorageError(ErrorCode.UNSUPPORTED, "the kernel refuses to confine what writes") from error
+    return unpack_segment(target, port, segment, number, port.stop)
+
+
+def unpack_segment(target: Target, chunks: Chunks, segment: Segment, number: int, stop: Stop) -> RestoreReport:
     """Restore one data segment from its stored bytes.
 
     Raises ``ArchiveCorrupt`` naming the segment, ``NoSpace``, ``AccessDenied``, ``BackendUnavailable``.
@@ -62,7 +81,7 @@ def unpack_segment(target: Target, chunks: Iterable[bytes], segment: Segment, nu
     return report
 
 
-def copy_checked(chunks: Iterable[bytes], segment: Segment, number: int, writer: Writer, stop: Stop) -> None:
+def copy_checked(chunks: Chunks, segment: Segment, number: int, writer: Writer, stop: Stop) -> None:
     """All raw bytes of a segment into ``writer``; ``ArchiveCorrupt`` unless they are those that the manifest names."""
     member, digest, crc64 = MemberReader(segment.raw_bytes), hashlib.sha256(), 0
     try:

@@ -7,7 +7,6 @@ for bytes that had rotted, and the full size for objects that lacked parts.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator
 from typing import NoReturn
 
 from awscrt import checksums
@@ -17,24 +16,31 @@ from activities.dataplane.gzipmember import CorruptMember, MemberReader
 from activities.dataplane.manifest import Manifest, Segment, StoredObject, encode_path
 from activities.dataplane.plan import Progress
 from activities.dataplane.proof import combined_crc64
+from activities.dataplane.running import IN_THREADS, Port, Runner
 from activities.dataplane.segments import SegmentKind
 from activities.dataplane.tarheader import TarError, TarScanner, padding_of
-from activities.dataplane.threads import Stop, run_blocking, run_together
+from activities.dataplane.threads import Stop, run_together
 from activities.objectstore.base import ObjectInfo, ObjectStore
 from codehub_storage.errors import ErrorCode, StorageError
 
 CONCURRENCY = 3
-_BLOCK_BYTES = 1 << 20
 _TAIL, _LARGE = SegmentKind.TAIL.name.lower(), SegmentKind.LARGE.name.lower()
 
 
 async def verify_archive(
-    store: ObjectStore, info: ObjectInfo, manifest: Manifest, *, progress: Progress, concurrency: int = CONCURRENCY
+    store: ObjectStore,
+    info: ObjectInfo,
+    manifest: Manifest,
+    *,
+    progress: Progress,
+    concurrency: int = CONCURRENCY,
+    runner: Runner = IN_THREADS,
 ) -> None:
     """Read the object ``info`` back, by ranges, against ``manifest``; ``progress`` gets stored bytes.
 
     Checked are stored length, CRC-64 and gzip trailer, raw length and SHA-256 of every segment, its tar headers
-    against the walk's content fingerprint, and that the segments are the whole object and the whole tree. Raises
+    against the walk's content fingerprint, and that the segments are the whole object and the whole tree. ``runner``
+    says where that is done. Raises
     ``ArchiveCorrupt``, naming the segment, and what the store raises; ``PreconditionFailed`` if the object was
     replaced meanwhile.
     """
@@ -43,15 +49,22 @@ async def verify_archive(
     seen_bytes = 0
     todo = iter(list(enumerate(manifest.segments, 1)))
 
-    async def work() -> None:
+    def count(length: int) -> None:
         nonlocal seen_bytes
+        seen_bytes += length
+        progress(seen_bytes)
+
+    async def work() -> None:
         for number, segment in todo:
-            check = SegmentCheck(number, segment, is_last=number == len(manifest.segments))
-            async for block in read_blocks(store, info, segment.offset, segment.stored_bytes):
-                await run_blocking(lambda stop, check=check, block=block: check.feed(block, stop))  # type: ignore[misc]
-                seen_bytes += len(block)
-                progress(seen_bytes)
-            contents[number] = check.finish()
+            source = store.read(
+                info.key,
+                offset=segment.offset,
+                length=segment.stored_bytes,
+                etag=info.etag,
+                version_id=info.version_id,
+            )
+            is_last = number == len(manifest.segments)
+            contents[number] = await runner.run(check_segment, number, segment, is_last, source=source, on_chunk=count)
 
     await run_together(work() for _ in range(concurrency))
     total = EMPTY_CONTENT
@@ -117,6 +130,14 @@ def _check_pieces(manifest: Manifest) -> None:
         expected += piece.length
 
 
+def check_segment(port: Port, number: int, segment: Segment, is_last: bool) -> Content:
+    """Check one segment as a whole; answers what it holds. Raises ``ArchiveCorrupt``."""
+    check = SegmentCheck(number, segment, is_last=is_last)
+    for chunk in port:
+        check.feed(chunk, port.stop)
+    return check.finish()
+
+
 class SegmentCheck:
     """Checks one segment as its stored bytes come in."""
 
@@ -134,7 +155,7 @@ class SegmentCheck:
         self._first = self._last = b""
         self._content = EMPTY_CONTENT
 
-    def feed(self, block: bytes, stop: Stop) -> None:
+    def feed(self, block: bytes | memoryview, stop: Stop) -> None:
         """Take the next stored bytes. Raises ``ArchiveCorrupt``."""
         self._crc64 = checksums.crc64nvme(block, self._crc64)
         self._stored_bytes += len(block)
@@ -188,20 +209,6 @@ class SegmentCheck:
         self._last = entry.path
         self._entries += 1
         self._content = self._content.plus(content_of(entry))
-
-
-async def read_blocks(store: ObjectStore, info: ObjectInfo, offset: int, length: int) -> AsyncIterator[bytes]:
-    """A range of the object in blocks of about a mebibyte, whatever pieces the store delivers."""
-    parts: list[bytes] = []
-    size = 0
-    async for chunk in store.read(info.key, offset=offset, length=length, etag=info.etag, version_id=info.version_id):
-        parts.append(chunk)
-        size += len(chunk)
-        if size >= _BLOCK_BYTES:
-            yield b"".join(parts)
-            parts, size = [], 0
-    if size:
-        yield b"".join(parts)
 
 
 def _corrupt(what: str, number: int | None = None, cause: Exception | None = None) -> NoReturn:

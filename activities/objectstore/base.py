@@ -23,6 +23,10 @@ class UploadLost(Exception):
     """The store does not know this upload, or refuses its parts (a crash of the store): begin a new one."""
 
 
+Buffers = Sequence[bytes | bytearray]
+"""One body in pieces, in order."""
+
+
 @dataclass(frozen=True)
 class ObjectInfo:
     """One stored version of one object. ``etag`` is bare, without quotes.
@@ -113,7 +117,7 @@ class ObjectStore(Protocol):
         """Begin a multipart upload with a declared CRC-64/NVME over the whole object; answers its id."""
         ...
 
-    async def upload_part(self, key: str, upload_id: str, number: int, data: Sequence[bytes]) -> UploadedPart:
+    async def upload_part(self, key: str, upload_id: str, number: int, data: Buffers) -> UploadedPart:
         """Send one part, its checksum declared. ``data`` is sent in order. Raises ``UploadLost``."""
         ...
 

@@ -7,11 +7,12 @@ the processor time of an upload. Its HTTP client asks a `Payload` to write itsel
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
 from typing import Any
 
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.payload import Payload
+
+from activities.objectstore.base import Buffers
 
 _STEP_BYTES = 256 << 10
 
@@ -19,7 +20,7 @@ _STEP_BYTES = 256 << 10
 class _Buffers(io.RawIOBase):
     """Several buffers as one file, read in order and never joined."""
 
-    def __init__(self, buffers: Sequence[bytes]) -> None:
+    def __init__(self, buffers: Buffers) -> None:
         self.pieces = [memoryview(each) for each in buffers if each]
         self.size = sum(len(each) for each in self.pieces)
         self._position = 0
@@ -66,7 +67,7 @@ class _Buffers(io.RawIOBase):
 class PartBody(Payload):
     """Several buffers as one body: a part is in memory once. ``read``, ``seek`` and ``tell`` are for who signs it."""
 
-    def __init__(self, buffers: Sequence[bytes]) -> None:
+    def __init__(self, buffers: Buffers) -> None:
         super().__init__(buffers)
         self._buffers = _Buffers(buffers)
         self.read = self._buffers.read

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from activities.objectstore import reading, uploads
-from activities.objectstore.base import Capabilities, ObjectInfo, PreconditionFailed, UploadedPart, UploadLost
+from activities.objectstore.base import Buffers, Capabilities, ObjectInfo, PreconditionFailed, UploadedPart, UploadLost
 from activities.objectstore.client import Connection, S3Settings, connect
 from activities.objectstore.errors import ABSENT, CONFLICT, store_code, unanswered
 from codehub_storage.errors import ErrorCode, StorageError
@@ -152,7 +152,7 @@ class S3Store:
         """See the Protocol. ``Unsupported`` where the store refuses the declared checksum."""
         return await uploads.create_upload(self.connection, key, metadata)
 
-    async def upload_part(self, key: str, upload_id: str, number: int, data: Sequence[bytes]) -> UploadedPart:
+    async def upload_part(self, key: str, upload_id: str, number: int, data: Buffers) -> UploadedPart:
         """See the Protocol."""
         return await uploads.upload_part(self.connection, key, upload_id, number, data)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from awscrt.checksums import combine_crc64nvme, crc64nvme
 
-from activities.objectstore.base import ARCHIVE_ID, ObjectInfo, ObjectStore, UploadedPart, UploadLost
+from activities.objectstore.base import ARCHIVE_ID, Buffers, ObjectInfo, ObjectStore, UploadedPart, UploadLost
 from activities.objectstore.body import PartBody
 from activities.objectstore.client import Connection
 from activities.objectstore.errors import BAD_PARTS, NO_UPLOAD, store_code, unanswered
@@ -34,9 +34,7 @@ async def create_upload(connection: Connection, key: str, metadata: Mapping[str,
     return str(answer["UploadId"])
 
 
-async def upload_part(
-    connection: Connection, key: str, upload_id: str, number: int, data: Sequence[bytes]
-) -> UploadedPart:
+async def upload_part(connection: Connection, key: str, upload_id: str, number: int, data: Buffers) -> UploadedPart:
     """See ``ObjectStore.upload_part``."""
     size = sum(len(each) for each in data)
     crc64 = checksum(data)
@@ -62,7 +60,7 @@ async def upload_part(
     return UploadedPart(number=number, size_bytes=size, etag=bare(answer["ETag"]), crc64=crc64)
 
 
-async def _part_checksum(connection: Connection, data: Sequence[bytes], crc64: bytes) -> dict[str, Any]:
+async def _part_checksum(connection: Connection, data: Buffers, crc64: bytes) -> dict[str, Any]:
     if connection.capabilities.full_object_crc:
         return {"ChecksumCRC64NVME": _base64(crc64)}
     return {"ContentMD5": await asyncio.to_thread(content_md5, data)}
@@ -174,7 +172,7 @@ async def abort_uploads(store: ObjectStore, key: str) -> int:
     raise StorageError(ErrorCode.STORE_UNAVAILABLE, f"the store keeps listing aborted uploads of {key!r}")
 
 
-def checksum(data: Sequence[bytes]) -> bytes:
+def checksum(data: Buffers) -> bytes:
     """The CRC-64/NVME of buffers in a row, 8 bytes big endian."""
     value = 0
     for each in data:
@@ -190,7 +188,7 @@ def combined(parts: Sequence[UploadedPart]) -> bytes:
     return int(value).to_bytes(8, "big")
 
 
-def content_md5(data: Sequence[bytes]) -> str:
+def content_md5(data: Buffers) -> str:
     """The header that every store checks."""
     digest = hashlib.md5(usedforsecurity=False)
     for each in data:

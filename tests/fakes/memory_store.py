@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from awscrt import checksums
 
-from activities.objectstore.base import ARCHIVE_ID, ObjectInfo, PreconditionFailed, UploadedPart, UploadLost
+from activities.objectstore.base import ARCHIVE_ID, Buffers, ObjectInfo, PreconditionFailed, UploadedPart, UploadLost
 from codehub_storage.errors import ErrorCode, StorageError
 
 _READ_BYTES = 100_003
@@ -93,7 +93,7 @@ class MemoryStore:
         self._uploads[upload_id] = _Upload(key, dict(metadata))
         return upload_id
 
-    async def upload_part(self, key: str, upload_id: str, number: int, data: Sequence[bytes]) -> UploadedPart:
+    async def upload_part(self, key: str, upload_id: str, number: int, data: Buffers) -> UploadedPart:
         upload = self._upload(key, upload_id)
         if not 1 <= number <= 10_000:
             raise ValueError(f"part number {number}")

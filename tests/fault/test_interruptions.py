@@ -7,6 +7,8 @@ stands before its first request to the store in its phase; what that request wou
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -41,6 +43,7 @@ from tests.harness.stops import (
     until_no_mover,
     world_of,
 )
+from tests.harness.watching import children_of, mover_of
 from worker.dev.temporal import TemporalServer
 
 pytestmark = pytest.mark.fault
@@ -314,6 +317,33 @@ async def test_a_cancel_forgets_an_upload_that_nobody_heard_of(
         assert (await world_of(at.site, trial.id)).uploads == 2
         assert await _cancelled(trial, stop) is CancelOutcome.CANCELLED
         await trial.check_undone()
+
+
+async def test_a_mover_that_loses_a_process_is_replaced(
+    tmp_path: Path, temporal_server: TemporalServer, seaweed: Seaweed
+) -> None:
+    """Out of memory, say: the mover ends with it, and another goes on, or begins anew, as after its own death."""
+
+    async def lose(trial: Trial, stop: Stop, handle: OperationHandle) -> None:
+        if trial.operation is Operation.RESTORE:  # it stands before its mover is there
+            stop.resume.set()
+            await stop.let_it_land()
+        found = list[int]()
+
+        async def has_children() -> bool:
+            mover = mover_of(trial.site.root, trial.id)
+            found[:] = [] if mover is None else children_of(mover)
+            return bool(found)
+
+        await until(has_children, "no mover with children")
+        os.kill(found[0], signal.SIGKILL)
+        stop.resume.set()
+        await stop.let_it_land()
+        await handle.result()
+        await trial.check_done()
+
+    async with stand(tmp_path / "site", temporal_server, seaweed) as at:
+        await at.each({Operation.ARCHIVE: [Phase.COPYING], Operation.RESTORE: [Phase.COPYING]}, lose)
 
 
 async def test_after_terminate_the_next_call_ends_it(

@@ -27,6 +27,11 @@ def mover_of(root: Path, workspace: str) -> int | None:
     return pid if holder["doing"] == "mover" and _session(pid) == pid else None
 
 
+def children_of(mover: int) -> list[int]:
+    """Its own processes, the oldest first."""
+    return sorted(pid for pid in _pids() if pid != mover and _session(pid) == mover)
+
+
 class Watch:
     """Samples the movers of a workspace from a thread, within a ``with`` block.
 

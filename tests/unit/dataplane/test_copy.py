@@ -15,7 +15,7 @@ from activities.dataplane.plan import Plan, PlanLimits
 from activities.dataplane.segments import SegmentKind, SegmentRecord, pack_records, unpack_records
 from activities.dataplane.tail import Origin
 from activities.dataplane.threads import Budget
-from activities.objectstore.base import UploadedPart, UploadLost
+from activities.objectstore.base import Buffers, UploadedPart, UploadLost
 from codehub_storage.errors import ErrorCode, StorageError
 from tests.fakes.memory_store import MemoryStore
 from tests.harness.archives import TINY, ignore, make_archive, plan_of
@@ -126,7 +126,7 @@ class SlowStore(MemoryStore):
         self._gate = asyncio.Barrier(together)
         self.left = 0
 
-    async def upload_part(self, key: str, upload_id: str, number: int, data: Sequence[bytes]) -> UploadedPart:
+    async def upload_part(self, key: str, upload_id: str, number: int, data: Buffers) -> UploadedPart:
         if self.left:
             self.left -= 1
             await self._gate.wait()
@@ -162,7 +162,7 @@ async def test_a_failed_part_ends_the_others(tree: Path) -> None:
     """The first error comes as it is, not in a group, and nothing goes on behind it."""
 
     class Failing(MemoryStore):
-        async def upload_part(self, key: str, upload_id: str, number: int, data: Sequence[bytes]) -> UploadedPart:
+        async def upload_part(self, key: str, upload_id: str, number: int, data: Buffers) -> UploadedPart:
             raise StorageError(ErrorCode.STORE_UNAVAILABLE, "no")
 
     store = Failing(min_part_bytes=0)
