@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from activities.backends.base import VolumeBackend
 from activities.backends.containers import MoverImage
-from activities.backends.directory.backend import DirectoryBackend
+from activities.backends.directory.backend import PRELOAD, DirectoryBackend
 from activities.backends.patience import Patience
 from activities.dataplane.walk import change_fingerprint
 from codehub_storage.errors import ErrorCode, StorageError
@@ -25,10 +25,11 @@ if TYPE_CHECKING:
 
 MOVER_ENTRY = "worker.mover:main"
 """What a mover process of the directory backend calls."""
+PRELOADED = "worker.preloaded"  # only its name: to import it is to read what movers need
 
 _TOLD = (
     *("place", "backend", "bucket", "s3_region", "s3_access_key", "s3_secret_key", "s3_session_token", "s3_addressing"),
-    *("mover_concurrency", "segment_bytes", "budget_bytes", "time_scale", "log_format", "log_level"),
+    *("mover_concurrency", "mover_processes", "segment_bytes", "budget_bytes", "time_scale", "log_format", "log_level"),
 )
 _SECRETS = frozenset({"s3_access_key", "s3_secret_key", "s3_session_token"})
 _PASSED_ON = ("TEMPORAL_", "AWS_")
@@ -53,7 +54,11 @@ async def open_backend(settings: Settings) -> AsyncIterator[VolumeBackend]:
             yield kubernetes
     else:
         yield DirectoryBackend(
-            settings.volumes, mover_entry=MOVER_ENTRY, walk=change_fingerprint, patience=patience(settings)
+            settings.volumes,
+            mover_entry=MOVER_ENTRY,
+            walk=change_fingerprint,
+            patience=patience(settings),
+            preload=(*PRELOAD, PRELOADED),
         )
 
 

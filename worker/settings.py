@@ -169,8 +169,8 @@ class Settings(BaseSettings):
 
     max_movers: int = Field(default=4, ge=1, le=1000, description="Movers that run at a time, for each worker.")
     mover_concurrency: int = Field(default=4, ge=1, le=64, description="Segments in flight in one mover.")
-    mover_processes: int = Field(
-        default_factory=lambda: min(8, len(os.sched_getaffinity(0))),
+    mover_processes: int | None = Field(
+        default=None,
         ge=1,
         le=64,
         description="Processes of one mover that compress, inflate and write. Unset: one for each core, at most 8.",

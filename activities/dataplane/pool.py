@@ -21,6 +21,7 @@ from activities.dataplane.running import P, T, Work, closing, nothing
 from activities.dataplane.threads import outlast
 from codehub_storage.errors import ErrorCode, StorageError
 
+_MOST_CHILDREN = 8
 _MOST_BYTES = 1 << 28
 """Of one frame from a child; a piece of a compressed segment has less than a mebibyte."""
 
@@ -35,16 +36,18 @@ class ChildPool:
             self._idle.put_nowait(child)
 
     @classmethod
-    def fork(cls, size: int, *, name: str = "storage-child", on_loss: Callable[[], None] = lambda: None) -> Self:
-        """``size`` children of this process, which must not have threads that hold locks, nor an event loop.
+    def fork(
+        cls, size: int | None = None, *, name: str = "storage-child", on_loss: Callable[[], None] = lambda: None
+    ) -> Self:
+        """``size`` children (default: one for each core, at most 8) of this process.
 
+        It must not have threads that hold locks, nor an event loop.
         ``on_loss`` is called when one died; work in it fails with ``MoverFailed``, then and later.
         """
-        gc.collect()
-        gc.freeze()  # so that pages with objects stay shared
+        gc.freeze()  # so that the collector does not write to pages that are shared
         children: list[_Child] = []
         parent = os.getpid()
-        for _ in range(size):
+        for _ in range(size or min(_MOST_CHILDREN, len(os.sched_getaffinity(0)))):
             ours, theirs = socket.socketpair()
             pid = os.fork()
             if not pid:

@@ -269,8 +269,9 @@ def _attributes(records: dict[bytes, bytes]) -> tuple[tuple[bytes, bytes], ...]:
 
 def _check_sum(block: bytes) -> None:
     """The sum of all bytes, the field itself counted as spaces; taken from Adler-32, 30 times as fast as ``sum``."""
-    total = zlib.adler32(block[:148] + b" " * 8 + block[156:]) & 0xFFFF
-    if (_number(block[148:156]) + 1) % _ADLER_MODULUS != total:
+    total = (zlib.adler32(block) & 0xFFFF) - 1 - sum(block[148:156]) + 8 * 0x20
+    stated = _number(block[148:155] if block[155] == 0x20 else block[148:156])
+    if (stated - total) % _ADLER_MODULUS:
         raise TarError("the checksum of a tar header is wrong")
 
 
@@ -288,14 +289,22 @@ def _number(field: bytes, least: int = 0, most: int = _MOST) -> int:
         value = int.from_bytes(field, "big") & ((1 << (8 * len(field) - 1)) - 1)
         value -= (1 << (8 * len(field) - 1)) if field[0] & 0x40 else 0
     else:
-        digits = field.partition(b"\0")[0].strip(b" ")
         try:
-            value = int(digits, 8) if digits else 0
-        except ValueError as error:
-            raise TarError("a number in a tar header cannot be read") from error
+            # As most write it: up to the last byte, which ends it.
+            value = int(field[:-1] if field[-1] in b"\0 " else field, 8)
+        except ValueError:
+            value = _octal(field)
     if not least <= value <= most:
         raise TarError(f"the impossible number {value} in a tar header")
     return value
+
+
+def _octal(field: bytes) -> int:
+    digits = field.partition(b"\0")[0].strip(b" ")
+    try:
+        return int(digits, 8) if digits else 0
+    except ValueError as error:
+        raise TarError("a number in a tar header cannot be read") from error
 
 
 def _decimal(value: bytes, most: int = _MOST) -> int:

@@ -16,7 +16,10 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import aioboto3
+import botocore.session
 from aiobotocore.config import AioConfig
+from aiobotocore.session import get_session
+from botocore.loaders import create_loader
 
 from activities.objectstore.base import Capabilities
 from activities.objectstore.errors import store_code, translating
@@ -26,6 +29,8 @@ ATTEMPTS = 2
 """How often the library sends a request, the first time included."""
 
 _BACKOFF = timedelta(seconds=2)
+_MODELS = create_loader()
+"""Of the service, as the library ships them: read once a process, not once a client, which takes 0.1 s."""
 
 
 @dataclass(frozen=True)
@@ -145,13 +150,23 @@ class Connection:
                 return answer
 
 
+def read_models() -> None:
+    """Read what every client needs. For a process that others are forked from: they then have it."""
+    core = botocore.session.get_session()
+    core.register_component("data_loader", _MODELS)
+    core.create_client("s3", region_name="us-east-1", aws_access_key_id="-", aws_secret_access_key="-")
+
+
 @asynccontextmanager
 async def connect(settings: S3Settings, capabilities: Capabilities) -> AsyncIterator[Connection]:
     """Opens a client and closes it with all its connections."""
     # At DEBUG these print signatures, session tokens and whole requests.
     for name in ("botocore", "aiobotocore", "aioboto3", "boto3"):
         logging.getLogger(name).setLevel(logging.INFO)
+    core = get_session()
+    core.register_component("data_loader", _MODELS)
     session = aioboto3.Session(
+        botocore_session=core,
         aws_access_key_id=settings.access_key,
         aws_secret_access_key=settings.secret_key,
         aws_session_token=settings.session_token,

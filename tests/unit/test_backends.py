@@ -11,7 +11,7 @@ from activities.backends.base import MoverSpec
 from activities.backends.kubernetes.backend import KubernetesBackend
 from activities.backends.kubernetes.pods import mover_pod
 from codehub_storage.errors import ErrorCode, StorageError
-from worker.backends import open_backend
+from worker.backends import mover_environment, open_backend
 from worker.settings import Settings
 
 
@@ -46,6 +46,13 @@ async def test_a_pod_shows_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     assert told["TEMPORAL_ADDRESS"] == "temporal:7233"
     assert told["AWS_REGION"] == "eu-west-1"
     assert container["envFrom"] == [{"secretRef": {"name": "store"}}]
+
+
+def test_what_is_unset_is_for_the_mover_to_decide() -> None:
+    """It counts the cores of its own machine."""
+    name = "CODEHUB_STORAGE_MOVER_PROCESSES"
+    assert name not in mover_environment(settings())
+    assert mover_environment(settings(mover_processes=3))[name] == "3"
 
 
 async def test_a_wrong_template_ends_the_start(tmp_path: Path) -> None:
