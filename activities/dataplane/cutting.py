@@ -8,7 +8,7 @@ would leave many segments too short for a part.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -86,18 +86,24 @@ def raw_size(entry: Entry) -> int:
 
 
 def cut_files(
-    files: Path, limits: PlanLimits, holes: dict[int, list[Range]], weight: int, stop: Stop
+    files: Path, first: Cutter, large: Sequence[int], holes: dict[int, list[Range]], weight: int, stop: Stop
 ) -> tuple[PlanLimits, list[SegmentPlan]]:
     """The segments of the files in a spool, and the limits that led to few enough of them.
 
-    ``holes``: those of large files, by where the file stands; ``weight``: raw bytes of all, less holes. Raises
-    ``ArchiveTooLarge``.
+    ``first`` was given all but the large ones, which stand at ``large``, with the limits that are wished for: mostly
+    that is enough. ``holes``: those of large files, by where the file stands; ``weight``: raw bytes of all, less
+    holes. Raises ``ArchiveTooLarge``.
     """
+    limits = first.limits
     goal = max(limits.segment_bytes, weight // limits.max_segments)
+    if goal == limits.segment_bytes:
+        segments = first.finish((next(read_spool(files, at)) for at in large), holes)
+        if len(segments) <= limits.max_segments:
+            return limits, segments
+        goal = goal * 5 // 4
     while goal <= limits.max_segment_bytes:
-        if goal > limits.segment_bytes:
-            limits = replace(limits, segment_bytes=goal)
-        segments = _Cutter(limits, holes).cut(read_spool(files), stop)
+        limits = replace(limits, segment_bytes=goal)
+        segments = _cut_again(files, limits, holes, stop)
         if len(segments) <= limits.max_segments:
             return limits, segments
         goal = goal * 5 // 4
@@ -110,6 +116,15 @@ def cut_files(
     )
 
 
+def _cut_again(files: Path, limits: PlanLimits, holes: dict[int, list[Range]], stop: Stop) -> list[SegmentPlan]:
+    cutter, large = Cutter(limits), list[int]()
+    for at, entry, content in read_spool(files):
+        stop.check()
+        if not cutter.add(at, entry, content, raw_size(entry)):
+            large.append(at)
+    return cutter.finish((next(read_spool(files, at)) for at in large), holes)
+
+
 def run_of(entry: Entry, limits: PlanLimits) -> bool | None:
     """Which run of segments a file belongs to: near (False), far (True), or large (None)."""
     return _LARGE if entry.size >= limits.large_from else is_far(entry)
@@ -118,49 +133,49 @@ def run_of(entry: Entry, limits: PlanLimits) -> bool | None:
 class _Open:
     """A segment of whole files that still takes some."""
 
-    def __init__(self, first: Spooled) -> None:
-        self.start = first.at
-        self.first = self.last = first.entry.path
+    def __init__(self, at: int, path: bytes) -> None:
+        self.start = at
+        self.first = self.last = path
         self.end = 0
         self.weight = self.entries = 0
         self.content = EMPTY_CONTENT
 
 
-class _Cutter:
+class Cutter:
     """Cuts files, given in archive order, into the three runs of segments."""
 
-    def __init__(self, limits: PlanLimits, holes: dict[int, list[Range]]) -> None:
-        self._limits = limits
-        self._holes = holes
+    def __init__(self, limits: PlanLimits) -> None:
+        self.limits = limits
+        self._goal = limits.segment_bytes
         self._open: dict[bool, _Open] = {}
         self._runs: dict[bool | None, list[SegmentPlan]] = {False: [], True: [], _LARGE: []}
 
-    def cut(self, files: Iterator[Spooled], stop: Stop) -> list[SegmentPlan]:
-        for spooled in files:
-            stop.check()
-            run = run_of(spooled.entry, self._limits)
-            if run is None:
-                self._cut_large(spooled)
-            else:
-                self._add(run, spooled)
-        for run in (False, True):
-            self._close(run)
-        ordered = self._runs[False] + self._runs[True] + self._runs[_LARGE]
-        return [replace(segment, number=number) for number, segment in enumerate(ordered, 1)]
-
-    def _add(self, run: bool, spooled: Spooled) -> None:
-        raw, goal = raw_size(spooled.entry), self._limits.segment_bytes
-        current = self._open.get(run)
+    def add(self, at: int, entry: Entry, content: Content, raw: int) -> bool:
+        """The next file, which stands at ``at`` and takes ``raw`` bytes. False: it is large, and for ``finish``."""
+        run = run_of(entry, self.limits)
+        if run is None:
+            return False
+        current, goal = self._open.get(run), self._goal
         if current is not None and current.weight + raw > goal and current.weight >= goal // 2:
             self._close(run)
             current = None
         if current is None:
-            current = self._open[run] = _Open(spooled)
-        current.last = spooled.entry.path
-        current.end = spooled.at + 1
+            current = self._open[run] = _Open(at, entry.path)
+        current.last = entry.path
+        current.end = at + 1
         current.weight += raw
         current.entries += 1
-        current.content = current.content.plus(spooled.content)
+        current.content = current.content.plus(content)
+        return True
+
+    def finish(self, large: Iterable[Spooled], holes: dict[int, list[Range]]) -> list[SegmentPlan]:
+        """All segments. ``large``: the files that are; ``holes``: theirs, by where they stand."""
+        for run in (False, True):
+            self._close(run)
+        for spooled in large:
+            self._cut_large(spooled, holes.get(spooled.at, []))
+        ordered = self._runs[False] + self._runs[True] + self._runs[_LARGE]
+        return [replace(segment, number=number) for number, segment in enumerate(ordered, 1)]
 
     def _close(self, run: bool) -> None:
         done = self._open.pop(run, None)
@@ -180,9 +195,9 @@ class _Cutter:
                 )
             )
 
-    def _cut_large(self, spooled: Spooled) -> None:
-        path, holes = spooled.entry.path, self._holes.get(spooled.at, [])
-        for cut in cut_file(spooled.entry.size, holes, self._limits.segment_bytes):
+    def _cut_large(self, spooled: Spooled, holes: list[Range]) -> None:
+        path = spooled.entry.path
+        for cut in cut_file(spooled.entry.size, holes, self._goal):
             first = cut.offset == 0
             self._runs[_LARGE].append(
                 SegmentPlan(

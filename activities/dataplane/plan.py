@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from activities.dataplane.cutting import MIB, PlanLimits, SegmentPlan, cut_digest, cut_files, raw_size, run_of
+from activities.dataplane.cutting import MIB, Cutter, PlanLimits, SegmentPlan, cut_digest, cut_files, raw_size, run_of
 from activities.dataplane.entries import EMPTY_CONTENT, Content, Entry, FileType, content_of
 from activities.dataplane.large import Range, find_holes
 from activities.dataplane.manifest import Totals
@@ -87,7 +87,7 @@ def _scan(root: Path, spool: Path, limits: PlanLimits, progress: Progress, stop:
     with SpoolWriter(spool / FILES) as files, SpoolWriter(spool / LINKS) as links, SpoolWriter(spool / FOLDERS) as dirs:
         survey.run(walk(root, xattrs=True), files, links, dirs, progress, stop)
     holes = _find_all_holes(root, spool, survey, stop)
-    limits, segments = cut_files(spool / FILES, limits, holes, survey.weight, stop)
+    limits, segments = cut_files(spool / FILES, survey.cutter, survey.large, holes, survey.weight, stop)
     summary = PlanSummary(
         change_fingerprint=survey.change.hexdigest(),
         content_fingerprint=survey.content.hex(),
@@ -122,7 +122,7 @@ class _Survey:
     """What one walk adds up while it fills the spools."""
 
     def __init__(self, limits: PlanLimits) -> None:
-        self._limits = limits
+        self.cutter = Cutter(limits)
         self._open_folders: list[tuple[Entry, Content]] = []
         self.change = ChangeDigest()
         self.content = EMPTY_CONTENT
@@ -154,11 +154,12 @@ class _Survey:
             if omitted is not None:
                 self.skipped[omitted] = self.skipped.get(omitted, 0) + 1
                 continue
-            content = content_of(entry)
-            self._count(entry, content)
+            content, raw = content_of(entry), raw_size(entry)
+            self._count(entry, content, raw)
             if entry.type is FileType.FILE:
+                self.weight += raw
                 at = files.append(entry, content)
-                if entry.size >= self._limits.large_from:
+                if not self.cutter.add(at, entry, content, raw):
                     self.large.append(at)
             elif entry.type is FileType.DIRECTORY:
                 self._open_folders.append((entry, content))
@@ -176,15 +177,12 @@ class _Survey:
                 return
             folders.append(*self._open_folders.pop())
 
-    def _count(self, entry: Entry, content: Content) -> None:
+    def _count(self, entry: Entry, content: Content, raw: int) -> None:
         self.content = self.content.plus(content)
-        raw = raw_size(entry)
         self.raw_bytes += raw
         self.totals["entries"] += 1
         self.totals["file_bytes"] += entry.size
         self.totals[COUNTERS[entry.type]] += 1
-        if entry.type is FileType.FILE:
-            self.weight += raw
 
 
 COUNTERS = {

@@ -267,8 +267,7 @@ def _too_deep(path: bytes) -> StorageError:
 
 def _names(fd: int) -> list[bytes]:
     """The names in a folder, last first, so that the next is popped from the end."""
-    with os.scandir(fd) as found:
-        names = [os.fsencode(entry.name) for entry in found]
+    names = os.listdir(b"/proc/self/fd/%d" % fd)  # of a path of bytes, so the names are
     names.sort(reverse=True)
     return names
 
