@@ -14,7 +14,7 @@ N ?=
 MINUTES ?= 10
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-parts test-docker test-k8s test-compose bench-quick bench bench-backends fidelity check format model model-short faults fuzz clean
+.PHONY: help setup demo test test-parts test-docker test-k8s test-compose bench-quick bench bench-scale bench-backends fidelity check format model model-short faults fuzz clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -66,6 +66,9 @@ bench: $(STAMP) $(PEERS_STAMP) ## us beside tar, restic and others on five trees
 
 bench-quick: $(STAMP) $(PEERS_STAMP) ## a home of 2.5 GB against the fastest peers; ends with a JSON line; ARGS="--only ours"
 	$(BIN)/python -m bench --minutes 9 $(ARGS)
+
+bench-scale: $(STAMP) $(PEERS_STAMP) ## a million files, 50 GB, growth, 200 workspaces at once; ARGS="--only crowd"; takes long
+	$(BIN)/python -m bench.scale $(ARGS)
 
 bench-backends: $(STAMP) ## what each backend adds to the data plane, on a real engine and cluster of our own; takes long
 	@for backend in directory local-docker k8s; do \

@@ -43,7 +43,7 @@ def run_whole(server: S3Server, trees: Mapping[str, Path], rounds: int) -> list[
 
 async def _run(server: S3Server, folder: Path, trees: Mapping[str, Path], rounds: int) -> list[Result]:
     results: list[Result] = []
-    async with _warm_site(server, folder) as (site, worker):
+    async with warm_site(server, folder) as (site, worker):
         small = folder / "warm"
         small.mkdir()
         make_small(small)
@@ -56,7 +56,8 @@ async def _run(server: S3Server, folder: Path, trees: Mapping[str, Path], rounds
 
 
 @asynccontextmanager
-async def _warm_site(server: S3Server, folder: Path) -> AsyncIterator[tuple[Site, Child]]:
+async def warm_site(server: S3Server, folder: Path) -> AsyncIterator[tuple[Site, Child]]:
+    """A site in ``folder`` and its worker, with a Temporal server of their own."""
     temporal = TemporalServer(
         database=folder / "temporal.db", log=folder / "temporal.log", pid_file=folder / "temporal.pid"
     )
@@ -85,7 +86,7 @@ async def _take_turn(
 ) -> Sequence[Result]:
     workspace = site.workspace_id()
     key = await site.storage.provision(workspace)
-    await asyncio.to_thread(_copy, tree, site.volume(workspace))
+    await asyncio.to_thread(copy_tree, tree, site.volume(workspace))
     results = []
     with _Meter(site, workspace, worker) as meter:
         result = await (await site.storage.start_archive(key)).result()
@@ -103,8 +104,8 @@ async def _take_turn(
     return results
 
 
-def _copy(tree: Path, volume: Path) -> None:
-    """By a tool that is not ours."""
+def copy_tree(tree: Path, volume: Path) -> None:
+    """Fill a volume, by a tool that is not ours."""
     subprocess.run(["rsync", "-aHAX", f"{tree}/", f"{volume}/"], check=True)
 
 
@@ -172,7 +173,7 @@ class _Meter:
 
 def _cpu_seconds(root: int) -> float:
     """Of a process and of all below it, those included that ended and were waited for."""
-    return sum(ticks for pid, ticks in _ticks().items() if root in _line_of(pid)) / _TICKS
+    return sum(ticks for pid, ticks in _ticks().items() if root in line_of(pid)) / _TICKS
 
 
 def _ticks() -> dict[int, int]:
@@ -184,7 +185,7 @@ def _ticks() -> dict[int, int]:
     return found
 
 
-def _line_of(pid: int) -> Iterator[int]:
+def line_of(pid: int) -> Iterator[int]:
     """The process, its parent, and so on."""
     while pid > 1:
         yield pid

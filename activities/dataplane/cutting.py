@@ -95,18 +95,16 @@ def cut_files(
     holes. Raises ``ArchiveTooLarge``.
     """
     limits = first.limits
-    goal = max(limits.segment_bytes, weight // limits.max_segments)
-    if goal == limits.segment_bytes:
-        segments = first.finish((next(read_spool(files, at)) for at in large), holes)
+    goal, most = max(limits.segment_bytes, weight // limits.max_segments), limits.max_segment_bytes
+    while goal <= most:
+        if goal == limits.segment_bytes:
+            segments = first.finish((next(read_spool(files, at)) for at in large), holes)
+        else:
+            limits = replace(limits, segment_bytes=goal)
+            segments = _cut_again(files, limits, holes, stop)
         if len(segments) <= limits.max_segments:
             return limits, segments
-        goal = goal * 5 // 4
-    while goal <= limits.max_segment_bytes:
-        limits = replace(limits, segment_bytes=goal)
-        segments = _cut_again(files, limits, holes, stop)
-        if len(segments) <= limits.max_segments:
-            return limits, segments
-        goal = goal * 5 // 4
+        goal = most if goal < most < goal * 5 // 4 else goal * 5 // 4
     largest = limits.max_segments * limits.max_segment_bytes
     raise StorageError(
         ErrorCode.ARCHIVE_TOO_LARGE,

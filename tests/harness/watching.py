@@ -67,7 +67,7 @@ class Watch:
             members = self._members()
             if not members:
                 continue
-            self.pss_bytes = max(self.pss_bytes, sum(map(_pss, members)))
+            self.pss_bytes = max(self.pss_bytes, sum(map(pss_of, members)))
             self.samples += 1
             now = time.monotonic()
             if now - began >= _WINDOW_SECONDS:
@@ -118,8 +118,8 @@ def _control_group(pid: int) -> str:
         return ""
 
 
-def _pss(pid: int) -> int:
-    """0 for a process that is gone, or going."""
+def pss_of(pid: int) -> int:
+    """Memory in bytes, shared pages divided among those who share them; 0 for a process that is gone, or going."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except _GONE:
