@@ -113,7 +113,7 @@ REPLACED = rows(
             tar(block(b"d", b"5", mode=b"0000700\0") + FOLDER),
             Harmless({"d/": "0755"}),
         ),
-        "root twice": (tar(block(b"./", b"5") + block(b".", b"5")), Harmless({})),
+        "root twice": (tar(block(b"./", b"5", mode=b"0000755\0") * 2), Harmless({})),
         "file 300 times": (tar(file(b"f") * 300), Harmless({"f": "0644 evil"})),
     },
 )
