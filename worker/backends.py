@@ -29,7 +29,8 @@ PRELOADED = "worker.preloaded"  # only its name: to import it is to read what mo
 
 _TOLD = (
     *("place", "backend", "bucket", "s3_region", "s3_access_key", "s3_secret_key", "s3_session_token", "s3_addressing"),
-    *("mover_concurrency", "mover_processes", "segment_bytes", "budget_bytes", "time_scale", "log_format", "log_level"),
+    *("mover_concurrency", "mover_processes", "segment_bytes", "allow_devices", "budget_bytes"),
+    *("time_scale", "log_format", "log_level"),
 )
 _SECRETS = frozenset({"s3_access_key", "s3_secret_key", "s3_session_token"})
 _PASSED_ON = ("TEMPORAL_", "AWS_")

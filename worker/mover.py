@@ -79,7 +79,9 @@ async def serve(settings: Settings, spec: MoverSpec, folder: Path, pool: ChildPo
             place=settings.place,
             backend=settings.backend,
             volume_uid=spec.volume_uid,
-            limits=PlanLimits(segment_bytes=settings.segment_bytes) if settings.segment_bytes else PlanLimits(),
+            limits=PlanLimits(
+                segment_bytes=settings.segment_bytes or PlanLimits.segment_bytes, allow_devices=settings.allow_devices
+            ),
             concurrency=settings.mover_concurrency,
             budget_bytes=settings.budget_bytes,
             pool=pool,

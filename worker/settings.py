@@ -178,6 +178,10 @@ class Settings(BaseSettings):
     segment_bytes: ByteSize | None = Field(
         default=None, description="Raw bytes of a segment, such as 32MiB. Unset: chosen from the volume's size."
     )
+    allow_devices: bool = Field(
+        default=False,
+        description="Device nodes go into archives too, instead of being left out and counted.",
+    )
     budget_bytes: Annotated[ByteSize, Field(ge=16 << 20)] = Field(
         default=ByteSize(128 << 20), description="Compressed bytes in flight in one mover, such as 128MiB."
     )

@@ -34,7 +34,7 @@ class PlanLimits:
     ``segment_bytes``: raw bytes that a segment aims at; it ends between half and 5/4 of that. Larger trees get larger
     segments, up to ``max_segment_bytes``, so that there are at most ``max_segments``; beyond is ``ArchiveTooLarge``.
     Files of at least ``large_file_bytes`` (default: 3/4 of a segment) stand alone. ``min_part_bytes``: what the store
-    demands of every part but the last.
+    demands of every part but the last. ``allow_devices``: they go into the archive instead of being counted.
     """
 
     segment_bytes: int = 32 * MIB
@@ -213,9 +213,9 @@ class Cutter:
             )
 
 
-def cut_digest(segments: list[SegmentPlan], holes: dict[int, list[Range]]) -> str:
-    """Equal for plans with the same segments."""
-    digest = hashlib.sha256()
+def cut_digest(segments: list[SegmentPlan], holes: dict[int, list[Range]], content: Content) -> str:
+    """Equal for plans with the same segments. ``content``: that of the whole archive, and so of the tail too."""
+    digest = hashlib.sha256(repr(content).encode())
     for segment in segments:
         digest.update(repr((int(segment.kind), segment.content, segment.is_far, segment.cut)).encode())
         if segment.cut is not None:

@@ -96,7 +96,7 @@ def _scan(root: Path, spool: Path, limits: PlanLimits, progress: Progress, stop:
         file_bytes=survey.totals["file_bytes"],
         raw_bytes=survey.raw_bytes,
         data_segments=len(segments),
-        cut_digest=cut_digest(segments, holes),
+        cut_digest=cut_digest(segments, holes, survey.content),
         totals=Totals(**survey.totals, skipped=dict(sorted(survey.skipped.items()))),
     )
     return Plan(root, spool, limits, summary, tuple(segments), holes)

@@ -17,13 +17,16 @@ from activities.dataplane.plan import PlanLimits
 from codehub_storage.keys import archive_key, manifest_key
 from tests.harness.archives import make_archive
 from tests.harness.habitats import BACKEND
-from tests.harness.site import Site
+from tests.harness.s3server import S3Server
+from tests.harness.site import Site, open_site
 from tests.harness.trees import IS_ROOT, make_rich_tree, snapshot
+from worker.dev.temporal import TemporalServer
 
 pytestmark = pytest.mark.tool("getfacl", "getfattr", "rsync")
 
-MAY_TRUST = BACKEND == "directory"
-"""Movers in containers are no administrators: the kernel shows them no ``trusted.*`` attribute, and sets none."""
+MAY_TRUST = MAY_MAKE_DEVICES = BACKEND == "directory"
+"""Movers in containers are no administrators: the kernel shows them no ``trusted.*`` attribute, and sets none. Devices
+they see, but may not make."""
 
 HOLES_BYTES = 48 << 20
 
@@ -88,6 +91,31 @@ async def test_what_is_left_out_is_counted(common_site: Site) -> None:
     restored = await (await site.storage.start_restore(archived.archive_key)).result()
     assert restored.skipped == left_out
     assert output(site.volume(workspace), "find", ".", "-printf", "%P ").split() == ["folder", "folder/file"]
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="needs root: makes a device")
+async def test_devices_come_back_where_they_are_allowed(
+    tmp_path: Path, temporal_server: TemporalServer, site_store: S3Server
+) -> None:
+    """With the setting they are in the archive, under each of their names; who may not make them counts them then."""
+    async with open_site(tmp_path / "site", temporal_server, site_store, CODEHUB_STORAGE_ALLOW_DEVICES="true") as site:
+        site.start_worker()
+        workspace = site.workspace_id()
+        volume = await site.storage.provision(workspace)
+        home = site.volume(workspace)
+        os.mknod(home / "device", 0o020640, os.makedev(1, 3))
+        os.chown(home / "device", 1000, 6)
+        os.link(home / "device", home / "other name")
+        before = snapshot(home)
+        archived = await (await site.storage.start_archive(volume)).result()
+        assert archived.archive_key is not None
+        assert archived.skipped == {}
+        restored = await (await site.storage.start_restore(archived.archive_key)).result()
+        if MAY_MAKE_DEVICES:
+            assert restored.skipped == {}
+            assert snapshot(site.volume(workspace)) == before
+        else:
+            assert restored.skipped == {"devices": 2}
 
 
 def make_home(home: Path) -> None:

@@ -36,7 +36,7 @@ async def test_a_pod_shows_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "TEMPORAL_API_KEY", "TEMPORAL_TLS_CLIENT_KEY_DATA"):
         monkeypatch.setenv(name, "hush")
     monkeypatch.setenv("AWS_REGION", "eu-west-1")
-    async with open_backend(settings()) as backend:
+    async with open_backend(settings(allow_devices=True)) as backend:
         assert isinstance(backend, KubernetesBackend)
         pod = mover_pod(backend._shape, MoverSpec("ws1", "ws1-01", "run", "q", writable=False), "ws-ws1-home")
     container = pod["spec"]["containers"][0]
@@ -45,6 +45,7 @@ async def test_a_pod_shows_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     assert told["CODEHUB_STORAGE_S3_ENDPOINT"] == "http://store:9000"
     assert told["TEMPORAL_ADDRESS"] == "temporal:7233"
     assert told["AWS_REGION"] == "eu-west-1"
+    assert told["CODEHUB_STORAGE_ALLOW_DEVICES"] == "True"
     assert container["envFrom"] == [{"secretRef": {"name": "store"}}]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from activities.dataplane.entries import FileType
 from activities.dataplane.plan import MIB, Plan, PlanLimits
 from activities.dataplane.segments import SegmentKind
 from codehub_storage.errors import ErrorCode, StorageError
-from tests.harness.archives import plan_of
+from tests.harness.archives import TINY, plan_of
 from tests.harness.trees import IS_ROOT, make_rich_tree
 
 LIMITS = PlanLimits(segment_bytes=20_000, large_file_bytes=15_000, min_part_bytes=0)
@@ -51,6 +52,17 @@ async def test_other_cuts_have_another_digest(tree: Path) -> None:
     first, second = await plan_of(tree), await plan_of(tree, PlanLimits(segment_bytes=5000, min_part_bytes=0))
     assert first.summary.change_fingerprint == second.summary.change_fingerprint
     assert first.summary.cut_digest != second.summary.cut_digest
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="needs root: makes a device")
+async def test_what_is_left_out_is_in_the_digest(tree: Path) -> None:
+    """Devices change the tail alone; so a mover that is told otherwise may not go on with an upload."""
+    fill(tree, {"file": 10})
+    os.mknod(tree / "null", 0o20666, os.makedev(1, 3))
+    without, allowed = await plan_of(tree), await plan_of(tree, replace(TINY, allow_devices=True))
+    assert without.segments == allowed.segments
+    assert without.summary.change_fingerprint == allowed.summary.change_fingerprint
+    assert without.summary.cut_digest != allowed.summary.cut_digest
 
 
 async def test_segments_are_runs_in_archive_order(tree: Path) -> None:
