@@ -19,7 +19,7 @@ HOLE_WEIGHT = 512
 """So many bytes of a hole count as one byte of data when a file is cut: ISA-L makes one byte of about 980 zeros."""
 MIN_HOLE_BYTES = 64 << 10
 MAX_HOLES = 65536
-_PAGE = 4096
+PAGE = 4096
 
 Range = tuple[int, int]
 
@@ -43,12 +43,12 @@ def find_holes(fd: int, size: int) -> list[Range]:
     at = 0
     while at < size:
         data = _seek(fd, at, os.SEEK_DATA, size)
-        end = data if data == size else data - data % _PAGE
+        end = data if data == size else data - data % PAGE
         if end - at >= least:
             holes.append((at, end - at))
         if data >= size:
             break
-        at = min(size, -(-_seek(fd, data, os.SEEK_HOLE, size) // _PAGE) * _PAGE)
+        at = min(size, -(-_seek(fd, data, os.SEEK_HOLE, size) // PAGE) * PAGE)
     return holes
 
 

@@ -11,10 +11,10 @@ from codehub_storage.errors import ErrorCode, StorageError
 
 
 async def preflight(root: Path, manifest: Manifest) -> None:
-    """``NoSpace`` if the file system of ``root`` certainly cannot hold the archive: bytes without holes, and inodes.
+    """``NoSpace`` if the file system of ``root`` cannot hold the archive: bytes without holes, and inodes.
 
     Slack of the last blocks is not counted, so a volume as full as its source is not refused; the writers still
-    meet ``NoSpace`` where this was too friendly.
+    meet ``NoSpace`` where this was too friendly. Holes of smaller files are not known, and count as bytes.
     """
     space = await asyncio.to_thread(os.statvfs, root)
     totals = manifest.totals

@@ -23,6 +23,7 @@ from activities.dataplane.confine import confine_process
 from activities.dataplane.entries import Entry, FileType
 from activities.dataplane.gate import Gate, corrupt_segment
 from activities.dataplane.gzipmember import CorruptMember, MemberReader
+from activities.dataplane.hollow import HollowFile
 from activities.dataplane.manifest import Piece, Segment, decode_path
 from activities.dataplane.report import RestoreReport
 from activities.dataplane.running import Port
@@ -137,11 +138,10 @@ class FileWriter:
                 self._gate.admit_next(found, self._scanner)
                 with writing(found.path):
                     self._fd = self._beneath.replace(found.path)
-                self._entry, self._at = found, 0
+                self._entry, self._content = found, HollowFile(self._fd)
             else:
                 with writing(self._entry.path if self._entry else b""):
-                    write_all(self._fd, found, self._at)
-                self._at += len(found)
+                    self._content.write(found)
 
     def finish(self) -> None:
         """Give the last file its metadata."""
@@ -152,6 +152,8 @@ class FileWriter:
 
     def _seal(self) -> None:
         if self._entry is not None:
+            with writing(self._entry.path):
+                self._content.finish()
             attributes.apply_open(self._fd, self._entry, self._target.abilities)
         self._entry = None
         self._close()

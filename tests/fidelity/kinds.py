@@ -99,7 +99,17 @@ def _large_sparse(base: bytes) -> None:
 
 
 def _small_sparse(base: bytes) -> None:
-    _hollow(base + b"/small", 4 * MIB, (1 * MIB,))
+    """As above, but in files that share their segment with others."""
+    _hollow(base + b"/middle", 4 * MIB, (1 * MIB,))
+    _hollow(base + b"/start", 24 * MIB - 1, (24 * MIB - 4 * _KIB - 1,))
+    _hollow(base + b"/end", 1 * MIB, (0, 64 * _KIB + 4 * _KIB))
+    _hollow(base + b"/nothing", 5 * MIB + 777, ())
+    often = range(64 * _KIB, 12 * MIB, 68 * _KIB)
+    _hollow(base + b"/often", often[-1] + 68 * _KIB, tuple(often))
+
+
+def _zeros(base: bytes) -> None:
+    write(base + b"/zeros", bytes(128 * _KIB))
 
 
 def _folders(base: bytes) -> None:
@@ -157,7 +167,15 @@ LINKS = (
 )
 KINDS = (
     Case("holes of files of 24 MiB and more", ("names", "content", "holes"), _large_sparse, limits=_WHOLE),
-    Case("holes of smaller files", ("names", "content", "holes"), _small_sparse, NO, lost="holes", limits=_WHOLE),
+    Case("holes of smaller files", ("names", "content", "holes"), _small_sparse, limits=_WHOLE),
+    Case(
+        "zeros of smaller files that take their space",
+        ("names", "content", "holes"),
+        _zeros,
+        NO,
+        lost="holes",
+        limits=_WHOLE,
+    ),
     Case("empty and nested folders", ("names", "content"), _folders),
     Case("FIFOs", ("names", "owner", "mode"), _pipes),
     Case("sockets", ("names",), _socket, COUNTED, {"sockets": 2}, ("socket", "socket too")),
