@@ -77,7 +77,7 @@ BOMBS: dict[str, Hostile] = {
     ),
     "foreign, links": Foreign(tar(many(b"2", link=b"x")).stored, LOOSE),
     "foreign, FIFOs": Foreign(tar(many(b"6")).stored, LOOSE),
-    "own, bytes": Own((honest(b"a", content=bytes(3 << 20)), tail()), totals=LYING),
+    "own, bytes": Own((honest(b"a", content=b"\xff" * (3 << 20)), tail()), totals=LYING),
     "own, files": Own((honest(*(b"%04d" % number for number in range(MANY))), tail()), totals=LYING),
     "own, folders": Own((tail(raw=many(b"5")),), totals=LYING),
     "own, links": Own((tail(raw=many(b"2", link=b"x")),), totals=LYING),
