@@ -59,12 +59,14 @@ def run(spec: MoverSpec, folder: Path) -> NoReturn:
     # Before the loop, its threads and the SDK's are there. They have the lock, too, so it is held until all are gone.
     pool = ChildPool.fork(settings.mover_processes, name="mover-child", on_loss=_end_at_once)
     configure(settings)
+    status = 0
     try:
         asyncio.run(serve(settings, spec, folder, pool))
     except Exception:
         log.exception("the mover fails")
-        _exit(1)
-    _exit(0)
+        status = 1
+    pool.close()  # what they spent counts as ours, for whoever adds it up
+    _exit(status)
 
 
 async def serve(settings: Settings, spec: MoverSpec, folder: Path, pool: ChildPool) -> None:
