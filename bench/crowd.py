@@ -9,7 +9,7 @@ import statistics
 import subprocess
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -30,10 +30,9 @@ _BEHIND = 40
 _LOOP = 'aws s3 cp --only-show-errors "s3://$BUCKET/$1" - | tar xz -C "$(mktemp -d -p "$TARGET")"'
 
 
-def run_crowd(count: int) -> Iterator[dict[str, object]]:
+def run_crowd(count: int, tell: Callable[[dict[str, object]], None]) -> None:
     """``count`` small workspaces archived at once and restored at once; then some of them behind a large one."""
     with scratch_folder() as folder, server_of("seaweed", folder) as server:
-        found: list[dict[str, object]] = []
 
         async def run() -> None:
             async with warm_site(server, folder) as (site, worker):
@@ -42,25 +41,32 @@ def run_crowd(count: int) -> Iterator[dict[str, object]]:
                 small.mkdir()
                 await asyncio.to_thread(make_small, small)
                 ids = [site.workspace_id() for _ in range(count)]
-                for each in ids:
-                    await _fill(site, each, small)
-                found.append(await _together("archive", ids, lambda each: _archive(site, each), worker.pid))
-                found.append(await _loop(site, Place(server.endpoint_url, server.admin, site.bucket), ids, folder))
-                found.append(await _together("restore", ids, lambda each: _restore(site, each), worker.pid))
+                await _some_at_a_time(ids, lambda each: _fill(site, each, small))
+                tell(await _together("archive", ids, lambda each: _archive(site, each), worker.pid))
+                tell(await _loop(site, Place(server.endpoint_url, server.admin, site.bucket), ids, folder))
+                tell(await _together("restore", ids, lambda each: _restore(site, each), worker.pid))
                 some = ids[:_BEHIND]
-                found.append(await _together("archive", some, lambda each: _archive(site, each), worker.pid))
-                for each in some:
-                    await _restore(site, each)
+                tell(await _together("archive", some, lambda each: _archive(site, each), worker.pid))
+                await _some_at_a_time(some, lambda each: _restore(site, each))
                 large = site.workspace_id()
                 await _fill(site, large, await asyncio.to_thread(tree, "home"))
                 waiting = asyncio.create_task(_archive(site, large))
                 await asyncio.sleep(1)
                 behind = await _together("archive", some, lambda each: _archive(site, each), worker.pid)
-                found.append({**behind, "behind": "a home of 2 GB", "large_still_runs": not waiting.done()})
+                tell({**behind, "behind": "a home of 2 GB", "large_still_runs": not waiting.done()})
                 await waiting
 
         asyncio.run(run())
-        yield from found
+
+
+async def _some_at_a_time(ids: Sequence[str], act: Callable[[str], Awaitable[None]]) -> None:
+    turn = asyncio.Semaphore(Settings().max_movers)
+
+    async def one(workspace: str) -> None:
+        async with turn:
+            await act(workspace)
+
+    await asyncio.gather(*map(one, ids))
 
 
 async def _fill(site: Site, workspace: str, source: Path) -> None:
