@@ -142,8 +142,8 @@ class _Child:
                 await self._send(Kind.CHUNK, chunk)
                 if on_chunk is not None:
                     on_chunk(len(chunk))
+            self._has_ended = True  # from here on it is on its way, also if it is cut off
             await self._send(Kind.END)
-            self._has_ended = True
 
         sending = asyncio.create_task(send())
         try:
@@ -156,9 +156,11 @@ class _Child:
 
     async def _end(self, kind: Kind, answer: asyncio.Task[Any]) -> None:
         """The last frame of ours, if it was not sent, and the answer, wanted or not."""
-        if not self._has_ended:
-            self._has_ended = True
-            with contextlib.suppress(StorageError):  # the answer tells the same
+        with contextlib.suppress(StorageError):  # the answer tells the same
+            if self._has_ended:
+                await self._flush()
+            else:
+                self._has_ended = True
                 await self._send(kind)
         await asyncio.wait([answer])
         answer.exception()
@@ -190,6 +192,9 @@ class _Child:
     async def _send(self, kind: Kind, data: bytes = b"") -> None:
         """A frame. One that a cancellation cut off goes on with the next."""
         self._unsent += [memoryview(FRAME.pack(kind, len(data))), memoryview(data)]
+        await self._flush()
+
+    async def _flush(self) -> None:
         while self._unsent:
             try:
                 sent = self._socket.sendmsg(self._unsent)

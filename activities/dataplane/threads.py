@@ -66,12 +66,17 @@ async def run_blocking(work: Callable[[Stop], T]) -> T:
 
 
 async def outlast(future: asyncio.Future[Any]) -> None:
-    """Return when it is done, however often this is cancelled meanwhile. What it came to is for the caller to ask."""
+    """Wait until it is done, however often this is cancelled; that is raised then. Its outcome is not asked for."""
+    cancelled: asyncio.CancelledError | None = None
     while not future.done():
-        with contextlib.suppress(asyncio.CancelledError):
+        try:
             await asyncio.wait([future])
+        except asyncio.CancelledError as error:
+            cancelled = error
     if not future.cancelled():
-        future.exception()  # asked for, so nobody reports it as forgotten
+        future.exception()  # or it would be reported as forgotten
+    if cancelled is not None:
+        raise cancelled
 
 
 async def run_together(works: Iterable[Coroutine[Any, Any, None]]) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
+import socket
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -12,11 +14,13 @@ from pathlib import Path
 
 import pytest
 
+from activities.dataplane.child import FRAME, Kind
 from activities.dataplane.confine import confine_process, landlock_abi
 from activities.dataplane.entries import Content
-from activities.dataplane.pool import ChildPool
+from activities.dataplane.pool import ChildPool, _Child
 from activities.dataplane.report import RestoreReport
 from activities.dataplane.running import InThreads, Port, Runner
+from activities.dataplane.threads import outlast
 from codehub_storage.errors import ErrorCode, StorageError
 
 _BIG = 700_001
@@ -196,6 +200,43 @@ async def test_cancelled_amid_a_piece(pool: ChildPool) -> None:
         await asyncio.wait_for(task, 30)
     assert source.given < 10
     assert (await pool.run(count, 0, source=Source(b"abc").stream())).bytes == 3
+
+
+async def test_one_end_only() -> None:
+    """Cut off while the end of its source waits for room, a call has ended: a second end would be the next call's."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    child = _Child(0, ours, lambda: None)
+    child._has_ended = False
+    filled = 0
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            filled += ours.send(b"x" * 4096)
+    answer = asyncio.get_running_loop().create_future()
+    feeding = asyncio.create_task(child._feed(Source().stream(), None, answer))  # type: ignore[arg-type]
+    await asyncio.sleep(0.05)
+    answer.set_result(None)
+    await feeding
+    ending = asyncio.create_task(child._end(Kind.STOP, answer))  # type: ignore[arg-type]
+    await asyncio.sleep(0.05)
+    theirs.recv(filled, socket.MSG_WAITALL)
+    await ending
+    assert theirs.recv(1000) == FRAME.pack(Kind.END, 0)
+    ours.close()
+    theirs.close()
+
+
+async def test_a_cancel_is_not_lost_while_something_is_outlasted() -> None:
+    """It is raised late, and it is raised."""
+    future = asyncio.get_running_loop().create_future()
+    waiting = asyncio.create_task(outlast(future))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.sleep(0.01)
+    assert not waiting.done()
+    future.set_result(None)
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
 
 
 async def test_a_child_that_dies(tmp_path: Path) -> None:
