@@ -169,7 +169,7 @@ def read_answer(kind: Kind, data: bytes | bytearray) -> Any:
     if kind is Kind.RESULT:
         try:
             return _Reader(io.BytesIO(data)).load()
-        except pickle.UnpicklingError as error:
+        except Exception as error:  # pickle raises nearly any
             raise RuntimeError(f"a child process answered what it may not: {error}") from error
     if kind is Kind.ERROR:
         code, message, hint, details = json.loads(data)

@@ -168,8 +168,8 @@ class _Child:
     async def _answer(self, emitted: list[bytes | bytearray] | None) -> tuple[Kind, bytearray]:
         while True:
             number, length = FRAME.unpack(await self._receive(FRAME.size))
-            if length > _MOST_BYTES:
-                raise self._lost()
+            if length > _MOST_BYTES or number not in set(Kind):
+                raise self._lost()  # it is no longer what was forked
             kind, data = Kind(number), await self._receive(length)
             if kind is not Kind.EMITTED:
                 return kind, data

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from activities.dataplane.child import FRAME, Kind
+from activities.dataplane.child import FRAME, Kind, read_answer
 from activities.dataplane.confine import confine_process, landlock_abi
 from activities.dataplane.entries import Content
 from activities.dataplane.pool import ChildPool, _Child
@@ -108,6 +108,11 @@ def dawdle(port: Port) -> None:
     """Work that is slower than its source."""
     for _ in port:
         time.sleep(0.2)
+
+
+def slumber(port: Port) -> None:
+    """Work that asks for nothing, for longer than anybody waits here."""
+    time.sleep(60)
 
 
 def who(port: Port) -> int:
@@ -261,6 +266,8 @@ async def test_answers_of_other_kinds_are_refused(pool: ChildPool) -> None:
     """Whoever took over a child by the bytes that it reads has no way up: nothing is built of what it names."""
     with pytest.raises(RuntimeError, match=r"pathlib\.\w*Path"):
         await pool.run(leak)
+    with pytest.raises(RuntimeError, match="may not"):
+        read_answer(Kind.RESULT, b"\x80\x05 no pickle")
 
 
 async def test_signals_are_for_the_parent(pool: ChildPool) -> None:
@@ -279,15 +286,16 @@ def is_alive(pid: int) -> bool:
 
 
 def test_children_end_with_their_parent() -> None:
-    """Killed, it can tell nobody; the kernel does."""
+    """Killed, it can tell nobody; the kernel does, also to those that are at work and look at nothing else."""
     read, write = os.pipe()
     parent = os.fork()
     if not parent:
         pool = ChildPool.fork(2)
         os.write(write, b" ".join(b"%d" % pid for pid in pool.pids))
-        signal.pause()
+        asyncio.run(pool.run(slumber))
         os._exit(0)
     children = [int(pid) for pid in os.read(read, 100).split()]
+    time.sleep(0.3)  # until one is at work
     assert all(map(is_alive, children))
     os.kill(parent, signal.SIGKILL)
     os.waitpid(parent, 0)
