@@ -21,7 +21,8 @@ from enum import StrEnum
 from functools import partial
 from pathlib import Path
 
-from activities.dataplane.threads import Stop, T, outlast
+from activities.dataplane.threads import Stop, T
+from activities.unbroken import unbroken
 from codehub_storage.errors import ErrorCode, StorageError
 
 _SYS_CREATE_RULESET, _SYS_ADD_RULE, _SYS_RESTRICT_SELF = 444, 445, 446
@@ -174,13 +175,9 @@ class ConfinedThreads:
         stop = Stop()
         try:
             future = asyncio.get_running_loop().run_in_executor(self._threads, _unless_stopped, work, stop)
-            return await asyncio.shield(future)
+            return await unbroken(future, on_cancel=stop.stop)
         except BrokenExecutor as error:
             raise StorageError(ErrorCode.UNSUPPORTED, "the kernel refuses to confine the threads that write") from error
-        except asyncio.CancelledError:
-            stop.stop()
-            await outlast(future)
-            raise
 
 
 def _unless_stopped(work: Callable[[Stop], T], stop: Stop) -> T:

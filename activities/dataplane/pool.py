@@ -18,7 +18,7 @@ from typing import Any, Self
 
 from activities.dataplane.child import FRAME, Kind, read_answer, serve
 from activities.dataplane.running import P, T, Work, closing, nothing
-from activities.dataplane.threads import outlast
+from activities.unbroken import unbroken
 from codehub_storage.errors import ErrorCode, StorageError
 
 _MOST_CHILDREN = 8
@@ -127,9 +127,7 @@ class _Child:
             kind, data = await asyncio.shield(answer)
             last = Kind.END
         finally:
-            ending = asyncio.create_task(self._end(last, answer))
-            await outlast(ending)
-            ending.result()
+            await unbroken(self._end(last, answer))
         return read_answer(kind, data)
 
     async def _feed(
@@ -150,7 +148,7 @@ class _Child:
             await asyncio.wait({sending, answer}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             sending.cancel()
-            await outlast(sending)
+            await unbroken(asyncio.wait([sending]))
         if not sending.cancelled():
             sending.result()
 

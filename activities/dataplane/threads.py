@@ -12,6 +12,8 @@ import threading
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from typing import Any, TypeVar
 
+from activities.unbroken import unbroken
+
 T = TypeVar("T")
 
 
@@ -56,27 +58,7 @@ class Stop:
 async def run_blocking(work: Callable[[Stop], T]) -> T:
     """``work`` in a thread. A cancellation stops it and waits until it is really over."""
     stop = Stop()
-    future = asyncio.get_running_loop().run_in_executor(None, work, stop)
-    try:
-        return await asyncio.shield(future)
-    except asyncio.CancelledError:
-        stop.stop()
-        await outlast(future)
-        raise
-
-
-async def outlast(future: asyncio.Future[Any]) -> None:
-    """Wait until it is done, however often this is cancelled; that is raised then. Its outcome is not asked for."""
-    cancelled: asyncio.CancelledError | None = None
-    while not future.done():
-        try:
-            await asyncio.wait([future])
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if not future.cancelled():
-        future.exception()  # or it would be reported as forgotten
-    if cancelled is not None:
-        raise cancelled
+    return await unbroken(asyncio.get_running_loop().run_in_executor(None, work, stop), on_cancel=stop.stop)
 
 
 async def run_together(works: Iterable[Coroutine[Any, Any, None]]) -> None:

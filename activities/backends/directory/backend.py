@@ -22,8 +22,8 @@ from activities.backends.directory.place import read_identity, write_identity
 from activities.backends.directory.shelf import Shelf, Standing
 from activities.backends.directory.users import users_of
 from activities.backends.patience import Patience
-from activities.backends.unbroken import run_to_end
 from activities.record import Record, VolumeState
+from activities.unbroken import run_to_end
 from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import check_workspace_id
 

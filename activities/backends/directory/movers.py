@@ -21,7 +21,7 @@ from activities.backends.directory.lock import MOVER, Holder, Lock
 from activities.backends.directory.moverchild import InheritedFd, Task
 from activities.backends.directory.processes import Process
 from activities.backends.patience import Patience
-from activities.backends.unbroken import run_to_end
+from activities.unbroken import run_to_end
 from codehub_storage.errors import ErrorCode, StorageError
 
 FORK_SERVER = "activities.backends.directory.forkserver"  # only its name: to import it is to block SIGTERM

@@ -14,7 +14,7 @@ from activities.backends.containers import READING, SCRATCH, VOLUME, WRITING, Mo
 from activities.backends.docker.engine import Engine, Facts
 from activities.backends.docker.labels import MOVER, container_labels, container_name, is_ours
 from activities.backends.patience import Patience
-from activities.backends.unbroken import unbroken
+from activities.unbroken import unbroken
 from codehub_storage.errors import ErrorCode, StorageError
 
 _ENDED = ("exited", "dead")

@@ -20,7 +20,6 @@ from activities.dataplane.entries import Content
 from activities.dataplane.pool import ChildPool, _Child
 from activities.dataplane.report import RestoreReport
 from activities.dataplane.running import InThreads, Port, Runner
-from activities.dataplane.threads import outlast
 from codehub_storage.errors import ErrorCode, StorageError
 
 _BIG = 700_001
@@ -229,19 +228,6 @@ async def test_one_end_only() -> None:
     assert theirs.recv(1000) == FRAME.pack(Kind.END, 0)
     ours.close()
     theirs.close()
-
-
-async def test_a_cancel_is_not_lost_while_something_is_outlasted() -> None:
-    """It is raised late, and it is raised."""
-    future = asyncio.get_running_loop().create_future()
-    waiting = asyncio.create_task(outlast(future))
-    await asyncio.sleep(0)
-    waiting.cancel()
-    await asyncio.sleep(0.01)
-    assert not waiting.done()
-    future.set_result(None)
-    with pytest.raises(asyncio.CancelledError):
-        await waiting
 
 
 async def test_a_child_that_dies(tmp_path: Path) -> None:

@@ -7,13 +7,13 @@ released then would no longer guard what is still being done.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 T = TypeVar("T")
 
 
-async def unbroken(work: Coroutine[Any, Any, T], *, on_cancel: Callable[[], None] = lambda: None) -> T:
+async def unbroken(work: Awaitable[T], *, on_cancel: Callable[[], None] = lambda: None) -> T:
     """The result of ``work``. A cancellation is raised when the work has ended, not before.
 
     ``on_cancel`` is called at once, to tell the work that it may stop early.
