@@ -7,15 +7,14 @@ import os
 import shutil
 import statistics
 import subprocess
-import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from bench.contenders import TOOLS
 from bench.homes import make_small
+from bench.measure import Sampler
 from bench.store import Place, scratch_folder, server_of
 from bench.trees import tree
 from bench.whole import copy_tree, line_of, warm_site
@@ -24,7 +23,6 @@ from tests.harness.site import Site
 from tests.harness.watching import pss_of
 from worker.settings import Settings
 
-_SAMPLE_SECONDS = 0.5
 _BEHIND = 40
 """Small ones that are counted behind a large one."""
 _LOOP = 'aws s3 cp --only-show-errors "s3://$BUCKET/$1" - | tar xz -C "$(mktemp -d -p "$TARGET")"'
@@ -93,7 +91,7 @@ async def _together(
         seconds.append(time.monotonic() - began)
 
     began = time.monotonic()
-    with _Memory(worker) as memory:
+    with Sampler(partial(pss_of, worker)) as own, Sampler(partial(_below, worker)) as movers:
         await asyncio.gather(*map(timed, ids))
     wall = time.monotonic() - began
     return {
@@ -105,8 +103,8 @@ async def _together(
         "operations_by_second": round(len(ids) / wall, 2),
         "median_seconds": round(statistics.median(seconds), 2),
         "longest_seconds": round(max(seconds), 2),
-        "worker_pss_mib": memory.worker_bytes >> 20,
-        "movers_pss_mib": memory.children_bytes >> 20,
+        "worker_pss_mib": own.most >> 20,
+        "movers_pss_mib": movers.most >> 20,
     }
 
 
@@ -136,28 +134,7 @@ async def _loop(site: Site, place: Place, ids: Sequence[str], folder: Path) -> d
     }
 
 
-class _Memory:
-    """The most that the worker had, and all below it together, within a ``with`` block."""
-
-    def __init__(self, worker: int) -> None:
-        self._worker = worker
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._sample, name="memory")
-        self.worker_bytes = self.children_bytes = 0
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _sample(self) -> None:
-        while not self._stop.wait(_SAMPLE_SECONDS):
-            pids = [int(name) for name in os.listdir("/proc") if name.isdecimal()]
-            below = [pid for pid in pids if pid != self._worker and self._worker in line_of(pid)]
-            self.worker_bytes = max(self.worker_bytes, pss_of(self._worker))
-            self.children_bytes = max(self.children_bytes, sum(map(pss_of, below)))
+def _below(worker: int) -> int:
+    """Memory of all processes that it started, in bytes."""
+    pids = [int(name) for name in os.listdir("/proc") if name.isdecimal()]
+    return sum(pss_of(pid) for pid in pids if pid != worker and worker in line_of(pid))

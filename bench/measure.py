@@ -18,7 +18,10 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+
+from tests.harness.watching import pss_of
 
 _SAMPLE_SECONDS, _REST = 0.05, 30
 """At least that long between two looks, and that many times what a look took: one at 150 MiB takes the kernel 3 ms."""
@@ -57,7 +60,7 @@ def measure(
             stderr=errors,
             start_new_session=True,
         )
-        with _Sampler(process.pid) as sampler:
+        with Sampler(partial(_of_session, process.pid)) as sampler:
             try:
                 _, status, used = os.wait4(process.pid, 0)
             except BaseException:
@@ -72,7 +75,7 @@ def measure(
     if process.returncode:
         shown = (said + complained)[-_TAIL_CHARACTERS:]
         raise CommandFailed(f"{' '.join(command)} ended with status {process.returncode}:\n{shown}")
-    return Measured(wall, used.ru_utime + used.ru_stime, sampler.pss_bytes, said)
+    return Measured(wall, used.ru_utime + used.ru_stime, sampler.most, said)
 
 
 def measure_forked(module: str, function: Callable[..., str], *arguments: str) -> Measured:
@@ -90,13 +93,13 @@ def measure_forked(module: str, function: Callable[..., str], *arguments: str) -
         began = time.monotonic()
         process.start()
         assert process.pid is not None
-        with _Sampler(process.pid) as sampler:
+        with Sampler(partial(_of_session, process.pid)) as sampler:
             process.join()
             wall = time.monotonic() - began
         if process.exitcode:
             raise CommandFailed(f"{module} {' '.join(arguments)} ended with status {process.exitcode}")
         found = json.load(answer)
-    return Measured(wall, found["cpu_seconds"], sampler.pss_bytes, found["said"])
+    return Measured(wall, found["cpu_seconds"], sampler.most, found["said"])
 
 
 def _nothing() -> None:
@@ -113,16 +116,16 @@ def _answer(path: str, function: Callable[..., str], arguments: Sequence[str]) -
     )
 
 
-class _Sampler:
-    """Looks at the memory of a session's processes from a thread, within a ``with`` block."""
+class Sampler:
+    """The most that ``look`` answers, asked now and then from a thread within a ``with`` block."""
 
-    def __init__(self, session: int) -> None:
-        self._session = session
+    def __init__(self, look: Callable[[], int]) -> None:
+        self._look = look
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._sample, name="sampler")
-        self.pss_bytes = 0
+        self.most = 0
 
-    def __enter__(self) -> _Sampler:
+    def __enter__(self) -> Sampler:
         self._thread.start()
         return self
 
@@ -134,12 +137,14 @@ class _Sampler:
         pause = _SAMPLE_SECONDS
         while not self._stop.wait(pause):
             began = time.monotonic()
-            self.pss_bytes = max(self.pss_bytes, sum(map(_pss, self._members())))
+            self.most = max(self.most, self._look())
             pause = max(_SAMPLE_SECONDS, _REST * (time.monotonic() - began))
 
-    def _members(self) -> list[int]:
-        pids = (int(name) for name in os.listdir("/proc") if name.isdecimal())
-        return [pid for pid in pids if _session(pid) == self._session]
+
+def _of_session(leader: int) -> int:
+    """Memory of the session's processes in bytes."""
+    pids = (int(name) for name in os.listdir("/proc") if name.isdecimal())
+    return sum(pss_of(pid) for pid in pids if _session(pid) == leader)
 
 
 def _session(pid: int) -> int | None:
@@ -147,12 +152,3 @@ def _session(pid: int) -> int | None:
         return os.getsid(pid)
     except _GONE:
         return None
-
-
-def _pss(pid: int) -> int:
-    """0 for a process that is gone, or going."""
-    try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    except _GONE:
-        return 0
-    return sum(int(line.split()[1]) << 10 for line in lines if line.startswith("Pss:"))
