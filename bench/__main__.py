@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.contenders import SendsOnly
-from bench.figures import OURS, SLOWEST_PEER, WHOLE, headline
+from bench.figures import OURS, SLOW_PEERS, SLOWEST_PEER, WHOLE, headline
 from bench.floors import FLOORS
 from bench.homes import size_of
 from bench.lineup import CONTENDERS, runnable
@@ -30,8 +30,11 @@ from bench.whole import run_whole
 from tests.harness.s3server import S3Server
 
 QUICK = (OURS, WHOLE, "pigz1-rclone", "restic", SLOWEST_PEER)
-_STREAMING = (OURS, "gzip-aws", "pigz-aws", "pigz1-rclone")
-"""Who sends without asking the store for what it has; only they can send into the sink."""
+_STREAMING = (OURS, "pigz1-rclone")
+"""Who sends without asking the store for what it has, and is not slow: only they are sent into the sink."""
+_SMALL_BYTES = 100_000_000
+_OFTENER = 5
+"""Times as many rounds for a small tree, which takes little and tells of what an operation costs by itself."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,6 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 _measure_all(run, server, name, options.only or [*CONTENDERS, WHOLE])
             else:
                 _measure_quickly(run, server, name, options.only or QUICK, deadline)
+            if options.results:
+                run.save(options.results)
     if options.all:
         with scratch_folder() as folder:
             _measure_sink(run, folder, names, options.only or _STREAMING)
@@ -62,13 +67,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _measure_all(run: Run, server: S3Server, name: str, who: Sequence[str]) -> None:
-    """Everybody in turn, the whole operation, and a round for the requests."""
-    contenders = runnable(who)
+    """The fast ones in turn, the slow ones once, the whole operation, and a round for the requests."""
+    fast, slow = ([each for each in who if (each in SLOW_PEERS) == is_slow] for is_slow in (False, True))
     run.sizes[name] = size_of(tree(name))
-    run.results += run_rounds(StoreStage(server), name, tree(name), contenders, range(run.rounds))
+    rounds = run.rounds * (_OFTENER if run.sizes[name][1] < _SMALL_BYTES else 1)
+    stage = StoreStage(server)
+    run.results += run_rounds(stage, name, tree(name), runnable(fast), range(rounds))
+    run.results += run_rounds(stage, name, tree(name), runnable(slow), [0])
     if WHOLE in who:
-        run.results += run_whole(server, {name: tree(name)}, run.rounds)
-    run.requests[name] = count_requests(server, tree(name), contenders)
+        run.results += run_whole(server, {name: tree(name)}, rounds)
+    run.requests[name] = count_requests(server, tree(name), runnable([each for each in who if each != SLOWEST_PEER]))
 
 
 def _measure_quickly(run: Run, server: S3Server, name: str, who: Sequence[str], deadline: float) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 OURS = "ours"
 WHOLE = "operation"
 SLOWEST_PEER = "gzip-aws"
+SLOW_PEERS = (SLOWEST_PEER, "pigz-aws")
+"""Bound by their compression alone, and so measured once."""
 NOT_PEERS = frozenset({OURS, WHOLE})
 _DELETION = "delete_volume"
 DATA_STEPS = frozenset(
