@@ -79,6 +79,11 @@ class OperationHandle:
         """Phase, bytes, last error, next attempt."""
         return await progress_of(self._handle, self.workspace_id)
 
+    async def cancel(self) -> None:
+        """Ask this run to stop and undo. How that ends, ``result`` tells: ``Cancelled``, or what it returns if it was
+        too late. Fine if it has ended."""
+        await _request_cancel(self._handle)
+
 
 class StorageClient:
     """``StorageProvider`` over Temporal.
@@ -272,11 +277,7 @@ class StorageClient:
         """
         handle = await self._open_run(workspace_id)
         if handle is not None:
-            try:
-                await handle.cancel()
-            except RPCError as error:
-                if error.status != RPCStatusCode.NOT_FOUND:  # that: it ended just now, and its outcome tells
-                    raise unreachable(error) from error
+            await _request_cancel(handle)
         else:
             started = await self._start(
                 Operation.ARCHIVE,
@@ -368,6 +369,14 @@ class StorageClient:
             + (", with other parameters" if same else ""),
             details={"operation": description.workflow_type, "run_id": description.run_id},
         )
+
+
+async def _request_cancel(handle: WorkflowHandle[Any, OperationResult]) -> None:
+    try:
+        await handle.cancel()
+    except RPCError as error:
+        if error.status != RPCStatusCode.NOT_FOUND:  # that: it ended just now, and its outcome tells
+            raise unreachable(error) from error
 
 
 def input_digest(operation: Operation, request: Contract) -> str:

@@ -1,9 +1,8 @@
-"""Waiting for an operation: the progress line, and what to say where the wait ends before the operation."""
+"""Waiting for an operation: the bar, the question that Ctrl-C asks, and what to say where the wait ends earlier."""
 
 from __future__ import annotations
 
 import asyncio
-import time
 from argparse import Namespace
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -14,6 +13,8 @@ from temporalio.service import RPCError
 from codehub_storage.client import OperationHandle
 from codehub_storage.contracts import OperationResult, Phase, Progress
 from codehub_storage.errors import StorageError
+from worker.cli.asking import Choice, attended
+from worker.cli.bars import Standing
 from worker.cli.exits import Exit
 from worker.cli.listing import duration, size
 from worker.cli.output import Output, one_line
@@ -23,6 +24,7 @@ T = TypeVar("T")
 _LOOK_SECONDS = 0.5
 _UNANSWERED_LOOKS = 3
 _DONE_WORDS = {"provision": "provisioned", "archive": "archived", "restore": "restored", "purge": "purged"}
+_QUESTION = "\n{} runs. [d]etach: it goes on without this command; [c]ancel and undo it; anything else: wait on. "
 
 
 async def finish(handle: OperationHandle, args: Namespace, output: Output, *, key: str = "") -> int:
@@ -35,7 +37,7 @@ async def finish(handle: OperationHandle, args: Namespace, output: Output, *, ke
         output.answer({}, handle.run_id)
         return Exit.DONE
     try:
-        result = await follow(handle.result(), handle.progress, output)
+        result = await follow(_attended(handle, output), handle.progress, output)
     except asyncio.CancelledError:
         output.note(
             f"{handle.operation.value} goes on without this command (run {handle.run_id}); "
@@ -47,6 +49,17 @@ async def finish(handle: OperationHandle, args: Namespace, output: Output, *, ke
         output.note(line)
     output.answer(result.model_dump(mode="json"), getattr(result, key) if key else "\n".join(result.removed))
     return Exit.DONE
+
+
+async def _attended(handle: OperationHandle, output: Output) -> OperationResult:
+    """The result; ``CancelledError`` for who wants to leave."""
+
+    async def choose(choice: Choice) -> None:
+        if choice is Choice.CANCEL:
+            output.note(f"{handle.operation.value} is asked to stop and undo")
+            await handle.cancel()
+
+    return await attended(handle.result(), output, _QUESTION.format(handle.operation.value), choose)
 
 
 async def follow(ending: Awaitable[T], look: Callable[[], Awaitable[Progress | None]], output: Output) -> T:
@@ -61,7 +74,6 @@ async def follow(ending: Awaitable[T], look: Callable[[], Awaitable[Progress | N
 
 
 async def _show(look: Callable[[], Awaitable[Progress | None]], output: Output) -> None:
-    pace = Pace()
     unanswered = 0
     while True:
         await asyncio.sleep(_LOOK_SECONDS)
@@ -72,28 +84,27 @@ async def _show(look: Callable[[], Awaitable[Progress | None]], output: Output) 
             unanswered = unanswered + 1 if progress.phase is Phase.UNKNOWN and not progress.closed else 0
             if unanswered == _UNANSWERED_LOOKS:
                 output.note("no worker answers yet; is one running for this place?")
-            output.progress(progress_line(progress, pace))
+            output.progress(standing(progress))
         if not output.is_terminal and not unanswered:
             return  # a worker is there, and nobody watches
 
 
-class Pace:
-    """Bytes per second, over the phase under way."""
-
-    def __init__(self) -> None:
-        self._phase: Phase | None = None
-        self._since = (0.0, 0)
-
-    def of(self, progress: Progress) -> float:
-        """0 until there is something to tell."""
-        now = time.monotonic()
-        if progress.phase is not self._phase or progress.bytes_done < self._since[1]:
-            self._phase, self._since = progress.phase, (now, progress.bytes_done)
-        passed = now - self._since[0]
-        return (progress.bytes_done - self._since[1]) / passed if passed > 0 else 0.0
+def standing(progress: Progress) -> Standing:
+    """For the bar."""
+    return Standing(
+        f"{progress.operation}: {progress.phase.value}",
+        progress.bytes_done,
+        progress.bytes_total or 0,
+        ", ".join(_trouble(progress)),
+    )
 
 
-def progress_line(progress: Progress, pace: Pace | None = None) -> str:
+def _trouble(progress: Progress) -> list[str]:
+    attempt = [f"attempt {progress.attempt}"] if progress.attempt > 1 else []
+    return [*attempt, one_line(progress.last_error)] if progress.last_error else attempt
+
+
+def progress_line(progress: Progress) -> str:
     """Phase, bytes, and why it does not get on if it does not."""
     if progress.closed:
         why = f": {one_line(progress.last_error)}" if progress.last_error else ""
@@ -104,13 +115,7 @@ def progress_line(progress: Progress, pace: Pace | None = None) -> str:
         words.append(f"{size(progress.bytes_done)} of {size(progress.bytes_total)} ({share:.0%})")
     elif progress.bytes_done:
         words.append(size(progress.bytes_done))
-    if pace is not None and (speed := pace.of(progress)) >= 1:
-        words.append(f"{size(speed)}/s")
-    if progress.attempt > 1:
-        words.append(f"attempt {progress.attempt}")
-    if progress.last_error:
-        words.append(one_line(progress.last_error))
-    return ", ".join(words)
+    return ", ".join([*words, *_trouble(progress)])
 
 
 def summary(result: OperationResult) -> list[str]:

@@ -1,34 +1,41 @@
 """What a command prints: its answer on stdout, all else on stderr.
 
-With `--json` stdout gets exactly one object, whatever happens. The progress line is for a terminal only.
+With `--json` stdout gets exactly one object, whatever happens. The progress bar is for a terminal only.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TextIO
 
-if TYPE_CHECKING:
-    from codehub_storage.errors import StorageError
+from worker.cli.bars import Bar, Standing
 
-_CLEAR_LINE = "\r\x1b[K"
+if TYPE_CHECKING:
+    from codehub_storage.contracts import Operation
+    from codehub_storage.errors import StorageError
 
 
 class Output:
-    """Where a command speaks. ``context`` is what every later object says, such as the run that was started."""
+    """Where a command speaks. ``context`` is what every later object says, such as the run that was started.
+
+    ``operation``: the one that the command is about, if any. ``link``: where the web UI shows a run of this id, if that
+    is known. Both are for failures.
+    """
 
     def __init__(self, *, as_json: bool, stdout: TextIO, stderr: TextIO) -> None:
         self.as_json = as_json
         self.context: dict[str, Any] = {}
+        self.operation: Operation | None = None
+        self.link: Callable[[str], str | None] = lambda run_id: None
         self._stdout = stdout
         self._stderr = stderr
-        self._line_shown = False
+        self._bar: Bar | None = None
+        self._is_asking = False
 
     @property
     def is_terminal(self) -> bool:
-        """True where a progress line is seen by a person."""
+        """True where a progress bar is seen by a person."""
         return self._stderr.isatty()
 
     def answer(self, value: Mapping[str, Any], text: str) -> None:
@@ -43,26 +50,47 @@ class Output:
         self.clear_progress()
         print(line, file=self._stderr, flush=True)
 
-    def progress(self, line: str) -> None:
-        """Show where it stands, in place of what was shown last. Only on a terminal."""
-        if self.is_terminal:
-            width = shutil.get_terminal_size().columns - 1
-            self._stderr.write(_CLEAR_LINE + line[:width])
-            self._stderr.flush()
-            self._line_shown = True
+    def progress(self, at: Standing) -> None:
+        """Show where it stands, in place of what was shown last. Only on a terminal, and not amid a question."""
+        if self.is_terminal and not self._is_asking:
+            self._bar = self._bar or Bar(self._stderr)
+            self._bar.show(at)
 
     def clear_progress(self) -> None:
-        """Take the progress line away."""
-        if self._line_shown:
-            self._stderr.write(_CLEAR_LINE)
-            self._stderr.flush()
-            self._line_shown = False
+        """Take the bar away."""
+        bar, self._bar = self._bar, None
+        if bar is not None:
+            bar.close()
+
+    def ask(self, question: str) -> None:
+        """Show a question, and no bar until ``asked``."""
+        self.clear_progress()
+        self._is_asking = True
+        self._stderr.write(question)
+        self._stderr.flush()
+
+    def asked(self) -> None:
+        """There is an answer, or none is needed any more."""
+        self._is_asking = False
 
     def failure(self, error: StorageError) -> None:
-        """One line on stderr that says what is wrong and what to do; the object for programs."""
-        self.note(f"error: {one_line(str(error))} ({error.hint})")
+        """What happened, what is safe, what to do, where to look; the object for programs."""
+        told = self._told(error)
+        self.note(f"error: {one_line(str(error))}")
+        for name, words in (("safe", told["safe"]), ("do", error.hint), ("look at", told["web_ui"])):
+            if words:
+                self.note(f"  {name + ':':<9}{one_line(words)}")
         if self.as_json:
-            self.answer({"error": error_object(error)}, "")
+            self.answer({"error": {**error_object(error), **{key: words for key, words in told.items() if words}}}, "")
+
+    def _told(self, error: StorageError) -> dict[str, str | None]:
+        run_id = self.context.get("run_id") or (error.details or {}).get("run_id")
+        safe = None
+        if self.operation is not None:
+            from worker.cli.safety import what_is_safe
+
+            safe = what_is_safe(self.operation, error.code, started="run_id" in self.context)
+        return {"safe": safe, "web_ui": self.link(str(run_id)) if run_id else None}
 
 
 def error_object(error: StorageError) -> dict[str, Any]:

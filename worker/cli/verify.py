@@ -17,6 +17,7 @@ from activities.proofs import find_archive
 from codehub_storage.client import StorageClient
 from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import workspace_of_archive
+from worker.cli.bars import Standing
 from worker.cli.exits import Exit
 from worker.cli.listing import size
 from worker.cli.output import Output
@@ -119,7 +120,7 @@ async def _prove(store: ObjectStore, client: StorageClient, key: str, output: Ou
 
 def _shown(output: Output) -> Callable[[int, int], None]:
     def show(seen: int, total: int) -> None:
-        output.progress(f"verify: {size(seen)} of {size(total)} ({seen / max(total, 1):.0%})")
+        output.progress(Standing("verify", seen, total))
 
     return show
 

@@ -10,6 +10,7 @@ import sysconfig
 from collections.abc import Sequence
 from pathlib import Path
 
+from worker.cli.bars import Standing
 from worker.demo.commands import CommandFailed, run_command
 from worker.demo.telling import Telling
 
@@ -40,7 +41,7 @@ async def _install_node_modules(home: Path, project: Path, packages: Sequence[st
     """False if npm cannot do it."""
     package = {"name": "project", "private": True, "dependencies": dict.fromkeys(packages, "*")}
     (project / "package.json").write_text(json.dumps(package, indent=2) + "\n")
-    telling.output.progress(f"fill: npm install {' '.join(packages)}")
+    telling.output.progress(Standing(f"fill: npm install {' '.join(packages)}"))
     try:
         await run_command(
             ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"],
@@ -56,7 +57,7 @@ async def _install_node_modules(home: Path, project: Path, packages: Sequence[st
 
 async def _install_venv(home: Path, project: Path, packages: Sequence[str], telling: Telling) -> None:
     venv = project / ".venv"
-    telling.output.progress(f"fill: venv with {' '.join(packages)}")
+    telling.output.progress(Standing(f"fill: venv with {' '.join(packages)}"))
     await run_command([sys.executable, "-m", "venv", str(venv)])
     try:
         await run_command(

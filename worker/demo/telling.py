@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from worker.cli.bars import Standing
 from worker.cli.listing import duration, table
 from worker.cli.output import Output
 
@@ -42,7 +43,7 @@ class Telling:
     def step(self, name: str) -> Iterator[Step]:
         """A step, timed."""
         step = Step(name)
-        self.output.progress(f"{name} ...")
+        self.output.progress(Standing(name))
         began = time.monotonic()
         yield step
         step.seconds = time.monotonic() - began
