@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class Output:
     """Where a command speaks. ``context`` is what every later object says, such as the run that was started.
 
-    ``operation``: the one that the command is about, if any. ``link``: where the web UI shows a run of this id, if that
+    ``operation``: the one that the command is about, if any. ``link``: where the web UI shows a workspace's run, if that
     is known. Both are for failures.
     """
 
@@ -27,7 +27,7 @@ class Output:
         self.as_json = as_json
         self.context: dict[str, Any] = {}
         self.operation: Operation | None = None
-        self.link: Callable[[str], str | None] = lambda run_id: None
+        self.link: Callable[[str, str], str | None] = lambda workspace_id, run_id: None
         self._stdout = stdout
         self._stderr = stderr
         self._bar: Bar | None = None
@@ -84,13 +84,13 @@ class Output:
             self.answer({"error": {**error_object(error), **{key: words for key, words in told.items() if words}}}, "")
 
     def _told(self, error: StorageError) -> dict[str, str | None]:
-        run_id = self.context.get("run_id") or (error.details or {}).get("run_id")
+        run_id, workspace_id = self.context.get("run_id"), self.context.get("workspace_id")
         safe = None
         if self.operation is not None:
             from worker.cli.safety import what_is_safe
 
             safe = what_is_safe(self.operation, error.code, started="run_id" in self.context)
-        return {"safe": safe, "web_ui": self.link(str(run_id)) if run_id else None}
+        return {"safe": safe, "web_ui": self.link(workspace_id, run_id) if workspace_id and run_id else None}
 
 
 def error_object(error: StorageError) -> dict[str, Any]:
