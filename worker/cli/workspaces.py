@@ -7,9 +7,10 @@ Where one of the two is away, the other still tells what it knows.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import re
 from argparse import Namespace
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -37,6 +38,9 @@ _OF_A_WORKSPACE = re.compile(
     r"(?P<id>[^/]+)/home\.(?P<what>tar\.gz|tar\.gz\.meta|state)|archives/(?P<foreign>[^/]+)\.tar\.gz"
 )
 _HELD = frozenset({VolumeState.READY, VolumeState.ARCHIVED})
+Progress = Callable[[int, int], None]
+"""Gets how many workspaces were read, and of how many."""
+
 _HEADING = ("WORKSPACE", "STATE", "ARCHIVE", "AGE", "LAST OPERATION", "STATUS", "STARTED")
 
 
@@ -72,7 +76,10 @@ async def list_workspaces(args: Namespace, output: Output) -> int:
     """`list [--state STATE] [--limit N]`"""
     settings = load_settings(args)
     limit = None if args.limit is None else max(args.limit, 0)
-    sides = await _ask(settings, None if args.state else limit)
+    try:
+        sides = await _ask(settings, None if args.state else limit, _shown(output))
+    finally:
+        output.clear_progress()
     now = datetime.now(UTC)
     rows = [_row(name, sides, now) for name in sides.names()]
     rows = [each for each in rows if not args.state or each.state in args.state][:limit]
@@ -87,12 +94,19 @@ async def list_workspaces(args: Namespace, output: Output) -> int:
     return exit_of(sides.errors[0])
 
 
-async def _ask(settings: Settings, limit: int | None) -> Sides:
+def _shown(output: Output) -> Progress:
+    def show(seen: int, total: int) -> None:
+        output.progress(f"list: {seen:,} of {total:,} workspaces read")
+
+    return show
+
+
+async def _ask(settings: Settings, limit: int | None, progress: Progress) -> Sides:
     """Ask both at once. ``limit``: so many workspaces of the bucket are looked at."""
     stored: dict[str, Stored] = {}
     listed: asyncio.Future[Collection[str] | None] = asyncio.get_running_loop().create_future()
     sides = await asyncio.gather(
-        _read_bucket(settings, limit, stored, listed), _last_runs(settings, listed), return_exceptions=True
+        _read_bucket(settings, limit, stored, listed, progress), _last_runs(settings, listed), return_exceptions=True
     )
     errors = [each for each in sides if isinstance(each, StorageError)]
     for each in sides:
@@ -105,7 +119,11 @@ async def _ask(settings: Settings, limit: int | None) -> Sides:
 
 
 async def _read_bucket(
-    settings: Settings, limit: int | None, stored: dict[str, Stored], listed: asyncio.Future[Collection[str] | None]
+    settings: Settings,
+    limit: int | None,
+    stored: dict[str, Stored],
+    listed: asyncio.Future[Collection[str] | None],
+    progress: Progress,
 ) -> None:
     """Fill ``stored``; ``listed`` tells early which workspaces there are, where only some of them count."""
     try:
@@ -113,7 +131,7 @@ async def _read_bucket(
             found = _by_workspace(await store.list_keys(""))
             stored.update({name: found[name] for name in sorted(found)[:limit]})
             listed.set_result(None if limit is None else stored.keys())
-            await _read_all(store, stored)
+            await _read_all(store, stored, progress)
     finally:
         if not listed.done():
             listed.set_result(None)
@@ -166,13 +184,14 @@ def _is_newer(run: WorkflowExecution, known: WorkflowExecution | None) -> bool:
     return known is None or run.start_time > known.start_time
 
 
-async def _read_all(store: ObjectStore, stored: Mapping[str, Stored]) -> None:
+async def _read_all(store: ObjectStore, stored: Mapping[str, Stored], progress: Progress) -> None:
     """Read what each has; a store that stops answering is not asked for the rest."""
-    turns = asyncio.Semaphore(_AT_A_TIME)
+    turns, numbers = asyncio.Semaphore(_AT_A_TIME), itertools.count(1)
     away: list[StorageError] = []
 
     async def read(name: str, entry: Stored) -> None:
         async with turns:
+            progress(next(numbers), len(stored))
             if away:
                 entry.problem = away[0]
                 return

@@ -54,7 +54,7 @@ async def test_so_many_at_a_time() -> None:
     """All are read, and never more at once than the bound."""
     store = CountingStore()
     stored = await filled(store)
-    await workspaces._read_all(store, stored)
+    await workspaces._read_all(store, stored, lambda seen, total: None)
     assert len(stored) == MANY
     assert all(each.record is not None for each in stored.values())
     assert 1 < store.most <= workspaces._AT_A_TIME
@@ -64,7 +64,7 @@ async def test_a_store_that_stops_answering_is_not_asked_for_the_rest() -> None:
     """Each would wait for its time-out. What was read before is told."""
     store = CountingStore(fails_at=100)
     stored = await filled(store)
-    await workspaces._read_all(store, stored)
+    await workspaces._read_all(store, stored, lambda seen, total: None)
     assert store.reads <= 100 + workspaces._AT_A_TIME
     assert 99 - workspaces._AT_A_TIME <= sum(each.problem is None for each in stored.values()) < MANY
 
