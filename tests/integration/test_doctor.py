@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
+from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
 
+from activities.backends.directory.layout import Layout
+from activities.backends.directory.place import write_identity
 from tests.harness.commands import Done, cli
 from tests.harness.seaweed import READER, Seaweed, free_ports, new_bucket
 from tests.harness.site import Site, common_ground, common_site, open_site
@@ -79,6 +84,21 @@ async def test_a_namespace_that_is_not_there(common_site: Site) -> None:
     assert "misspelled" in checks["temporal.namespace"]["hint"]
 
 
+async def test_a_namespace_without_our_search_attributes(site: Site) -> None:
+    """They are named with their types, and who can register them; the worker that is missing there is told apart."""
+    name = f"bare-{site.place}"
+    retention = Duration(seconds=86_400)
+    request = RegisterNamespaceRequest(namespace=name, workflow_execution_retention_period=retention)
+    await site.temporal.workflow_service.register_namespace(request)
+    async with asyncio.timeout(60):
+        while True:  # the server takes a moment to know it
+            done, checks = await doctor(site, TEMPORAL_NAMESPACE=name)
+            if "temporal.namespace" not in failing(checks):
+                break
+    assert (done.status, failing(checks)) == (Exit.OPERATOR, {"temporal.search-attributes", "temporal.worker"}), done
+    assert "WsPhase (KEYWORD), WsBytes (INT)" in checks["temporal.search-attributes"]["text"]
+
+
 async def test_the_store_is_gone(common_site: Site) -> None:
     """Status 3, and nothing else is held up."""
     done, checks = await doctor(common_site, CODEHUB_STORAGE_S3_ENDPOINT=f"http://127.0.0.1:{free_ports(1)[0]}")
@@ -89,8 +109,9 @@ async def test_the_store_is_gone(common_site: Site) -> None:
 
 async def test_another_bucket(common_site: Site, seaweed: Seaweed) -> None:
     """A bucket that nobody marked, or that is not there, is not the right one."""
-    for bucket in (new_bucket(seaweed), "no-such-bucket"):
-        done, checks = await doctor(common_site, CODEHUB_STORAGE_BUCKET=bucket)
+    buckets = (new_bucket(seaweed), "no-such-bucket")
+    found = await asyncio.gather(*(doctor(common_site, CODEHUB_STORAGE_BUCKET=bucket) for bucket in buckets))
+    for bucket, (done, checks) in zip(buckets, found, strict=True):
         assert (done.status, failing(checks)) == (Exit.OPERATOR, {"store.bucket"}), done
         assert bucket in checks["store.bucket"]["text"]
 
@@ -109,16 +130,20 @@ async def test_who_may_only_read(common_site: Site) -> None:
 
 async def test_no_volume_root(common_site: Site, tmp_path: Path) -> None:
     """Missing, or there without a mark, as an unmounted disk leaves it; or the root of another place."""
-    for root, words in ((tmp_path / "none", "there is no folder"), (tmp_path, "bears no mark")):
-        done, checks = await doctor(common_site, CODEHUB_STORAGE_VOLUME_ROOT=str(root))
+    roots = {"there is no folder": tmp_path / "none", "bears no mark": tmp_path}
+    found = await asyncio.gather(
+        *(doctor(common_site, CODEHUB_STORAGE_VOLUME_ROOT=str(root)) for root in roots.values())
+    )
+    for words, (done, checks) in zip(roots, found, strict=True):
         assert (done.status, failing(checks)) == (Exit.OPERATOR, {"place.volume-root"}), done
         assert words in checks["place.volume-root"]["text"]
         assert checks["place.identity"]["state"] == checks["place.room"]["state"] == "skipped"
 
 
-async def test_the_volume_root_of_another_place(common_site: Site, site: Site) -> None:
+async def test_the_volume_root_of_another_place(common_site: Site, volume_root: Path) -> None:
     """Marked, but not as the one that the bucket knows."""
-    done, checks = await doctor(common_site, CODEHUB_STORAGE_VOLUME_ROOT=str(site.root))
+    write_identity(Layout(volume_root), "another", adopt=False)
+    done, checks = await doctor(common_site, CODEHUB_STORAGE_VOLUME_ROOT=str(volume_root))
     assert (done.status, failing(checks)) == (Exit.OPERATOR, {"place.identity"}), done
 
 
@@ -154,6 +179,26 @@ async def test_versions_are_suspended(tmp_path: Path, temporal_server: TemporalS
         assert "suspended" in checks["store.versioning"]["text"]
         _, checks = await doctor(site, CODEHUB_STORAGE_RETENTION="none")
         assert checks["store.versioning"]["state"] == "ok"
+
+
+async def test_a_bucket_that_retains_all(tmp_path: Path, temporal_server: TemporalServer, seaweed: Seaweed) -> None:
+    """Told as a warning, and nothing is written there by way of trial: it could not be removed."""
+    async with open_site(tmp_path / "site", temporal_server, seaweed, object_lock=True) as site:
+        _, checks = await doctor(site)
+        assert checks["store.object-lock"]["state"] == checks["store.rights"]["state"] == "ok"
+        with client_of(site, seaweed) as client:
+            client.put_object_lock_configuration(
+                Bucket=site.bucket,
+                ObjectLockConfiguration={
+                    "ObjectLockEnabled": "Enabled",
+                    "Rule": {"DefaultRetention": {"Mode": "GOVERNANCE", "Days": 5}},
+                },
+            )
+            before = len(client.list_object_versions(Bucket=site.bucket)["Versions"])
+            _, checks = await doctor(site)
+            assert len(client.list_object_versions(Bucket=site.bucket)["Versions"]) == before
+        assert checks["store.object-lock"]["state"] == checks["store.rights"]["state"] == "warning"
+        assert "5 days (GOVERNANCE)" in checks["store.object-lock"]["text"]
 
 
 async def test_an_engine_and_a_cluster_that_are_not_there(common_site: Site, tmp_path: Path) -> None:

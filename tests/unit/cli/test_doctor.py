@@ -103,10 +103,9 @@ def test_this_kernel_opens_beneath() -> None:
 
 async def test_checks_run_side_by_side_and_each_is_bounded() -> None:
     """One that hangs is ended at its bound, one that blocks its thread too; the rest is told as found, in order."""
-    release = asyncio.Event()
 
     async def hangs() -> Finding:
-        await release.wait()
+        await asyncio.sleep(_SLEEP_SECONDS)
         return ok("too late")
 
     async def breaks() -> Finding:
