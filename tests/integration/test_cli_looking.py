@@ -147,6 +147,10 @@ async def test_show(tmp_path: Path, temporal_server: TemporalServer, seaweed: Se
         text = (await cli(site, "show", ws)).out
         for words in (f"volume: {volume}, uid", "proven", f"kept: {first.archive_id}", "OPERATION"):
             assert words in text
+        nowhere = f"127.0.0.1:{free_ports(1)[0]}"
+        done = await cli(site, "show", ws, "--json", TEMPORAL_ADDRESS=nowhere)
+        assert (done.status, done.object()["error"]["code"]) == (Exit.RETRY, "BackendUnavailable")
+        assert (done.object()["archive"], done.object()["runs"]) == (found["archive"], [])
         away = (await cli(site, "show", ws, "--json", CODEHUB_STORAGE_VOLUME_ROOT=str(tmp_path))).object()
         assert away["volume"] is None
         assert "not mounted, or never marked" in away["volume_unknown"]
