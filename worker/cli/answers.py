@@ -41,6 +41,8 @@ class ErrorObject(Answer):
     retryable: bool = Field(description="the same call may succeed later although nobody repaired anything")
     hint: str = Field(description="what a person does about it")
     details: dict[str, JsonValue] | None = _maybe("more for programs, where there is more")
+    safe: str | None = _maybe("of an operation: what of the home is certain to be there still")
+    web_ui: str | None = _maybe("where Temporal's web UI shows the run")
 
 
 class Known(Answer):

@@ -1,4 +1,4 @@
-"""Links into Temporal's web UI."""
+"""Addresses in Temporal's web UI."""
 
 from __future__ import annotations
 
@@ -6,5 +6,6 @@ from urllib.parse import quote
 
 
 def run_link(web_ui: str, namespace: str, workflow_id: str, run_id: str) -> str:
-    """Where the history of a run is shown."""
-    return f"{web_ui}/namespaces/{namespace}/workflows/{quote(workflow_id, safe='')}/{run_id}/history"
+    """The page of one run: summary, phase, last error, and each step by name."""
+    workflow = quote(workflow_id, safe="")
+    return f"{web_ui.rstrip('/')}/namespaces/{quote(namespace)}/workflows/{workflow}/{run_id}/history"
