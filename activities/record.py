@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from codehub_storage.errors import ErrorCode, StorageError
 
@@ -29,9 +29,9 @@ class Owner(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    run_id: str
-    operation: str
-    signed_off: bool = False
+    run_id: str = Field(description="the run that claimed the workspace last")
+    operation: str = Field(description="what that run does, or did")
+    signed_off: bool = Field(default=False, description="it has ended its last write")
 
 
 class VolumeRecord(BaseModel):
@@ -43,11 +43,11 @@ class VolumeRecord(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    uid: str
-    state: VolumeState
-    archive_id: str | None = None
-    fingerprint: str | None = None
-    made_by: str | None = None
+    uid: str = Field(description="the volume's name for ever")
+    state: VolumeState = Field(description="restoring: not handed out yet; deleting stays when the volume is gone")
+    archive_id: str | None = Field(default=None, description="the archive that it equals")
+    fingerprint: str | None = Field(default=None, description="its change fingerprint when that was so, as hex")
+    made_by: str | None = Field(default=None, description="the run that announced it, while it is restoring")
 
 
 class Record(BaseModel):
@@ -55,13 +55,13 @@ class Record(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    format_version: int = 1
-    revision: int = 1
-    workspace_id: str
-    place: str
-    owner: Owner
-    volume: VolumeRecord | None = None
-    given_up: tuple[str, ...] = ()
+    format_version: int = Field(default=1, description="format of the record")
+    revision: int = Field(default=1, description="grows with every write")
+    workspace_id: str = Field(description="whose record it is")
+    place: str = Field(description="where the workspace lives")
+    owner: Owner = Field(description="the run whose attempts may write")
+    volume: VolumeRecord | None = Field(default=None, description="the volume that it has, is getting, or is losing")
+    given_up: tuple[str, ...] = Field(default=(), description="uids that are never handed out again")
 
     def with_volume(self, volume: VolumeRecord | None) -> Record:
         """This record with another volume. A uid that is replaced or cleared is given up in the same write."""

@@ -21,7 +21,9 @@ from worker.settings import Settings, variable
 
 if TYPE_CHECKING:
     from activities.backends.docker.backend import DockerBackend
+    from activities.backends.docker.engine import Engine
     from activities.backends.kubernetes.backend import KubernetesBackend
+    from activities.backends.kubernetes.client import Api
 
 MOVER_ENTRY = "worker.mover:main"
 """What a mover process of the directory backend calls."""
@@ -96,18 +98,45 @@ def mover_environment(settings: Settings) -> dict[str, str]:
     return told
 
 
+def docker_engine(settings: Settings) -> Engine:
+    """The Docker engine of this place; who asks closes it."""
+    try:
+        from activities.backends.docker.engine import Engine
+    except ImportError as error:
+        raise _needs("Docker", "docker", error) from error
+    return Engine(settings.docker_host)
+
+
+def cluster_api(settings: Settings) -> Api:
+    """The API server of this place, and its namespace; who asks closes it."""
+    try:
+        from activities.backends.kubernetes.client import Api, Cluster
+    except ImportError as error:
+        raise _needs("Kubernetes", "kubernetes", error) from error
+    return Api(
+        Cluster(
+            settings.k8s_namespace,
+            kubeconfig=str(settings.k8s_kubeconfig) if settings.k8s_kubeconfig else None,
+            context=settings.k8s_context,
+        )
+    )
+
+
+def _needs(backend: str, extra: str, error: ImportError) -> StorageError:
+    return StorageError(
+        ErrorCode.UNSUPPORTED,
+        f"the {backend} backend needs {error.name}",
+        hint=f"pip install 'codehub-storage-service[{extra}]'",
+    )
+
+
 def _docker(settings: Settings) -> DockerBackend:
     try:
         from activities.backends.docker.backend import DockerBackend
-        from activities.backends.docker.engine import Engine
     except ImportError as error:
-        raise StorageError(
-            ErrorCode.UNSUPPORTED,
-            f"the Docker backend needs {error.name}",
-            hint="pip install 'codehub-storage-service[docker]'",
-        ) from error
+        raise _needs("Docker", "docker", error) from error
     return DockerBackend(
-        Engine(settings.docker_host),
+        docker_engine(settings),
         mover_image(settings),
         driver=settings.docker_volume_driver,
         options=settings.docker_volume_options,
@@ -121,16 +150,11 @@ def _kubernetes(settings: Settings) -> KubernetesBackend:
     try:
         from activities.backends.kubernetes.backend import KubernetesBackend
         from activities.backends.kubernetes.claims import ClaimDefaults
-        from activities.backends.kubernetes.client import Api, Cluster
         from activities.backends.kubernetes.lifecycle import Waits
         from activities.backends.kubernetes.pods import PodShape
         from activities.backends.kubernetes.template import read_template
     except ImportError as error:
-        raise StorageError(
-            ErrorCode.UNSUPPORTED,
-            f"the Kubernetes backend needs {error.name}",
-            hint="pip install 'codehub-storage-service[kubernetes]'",
-        ) from error
+        raise _needs("Kubernetes", "kubernetes", error) from error
     waits, usual = patience(settings), Waits()
     image = mover_image(settings)
     shape = PodShape(
@@ -142,13 +166,7 @@ def _kubernetes(settings: Settings) -> KubernetesBackend:
         template=read_template(settings.k8s_pod_template),
     )
     return KubernetesBackend(
-        Api(
-            Cluster(
-                settings.k8s_namespace,
-                kubeconfig=str(settings.k8s_kubeconfig) if settings.k8s_kubeconfig else None,
-                context=settings.k8s_context,
-            )
-        ),
+        cluster_api(settings),
         shape,
         defaults=ClaimDefaults(settings.k8s_volume_size, settings.k8s_storage_class, settings.k8s_access_mode),
         workspace_label=settings.workspace_label,

@@ -7,6 +7,7 @@ from typing import Any, cast
 from pydantic import ValidationError
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
 from temporalio.client import Client
+from temporalio.common import SearchAttributeKey
 from temporalio.service import RPCError
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
@@ -38,20 +39,26 @@ def workflow_options() -> dict[str, Any]:
     }
 
 
+async def missing_search_attributes(client: Client) -> list[SearchAttributeKey[Any]]:
+    """Those of ours that the namespace does not know."""
+    known = await client.operator_service.list_search_attributes(
+        ListSearchAttributesRequest(namespace=client.namespace)
+    )
+    return [key for key in SEARCH_ATTRIBUTES if key.name not in known.custom_attributes]
+
+
 async def ensure_search_attributes(client: Client) -> None:
     """Register what is missing. ``AccessDenied`` if the server does not let us: a run that sets an attribute that the
     server does not know would never get further."""
     try:
-        known = await client.operator_service.list_search_attributes(
-            ListSearchAttributesRequest(namespace=client.namespace)
-        )
-        missing = {
-            key.name: key.indexed_value_type for key in SEARCH_ATTRIBUTES if key.name not in known.custom_attributes
-        }
+        missing = await missing_search_attributes(client)
         if missing:
             await client.operator_service.add_search_attributes(
-                # The SDK's enum has the numbers of the API's.
-                AddSearchAttributesRequest(namespace=client.namespace, search_attributes=cast(Any, missing))
+                AddSearchAttributesRequest(
+                    namespace=client.namespace,
+                    # The SDK's enum has the numbers of the API's.
+                    search_attributes=cast(Any, {key.name: key.indexed_value_type for key in missing}),
+                )
             )
     except RPCError as error:
         names = ", ".join(f"{key.name}={key.indexed_value_type.name}" for key in SEARCH_ATTRIBUTES)

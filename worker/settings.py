@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import ByteSize, Field, PrivateAttr, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
@@ -28,10 +28,32 @@ PREFIX = "CODEHUB_STORAGE_"
 _STORE_FIELDS = ("s3_endpoint", "s3_access_key", "s3_secret_key")
 _NOT_SETTINGS = frozenset({"CODEHUB_STORAGE_FAILPOINT", "CODEHUB_STORAGE_FAILPOINT_TRACE"})
 _TEMPORAL_CHOICES = ("TEMPORAL_ADDRESS", "TEMPORAL_PROFILE", "TEMPORAL_CONFIG_FILE")
+_TEMPORAL_DEFAULT = "localhost:7233"
 _AWS_SUFFIXES = (".amazonaws.com", ".amazonaws.com.cn")
 _SELF_HOSTED_SETTLE = timedelta(seconds=60)
 
 log = logging.getLogger(__name__)
+
+
+class Origin(StrEnum):
+    """Where a value in force comes from."""
+
+    OPTION = "option"
+    ENVIRONMENT = "environment"
+    STACK = "stack"
+    FILE = "file"
+    DEFAULT = "default"
+
+
+class TemporalConnection(NamedTuple):
+    """How Temporal is reached, without its secrets. ``profile``: the one that was named, of Temporal's own file."""
+
+    address: str
+    namespace: str
+    profile: str | None
+    tls: bool
+    api_key: bool
+    origin: Origin
 
 
 class Retention(StrEnum):
@@ -167,6 +189,12 @@ class Settings(BaseSettings):
         description="What becomes of a replaced archive: none deletes it, keep leaves it restorable by archive id.",
     )
 
+    web_ui: str | None = Field(
+        default=None,
+        pattern=r"^https?://",
+        description="URL of Temporal's web UI, for links; unset: that of the running stack.",
+    )
+
     max_movers: int = Field(default=4, ge=1, le=1000, description="Movers that run at a time, for each worker.")
     mover_concurrency: int = Field(default=4, ge=1, le=64, description="Segments in flight in one mover.")
     mover_processes: int | None = Field(
@@ -193,6 +221,7 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="Least level logged.")
 
     _stack: DevInfo | None = PrivateAttr(default=None)
+    _origins: Mapping[str, Origin] = PrivateAttr(default_factory=dict)
 
     @field_validator("volume_root", "settle_sync_dir", "data_dir", "k8s_kubeconfig", "k8s_pod_template")
     @classmethod
@@ -261,11 +290,21 @@ class Settings(BaseSettings):
                 given["data_dir"] = data_dir.absolute()
             folder = Path(given.get("data_dir") or default_data_dir())
             stack = DevInfo.read(folder)
-            settings = cls(**({**_from_stack(stack, folder, given), **given} if stack else given))
+            from_stack = _from_stack(stack, folder, given) if stack else {}
+            settings = cls(**{**from_stack, **given})
         except ValidationError as error:
             raise StorageError(ErrorCode.INVALID_INPUT, _explain(error), hint=_HINT) from error
         settings._stack = stack
+        settings._origins = {
+            **dict.fromkeys(from_stack, Origin.STACK),
+            **dict.fromkeys(given, Origin.ENVIRONMENT),
+            **({"data_dir": Origin.OPTION} if data_dir is not None else {}),
+        }
         return settings
+
+    def origin(self, field: str) -> Origin:
+        """Where the value of a field comes from."""
+        return self._origins.get(field, Origin.DEFAULT)
 
     @property
     def settle_delay(self) -> timedelta:
@@ -285,6 +324,14 @@ class Settings(BaseSettings):
         """The folder of the directory backend: ``volume_root``, else the embedded stack's."""
         return self.volume_root or Layout(self.data_dir).volumes
 
+    @property
+    def web_ui_address(self) -> str | None:
+        """Where people look at runs: ``web_ui``, else that of the running stack if the runs are on its server."""
+        if self.web_ui is not None:
+            return self.web_ui.rstrip("/")
+        stack = self._stack_of_runs
+        return stack.web_ui if stack is not None else None
+
     def scaled(self, duration: timedelta) -> timedelta:
         """A timeout or retry interval, as ``time_scale`` has it."""
         return duration * self.time_scale
@@ -294,15 +341,41 @@ class Settings(BaseSettings):
 
         Raises ``InvalidInput`` for a profile or file that cannot be used.
         """
-        if self._stack is not None and not any(os.environ.get(name) for name in _TEMPORAL_CHOICES):
-            namespace = os.environ.get("TEMPORAL_NAMESPACE") or self._stack.namespace
-            return ClientConnectConfig(target_host=self._stack.temporal_address, namespace=namespace)
+        stack = self._stack_of_runs
+        if stack is not None:
+            namespace = os.environ.get("TEMPORAL_NAMESPACE") or stack.namespace
+            return ClientConnectConfig(target_host=stack.temporal_address, namespace=namespace)
         try:
             config = ClientConfig.load_client_connect_config()
         except (RuntimeError, ValueError) as error:
             raise StorageError(ErrorCode.INVALID_INPUT, f"Temporal's configuration: {error}", hint=_HINT) from error
-        config.setdefault("target_host", "localhost:7233")
+        config.setdefault("target_host", _TEMPORAL_DEFAULT)
         return config
+
+    def temporal_connection(self) -> TemporalConnection:
+        """What ``temporal_connect_config`` says, for people, and who said it. Raises ``InvalidInput`` as that does."""
+        config = self.temporal_connect_config()
+        address = str(config["target_host"])
+        origin = Origin.DEFAULT
+        if self._stack_of_runs is not None:
+            origin = Origin.STACK
+        elif os.environ.get("TEMPORAL_ADDRESS"):
+            origin = Origin.ENVIRONMENT
+        elif address != _TEMPORAL_DEFAULT:
+            origin = Origin.FILE
+        return TemporalConnection(
+            address,
+            str(config.get("namespace") or "default"),
+            os.environ.get("TEMPORAL_PROFILE"),
+            bool(config.get("tls")),
+            bool(config.get("api_key")),
+            origin,
+        )
+
+    @property
+    def _stack_of_runs(self) -> DevInfo | None:
+        """The running stack, unless somebody chose another Temporal server than its own."""
+        return None if any(os.environ.get(name) for name in _TEMPORAL_CHOICES) else self._stack
 
 
 _HINT = "Correct the environment; docs and `--help` list every setting."

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from activities.record import Record
 
@@ -92,6 +92,15 @@ class Deletion:
 
     check: Callable[[Walk], Awaitable[None]]
     seal: Callable[[], Awaitable[None]]
+
+
+@runtime_checkable
+class Glancing(Protocol):
+    """A backend whose volumes can be seen by who has no run: nothing is settled, locked, evicted or changed."""
+
+    async def glance(self, workspace_id: str, record: Record) -> VolumeView | None:
+        """The volume as it stands, with its users; ``None`` if it does not exist. It may change at any moment."""
+        ...
 
 
 class VolumeBackend(Protocol):

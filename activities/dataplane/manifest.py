@@ -25,45 +25,45 @@ class Part(BaseModel):
 class StoredObject(Part):
     """The object that this manifest proves: that version, with that ETag, of that size."""
 
-    key: str
-    size_bytes: int
-    etag: str
-    version_id: str | None = None
+    key: str = Field(description="object key")
+    size_bytes: int = Field(description="bytes of the object")
+    etag: str = Field(description="its ETag")
+    version_id: str | None = Field(default=None, description="its version; null on a bucket without versions")
     crc64: str = Field(description="CRC-64/NVME of the whole object, 16 hex digits")
 
 
 class Source(Part):
     """What the archive was made from."""
 
-    volume_uid: str
-    place: str
-    restored_from: str | None = None
-    change_fingerprint: str
+    volume_uid: str = Field(description="the volume that it was made from")
+    place: str = Field(description="where that volume was")
+    restored_from: str | None = Field(default=None, description="the archive that the volume had come from")
+    change_fingerprint: str = Field(description="of the volume as it was read")
 
 
 class VolumeBlock(Part):
     """What restore needs to make a volume like the one that was archived."""
 
-    backend: str
-    size_bytes: int | None = None
-    storage_class: str | None = None
-    labels: dict[str, str] = Field(default_factory=dict)
+    backend: str = Field(description="kind of volumes there")
+    size_bytes: int | None = Field(default=None, description="size of the volume, where it had one")
+    storage_class: str | None = Field(default=None, description="its class, where it had one")
+    labels: dict[str, str] = Field(default_factory=dict, description="labels that it bore")
 
 
 class Totals(Part):
     """Counts over the whole tree. ``skipped`` counts by kind what an archive does not carry (sockets, devices)."""
 
-    entries: int = 0
-    files: int = 0
-    directories: int = 0
-    symlinks: int = 0
-    hard_links: int = 0
-    specials: int = 0
-    file_bytes: int = 0
-    raw_bytes: int = 0
-    stored_bytes: int = 0
-    padding_bytes: int = 0
-    skipped: dict[str, int] = Field(default_factory=dict)
+    entries: int = Field(default=0, description="all entries of the tree")
+    files: int = Field(default=0, description="regular files")
+    directories: int = Field(default=0, description="folders")
+    symlinks: int = Field(default=0, description="symbolic links")
+    hard_links: int = Field(default=0, description="further names of files")
+    specials: int = Field(default=0, description="pipes, and devices where they are allowed")
+    file_bytes: int = Field(default=0, description="bytes of file content")
+    raw_bytes: int = Field(default=0, description="bytes of the tar stream")
+    stored_bytes: int = Field(default=0, description="bytes of the archive object")
+    padding_bytes: int = Field(default=0, description="of these, filling that a part's minimum size asked for")
+    skipped: dict[str, int] = Field(default_factory=dict, description="what is not carried, counted by kind")
 
 
 class Piece(Part):

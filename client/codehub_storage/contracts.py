@@ -22,7 +22,7 @@ class Contract(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: int = Field(default=SCHEMA_VERSION, description="version of this object's fields, which only grow")
 
 
 class Operation(StrEnum):
@@ -113,18 +113,18 @@ class PurgeInput(Contract):
 class OperationResult(Contract):
     """What an operation leaves behind. Fields that do not apply to it are ``None`` or zero."""
 
-    operation: str
-    workspace_id: str
-    run_id: str = ""
-    home_store_key: str | None = None
-    archive_key: str | None = None
-    volume_uid: str | None = None
-    archive_id: str | None = None
+    operation: str = Field(description="provision, archive, restore or purge")
+    workspace_id: str = Field(description="whose home it is")
+    run_id: str = Field(default="", description="the run, as Temporal names it")
+    home_store_key: str | None = Field(default=None, description="name of the volume")
+    archive_key: str | None = Field(default=None, description="object key of the archive")
+    volume_uid: str | None = Field(default=None, description="which volume bears that name")
+    archive_id: str | None = Field(default=None, description="which archive stands under that key")
     moved: bool = Field(default=False, description="bytes were moved; False where the postcondition already held")
     cleanup_required: bool = Field(default=False, description="the archive is proven, but the volume still stands")
     leftovers: tuple[str, ...] = Field(default=(), description="what is left of this workspace, named")
     removed: tuple[str, ...] = Field(default=(), description="purge: what was removed and confirmed gone, named")
-    files: int = 0
+    files: int = Field(default=0, description="regular files")
     raw_bytes: int = Field(default=0, description="bytes of file content")
     stored_bytes: int = Field(default=0, description="bytes of the archive object")
     padding_bytes: int = Field(default=0, description="of these, filling that a part's minimum size asked for")
@@ -136,16 +136,16 @@ class OperationResult(Contract):
 class Progress(Contract):
     """A look at an operation while it runs (a query; no history is written)."""
 
-    operation: str
-    workspace_id: str
-    run_id: str = ""
-    phase: Phase = Phase.UNKNOWN
-    bytes_done: int = 0
-    bytes_total: int = 0
-    last_error: str | None = None
-    attempt: int = 1
+    operation: str = Field(description="provision, archive, restore or purge")
+    workspace_id: str = Field(description="whose home it is")
+    run_id: str = Field(default="", description="the run, as Temporal names it")
+    phase: Phase = Field(default=Phase.UNKNOWN, description="where it stands; unknown where no worker answers")
+    bytes_done: int = Field(default=0, description="bytes of this phase that are done")
+    bytes_total: int = Field(default=0, description="bytes of this phase; 0 where it is not known")
+    last_error: str | None = Field(default=None, description="why the last attempt, or the run, failed")
+    attempt: int = Field(default=1, description="attempt of the step under way; above 1 while it is tried again")
     next_attempt_at: str | None = Field(default=None, description="RFC 3339 time of the next attempt while retrying")
-    closed: bool = False
+    closed: bool = Field(default=False, description="the run has ended")
 
 
 class CancelOutcome(StrEnum):

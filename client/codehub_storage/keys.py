@@ -57,6 +57,11 @@ def is_foreign(archive_key: str) -> bool:
     return archive_key.startswith("archives/")
 
 
+def foreign_archive_key(workspace_id: str) -> str:
+    """Where an archive of a workspace is stored that we did not make."""
+    return f"archives/{workspace_id}.tar.gz"
+
+
 def archive_key(workspace_id: str) -> str:
     """Where the archive of a workspace is stored."""
     return f"{workspace_id}/home.tar.gz"

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import pytest
 
-from activities.backends.base import Deletion, MoverSpec, VolumeBackend, Walk
+from activities.backends.base import Deletion, Glancing, MoverSpec, VolumeBackend, Walk
 from activities.backends.directory.backend import DirectoryBackend
 from activities.backends.patience import Patience
 from activities.dataplane.walk import change_fingerprint
@@ -92,6 +92,20 @@ class VolumeBackendContract:
         assert {"size_bytes": "5"}.items() <= seen.spec.items()  # and what the place has chosen itself
         assert seen.home_store_key == made.home_store_key == place.backend.home_store_key(WS)
         assert seen.users == ()
+
+    async def test_a_glance_sees_what_stands_there(self, place: Place, record: RecordFile) -> None:
+        """For who has no run: the same volume that an inspection sees; none, and a stranger's, are told too."""
+        backend = place.other
+        assert isinstance(backend, Glancing)
+        assert await backend.glance(WS, await record.fence()) is None
+        await self.ready(place, record)
+        seen = await backend.inspect(WS, fence=record.fence)
+        assert seen is not None
+        assert await backend.glance(WS, await record.fence()) == seen
+        place.make_foreign("ws2")
+        foreign = await backend.glance("ws2", await record.fence())
+        assert foreign is not None
+        assert foreign.uid is None
 
     async def test_missing_is_none(self, place: Place, record: RecordFile) -> None:
         """No volume is an answer, no error."""

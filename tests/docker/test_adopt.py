@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-import os
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +10,7 @@ import pytest
 
 from codehub_storage import ErrorCode
 from tests.docker.habitat import DockerHabitat
+from tests.harness.commands import cli
 from tests.harness.s3server import S3Server
 from tests.harness.site import Site, open_site
 from tests.harness.stops import fill, tree_of
@@ -32,14 +29,7 @@ async def site(tmp_path: Path, temporal_server: TemporalServer, site_store: S3Se
 
 async def adopt(site: Site, key: str) -> dict[str, Any]:
     """What the command answers."""
-    command = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "worker.cli.main", "adopt", key, "--json"),
-        env={**os.environ, **site.environment},
-        stdout=asyncio.subprocess.PIPE,
-    )
-    printed, _ = await command.communicate()
-    answer: dict[str, Any] = json.loads(printed)
-    return answer
+    return (await cli(site, "adopt", key, "--json")).object()
 
 
 async def test_a_home_of_before_goes_cold_and_comes_back(site: Site) -> None:

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from codehub_storage.keys import archive_key, manifest_key, workflow_id
+from tests.harness.commands import cli, end_of, running
 from tests.harness.seaweed import Seaweed, free_ports
 from tests.harness.site import Site, common_ground, common_site, open_site
 from worker.cli.exits import Exit
@@ -25,52 +21,6 @@ from worker.dev.temporal import TemporalServer
 __all__ = ["common_ground", "common_site"]
 
 pytestmark = pytest.mark.integration
-
-
-@dataclass(frozen=True)
-class Done:
-    """How a command ended, and what it printed."""
-
-    status: int
-    out: str
-    err: str
-
-    def object(self) -> dict[str, Any]:
-        """The one object on stdout."""
-        assert self.out.count("\n") == 1, self
-        found = json.loads(self.out)
-        assert isinstance(found, dict)
-        return found
-
-
-@asynccontextmanager
-async def running(environment: dict[str, str], *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A command while it runs; killed at the end."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "worker.cli.main", *arguments),
-        env={**os.environ, **environment},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-
-
-async def end_of(process: asyncio.subprocess.Process) -> Done:
-    """Wait for the end."""
-    out, err = await process.communicate()
-    assert process.returncode is not None
-    return Done(process.returncode, out.decode(), err.decode())
-
-
-async def cli(site: Site, *arguments: str, **environment: str) -> Done:
-    """Run a command to its end, told of the site by its environment."""
-    async with running({**site.environment, **environment}, *arguments) as process:
-        return await end_of(process)
 
 
 async def test_a_workspace_s_life(common_site: Site) -> None:
@@ -162,7 +112,7 @@ async def test_interrupted_wait(common_site: Site) -> None:
         first = (await process.stderr.readline()).decode()
         assert "no worker answers yet" in first
         process.send_signal(signal.SIGINT)
-        done = await end_of(process)
+        done = await end_of(process, "provision")
     assert done.status == 128 + signal.SIGINT, done
     found = done.object()
     assert (found["operation"], found["interrupted"]) == ("provision", True)

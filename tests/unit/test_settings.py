@@ -12,7 +12,7 @@ import pytest
 
 from codehub_storage.errors import ErrorCode, StorageError
 from worker.dev.info import DevInfo, Layout
-from worker.settings import Settings, child_environment, variable
+from worker.settings import Origin, Settings, child_environment, variable
 
 ROOT = Path(__file__).parents[2]
 STACK = DevInfo(
@@ -160,6 +160,41 @@ def test_environment_beats_the_stack(monkeypatch: pytest.MonkeyPatch, stack: Pat
     settings = Settings.load(stack)
     assert (settings.bucket, str(settings.volumes)) == ("mine-own", "/mine")
     assert settings.temporal_connect_config()["target_host"] == "temporal.example:7233"
+
+
+def test_every_value_knows_where_it_comes_from(monkeypatch: pytest.MonkeyPatch, stack: Path) -> None:
+    """The option before the environment, that before the stack, that before the default."""
+    set_(monkeypatch, bucket="mine-own", data_dir="/elsewhere")
+    settings = Settings.load(stack)
+    fields = ("data_dir", "bucket", "s3_secret_key", "volume_root", "place")
+    origins = [Origin.OPTION, Origin.ENVIRONMENT, Origin.STACK, Origin.STACK, Origin.DEFAULT]
+    assert [settings.origin(name) for name in fields] == origins
+
+
+def test_the_web_ui_is_that_of_the_server_that_is_used(monkeypatch: pytest.MonkeyPatch, stack: Path) -> None:
+    """The setting, else the running stack's; that one not for runs on another server."""
+    assert Settings.load().web_ui_address is None
+    assert Settings.load(stack).web_ui_address == STACK.web_ui
+    monkeypatch.setenv("TEMPORAL_ADDRESS", "temporal.example:7233")
+    assert Settings.load(stack).web_ui_address is None
+    set_(monkeypatch, web_ui="https://ui.example/")
+    assert Settings.load(stack).web_ui_address == "https://ui.example"
+
+
+def test_temporal_is_described_without_its_secrets(
+    monkeypatch: pytest.MonkeyPatch, stack: Path, tmp_path: Path
+) -> None:
+    """Address and who said it: the default, the stack, a profile's file, the environment."""
+    assert Settings.load().temporal_connection()[::5] == ("localhost:7233", Origin.DEFAULT)
+    assert Settings.load(stack).temporal_connection()[::5] == (STACK.temporal_address, Origin.STACK)
+    file = tmp_path / "temporal.toml"
+    file.write_text('[profile.prod]\naddress = "profile.example:7233"\nnamespace = "theirs"\napi_key = "hidden"\n')
+    monkeypatch.setenv("TEMPORAL_CONFIG_FILE", str(file))
+    monkeypatch.setenv("TEMPORAL_PROFILE", "prod")
+    found = Settings.load(stack).temporal_connection()
+    assert found == ("profile.example:7233", "theirs", "prod", True, True, Origin.FILE)
+    monkeypatch.setenv("TEMPORAL_ADDRESS", "temporal.example:7233")
+    assert Settings.load(stack).temporal_connection()[::5] == ("temporal.example:7233", Origin.ENVIRONMENT)
 
 
 def test_store_is_taken_whole(monkeypatch: pytest.MonkeyPatch, stack: Path) -> None:

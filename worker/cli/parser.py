@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from worker.cli.exits import MEANINGS
+
+STATES = ("warm", "cold", "both", "moving", "unfinished", "unproven", "lost", "empty", "unknown")
+"""Of workspaces, as ``answers.State`` explains them."""
 
 
 class UsageError(Exception):
@@ -35,6 +38,20 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(message, self.format_usage().strip())
 
 
+class _Version(argparse.Action):
+    """Asks for the version only when somebody wants it."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **options: Any) -> None:
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, **options)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        from importlib.metadata import version
+
+        print(f"codehub-storage {version('codehub-storage-service')}")
+        parser.exit()
+        raise AssertionError("not reached")
+
+
 def build_parser() -> Parser:
     """The whole command line; a parsed ``command`` names the handler, as ``module:function``."""
     parser = Parser(
@@ -43,14 +60,15 @@ def build_parser() -> Parser:
         epilog=_epilog(),
         parents=[_common()],
     )
+    parser.add_argument("--version", action=_Version, help="print the version of the service, and leave")
     parser.set_defaults(json=False, data_dir=None)
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
 
-    def add(name: str, module: str, text: str, **options: Any) -> argparse.ArgumentParser:
+    def add(name: str, module: str, text: str, *, function: str = "", **options: Any) -> argparse.ArgumentParser:
         command: argparse.ArgumentParser = commands.add_parser(
             name, help=text, description=text[0].upper() + text[1:] + ".", parents=[_common()], **options
         )
-        command.set_defaults(command=f"worker.cli.{module}:{name}")
+        command.set_defaults(command=f"worker.cli.{module}:{function or name}")
         return command
 
     add("dev", "processes", "run Temporal, SeaweedFS and a worker in one folder, until Ctrl-C")
@@ -94,7 +112,30 @@ def build_parser() -> Parser:
     status = add("status", "status", "what runs and what ran; with a workspace: all that is known of it")
     status.add_argument("workspace_id", metavar="WORKSPACE_ID", nargs="?")
     status.add_argument("--limit", type=int, default=20, metavar="N", help="ended operations listed (default: 20)")
+    listed = add("list", "workspaces", "every workspace: state, archive, last operation", function="list_workspaces")
+    listed.add_argument("--state", action="append", choices=STATES, help="only these; may be said several times")
+    listed.add_argument("--limit", type=int, metavar="N", help="so many workspaces at most (default: all)")
+    show = add("show", "showing", "one workspace: record, manifest, volume, kept archives, last runs")
+    show.add_argument("workspace_id", metavar="WORKSPACE_ID")
+    show.add_argument("--limit", type=int, default=10, metavar="N", help="runs shown (default: 10)")
+
+    add("config", "configuration", "every setting in force, and where it comes from")
+    add("doctor", "doctor", "check all that the service needs, and say what to do where something is missing")
+    add("version", "versions", "versions of the service, of Python, and of the servers that answer")
+    completion = add("completion", "completion", "print a completion script for a shell")
+    completion.add_argument("shell", choices=("bash", "zsh", "fish"))
     return parser
+
+
+def commands_of(parser: argparse.ArgumentParser | None = None) -> dict[str, argparse.ArgumentParser]:
+    """The parser of each command, by its name."""
+    actions = (parser or build_parser())._actions
+    return {
+        name: command
+        for action in actions
+        if isinstance(action, argparse._SubParsersAction)
+        for name, command in action.choices.items()
+    }
 
 
 def _common() -> Parser:

@@ -9,8 +9,9 @@ from contextlib import asynccontextmanager, contextmanager
 from temporalio.client import Client
 
 from activities.objectstore.base import ObjectStore
-from activities.objectstore.identity import load_identity
-from activities.objectstore.s3 import open_store
+from activities.objectstore.client import S3Settings
+from activities.objectstore.identity import StoreIdentity, load_identity
+from activities.objectstore.s3 import S3Store, open_store
 from codehub_storage.client import StorageClient, connect
 from codehub_storage.errors import StorageError
 from worker.dev.info import DevInfo
@@ -41,10 +42,19 @@ async def connect_storage(args: Namespace) -> StorageClient:
 @asynccontextmanager
 async def open_bucket(settings: Settings) -> AsyncIterator[ObjectStore]:
     """The bucket. ``WrongStore`` for one that `init` never marked."""
-    async with open_store(s3_settings(settings)) as store:
-        with _hint(settings, None if settings.s3_endpoint else variable("s3_endpoint")):
-            await load_identity(store)
+    async with open_marked(settings) as (store, _):
         yield store
+
+
+@asynccontextmanager
+async def open_marked(
+    settings: Settings, connection: S3Settings | None = None
+) -> AsyncIterator[tuple[S3Store, StoreIdentity]]:
+    """The bucket and its identity. ``connection``: with other timeouts, say."""
+    async with open_store(connection or s3_settings(settings)) as store:
+        with _hint(settings, None if settings.s3_endpoint else variable("s3_endpoint")):
+            identity = await load_identity(store)
+        yield store, identity
 
 
 @contextmanager

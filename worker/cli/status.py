@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from datetime import UTC, datetime
 from typing import Any
-
-from temporalio.client import Client, WorkflowExecution
-from temporalio.service import RPCError
 
 from activities.fencing import read_record
 from activities.objectstore.base import ObjectStore
 from activities.proofs import read_manifest, stored_version
 from activities.record import VolumeState
 from codehub_storage.client import StorageClient
-from codehub_storage.contracts import Operation
-from codehub_storage.errors import ErrorCode, StorageError
+from codehub_storage.errors import StorageError
 from codehub_storage.keys import archive_key, check_workspace_id
 from worker.cli.exits import Exit, exit_of
 from worker.cli.following import progress_line
 from worker.cli.listing import duration, size, table
 from worker.cli.output import Output
+from worker.cli.runs import ENDED, OPEN, executions, row
 from worker.cli.session import connect_temporal, load_settings, open_bucket
 from worker.settings import Settings
 
@@ -32,10 +28,6 @@ _STATES = {
 }
 """What the record says of a volume. ``deleting`` is final: it stays when the volume is gone."""
 
-_OURS = "WorkflowType IN ({})".format(", ".join(f"'{each.value}'" for each in Operation))
-_OPEN = f"{_OURS} AND ExecutionStatus = 'Running'"
-_ENDED = f"{_OURS} AND ExecutionStatus != 'Running'"
-
 
 async def status(args: Namespace, output: Output) -> int:
     """`status [WORKSPACE_ID]`"""
@@ -45,40 +37,13 @@ async def status(args: Namespace, output: Output) -> int:
 
 
 async def _list(args: Namespace, output: Output) -> int:
-    client = await connect_temporal(load_settings(args))
-    running = [_row(each) async for each in _executions(client, _OPEN)]
-    ended = [_row(each) async for each in _executions(client, _ENDED, max(args.limit, 0))]
+    settings = load_settings(args)
+    client = await connect_temporal(settings)
+    web_ui = settings.web_ui_address
+    running = [row(each, web_ui) async for each in executions(client, OPEN)]
+    ended = [row(each, web_ui) async for each in executions(client, ENDED, max(args.limit, 0))]
     output.answer({"open": running, "ended": ended}, _as_table([*running, *ended]))
     return Exit.DONE
-
-
-async def _executions(client: Client, query: str, limit: int | None = None) -> Any:
-    if limit == 0:
-        return
-    try:
-        async for each in client.list_workflows(query, limit=limit):
-            yield each
-    except RPCError as error:
-        raise StorageError(ErrorCode.BACKEND_UNAVAILABLE, f"the Temporal server says: {error.message}") from error
-
-
-def _row(execution: WorkflowExecution) -> dict[str, Any]:
-    """What the list of the server says of a run; ``workspace_id``, ``phase`` and ``bytes`` are search attributes."""
-    values = {pair.key.name: pair.value for pair in execution.typed_search_attributes}
-    return {
-        "workspace_id": values.get("WsId"),
-        "operation": execution.workflow_type,
-        "status": execution.status.name.lower() if execution.status else "unknown",
-        "phase": values.get("WsPhase"),
-        "bytes": values.get("WsBytes"),
-        "run_id": execution.run_id,
-        "started_at": _time(execution.start_time),
-        "seconds": round(((execution.close_time or datetime.now(UTC)) - execution.start_time).total_seconds(), 1),
-    }
-
-
-def _time(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _as_table(rows: list[dict[str, Any]]) -> str:
@@ -90,16 +55,16 @@ def _as_table(rows: list[dict[str, Any]]) -> str:
             heading,
             *(
                 (
-                    row["workspace_id"] or "?",
-                    row["operation"],
-                    row["status"],
-                    row["phase"] or "",
-                    size(row["bytes"]) if row["bytes"] else "",
-                    row["started_at"],
-                    duration(row["seconds"]),
-                    row["run_id"],
+                    each["workspace_id"] or "?",
+                    each["operation"],
+                    each["status"],
+                    each["phase"] or "",
+                    size(each["bytes"]) if each["bytes"] else "",
+                    each["started_at"],
+                    duration(each["seconds"]),
+                    each["run_id"],
                 )
-                for row in rows
+                for each in rows
             ),
         ]
     )

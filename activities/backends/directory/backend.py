@@ -108,6 +108,11 @@ class DirectoryBackend:
         async with self._hold(workspace_id, fence, "inspect") as hold:
             return await run_to_end(lambda: _view(hold.shelf))
 
+    async def glance(self, workspace_id: str, record: Record) -> VolumeView | None:
+        """The folder and who uses it, a mover of ours among them."""
+        shelf = Shelf(self._layout, check_workspace_id(workspace_id))
+        return await run_to_end(lambda: _view(shelf))
+
     async def fingerprint(self, workspace_id: str, uid: str, *, fence: Fence) -> str:
         """By a walk in this process."""
         async with self._hold(workspace_id, fence, "walk") as hold:

@@ -133,6 +133,11 @@ class DockerBackend:
         facts = await self._engine.volume(name)
         return None if facts is None else await self._view(workspace_id, facts, record)
 
+    async def glance(self, workspace_id: str, record: Record) -> VolumeView | None:
+        """The volume, and the containers that refer to it."""
+        facts = await self._engine.volume(self.home_store_key(workspace_id))
+        return None if facts is None else await self._view(workspace_id, facts, record)
+
     async def fingerprint(self, workspace_id: str, uid: str, *, fence: Fence) -> str:
         """By a container that only reads."""
         record = await fence()

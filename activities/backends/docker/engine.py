@@ -49,6 +49,17 @@ class Engine:
             answer: Facts = await docker.system.info()
             return answer
 
+    async def has_image(self, name: str) -> bool:
+        """Whether containers of this image could be made without a pull."""
+        async with self._docker_for(f"image {name}") as docker:
+            try:
+                await docker.images.inspect(name)
+            except aiodocker.DockerError as error:
+                if error.status == _MISSING:
+                    return False
+                raise
+            return True
+
     # ------------------------------------------------------------ volumes
 
     async def volumes(self) -> list[Facts]:

@@ -141,6 +141,11 @@ class KubernetesBackend:
                 return None
         return view(claim, await self._namespace.users(workspace_id, uid))
 
+    async def glance(self, workspace_id: str, record: Record) -> VolumeView | None:
+        """The claim, and the Pods that name it."""
+        claim = await self._namespace.claim(workspace_id)
+        return None if claim is None else view(claim, await self._namespace.users(workspace_id, uid_of(claim)))
+
     async def fingerprint(self, workspace_id: str, uid: str, *, fence: Fence) -> str:
         """By a walk in a Pod."""
         record = await self._begin(workspace_id, fence)

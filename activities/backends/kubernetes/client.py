@@ -27,6 +27,7 @@ Json = dict[str, Any]
 _PAGE = 500
 _RELOAD_SECONDS = 10.0
 _AUTH = ["BearerToken"]
+_REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,16 @@ class Api:
         query = {"fieldValidation": "Strict", **({"dryRun": "All"} if dry_run else {})}
         what = f"{body['kind']} {body['metadata']['name']} cannot be created"
         return _checked(what, await self._call("POST", path, query, body)).json
+
+    async def may(self, attributes: Json) -> bool:
+        """Whether our account has a right, as the API server decides it (``ResourceAttributes`` of a review)."""
+        body = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": attributes},
+        }
+        answer = _checked(_REVIEWS, await self._call("POST", _REVIEWS, None, body)).json
+        return bool((answer.get("status") or {}).get("allowed"))
 
     async def delete(self, path: str, uid: str, *, resource_version: str | None = None) -> bool:
         """Mark it for deletion, with its own grace. False if it does not exist. ``Refused`` if it is another by now."""

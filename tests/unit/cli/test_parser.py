@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib.metadata import version
 from io import StringIO
 from pathlib import Path
 
@@ -16,12 +17,15 @@ import pytest
 from codehub_storage.errors import ErrorCode, StorageError
 from worker.cli.exits import MEANINGS, Exit, exit_of
 from worker.cli.main import run
-from worker.cli.parser import UsageError, build_parser
+from worker.cli.parser import UsageError, build_parser, commands_of
 from worker.settings import Settings, variable
 
 ROOT = Path(__file__).parents[3]
 DOCUMENT = ROOT / "docs/cli.md"
-COMMANDS = ("dev", "worker", "init", "adopt", "provision", "archive", "restore", "purge", "cancel", "verify", "status")
+COMMANDS = (
+    *("dev", "worker", "init", "adopt", "provision", "archive", "restore", "purge", "cancel", "verify", "status"),
+    *("list", "show", "config", "doctor", "version", "completion"),
+)
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -43,8 +47,9 @@ def test_help_imports_nothing_heavy() -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_a_handler_and_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     """What the parser names can be imported, and explains itself."""
-    takes_none = ("purge", "status", "dev", "worker", "init")
-    args = build_parser().parse_args([command] if command in takes_none else [command, "x"])
+    takes_none = ("purge", "status", "dev", "worker", "init", "list", "config", "doctor", "version")
+    word = "bash" if command == "completion" else "x"
+    args = build_parser().parse_args([command] if command in takes_none else [command, word])
     module, _, function = args.command.partition(":")
     assert callable(getattr(importlib.import_module(module), function))
     assert run([command, "--help"]) == 0
@@ -92,6 +97,12 @@ def test_usage_error_as_json() -> None:
     assert "HOME_STORE_KEY" in error["hint"]
 
 
+def test_version_is_an_option_too(capsys: pytest.CaptureFixture[str]) -> None:
+    """As of most programs; without a command."""
+    assert run(["--version"]) == Exit.DONE
+    assert capsys.readouterr().out == f"codehub-storage {version('codehub-storage-service')}\n"
+
+
 def test_purge_of_nothing_is_refused_before_anything_is_connected() -> None:
     """Naming neither key is a mistake, not an empty job."""
     out, err = StringIO(), StringIO()
@@ -134,9 +145,4 @@ def test_document_is_complete() -> None:
 
 
 def _help(command: str) -> str:
-    parser = build_parser()
-    commands = next(action for action in parser._actions if action.choices is not None and action.dest != "json")
-    assert isinstance(commands.choices, dict)
-    text = commands.choices[command].format_help()
-    assert isinstance(text, str)
-    return text
+    return commands_of()[command].format_help()

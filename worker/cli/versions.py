@@ -1,0 +1,80 @@
+"""`version`: of both distributions, and of the servers where some are set up."""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+from argparse import Namespace
+from collections.abc import Awaitable
+from dataclasses import replace
+from datetime import timedelta
+from importlib.metadata import version as version_of
+
+from temporalio.api.workflowservice.v1 import GetSystemInfoRequest
+from temporalio.service import RPCError
+
+from activities.dataplane.manifest import FORMAT_VERSION
+from activities.objectstore import bucket
+from activities.objectstore.s3 import open_store
+from codehub_storage.errors import StorageError
+from worker.cli.answers import VersionAnswer
+from worker.cli.exits import Exit
+from worker.cli.output import Output
+from worker.cli.session import connect_temporal, load_settings
+from worker.settings import Origin, Settings
+from worker.wiring import s3_settings
+
+_SECONDS = 3.0
+
+
+async def version(args: Namespace, output: Output) -> int:
+    """`version`: a server that does not answer at once is left out."""
+    settings = load_settings(args)
+    server, store = await asyncio.gather(_soon(_temporal(settings)), _soon(_store(settings)))
+    answer = VersionAnswer(
+        service=version_of("codehub-storage-service"),
+        client=version_of("codehub-storage"),
+        python=platform.python_version(),
+        archive_format=FORMAT_VERSION,
+        temporal_sdk=version_of("temporalio"),
+        temporal_server=server,
+        store=store,
+    )
+    output.answer(answer.model_dump(mode="json"), _as_text(answer))
+    return Exit.DONE
+
+
+async def _soon(asked: Awaitable[str | None]) -> str | None:
+    try:
+        async with asyncio.timeout(_SECONDS):
+            return await asked
+    except (StorageError, RPCError, TimeoutError):
+        return None
+
+
+async def _temporal(settings: Settings) -> str | None:
+    if settings.temporal_connection().origin is Origin.DEFAULT:
+        return None
+    client = await connect_temporal(settings)
+    return (await client.workflow_service.get_system_info(GetSystemInfoRequest())).server_version
+
+
+async def _store(settings: Settings) -> str | None:
+    if settings.s3_endpoint is None:
+        return None
+    seconds = timedelta(seconds=_SECONDS)
+    connection = replace(s3_settings(settings), connect_timeout=seconds, read_timeout=seconds)
+    async with open_store(connection) as store:
+        return await bucket.server(store.connection) or None
+
+
+def _as_text(answer: VersionAnswer) -> str:
+    lines = [
+        f"codehub-storage-service {answer.service}",
+        f"codehub-storage {answer.client}",
+        f"Python {answer.python}, temporalio {answer.temporal_sdk}",
+        f"archive format {answer.archive_format}",
+        *([f"Temporal server {answer.temporal_server}"] if answer.temporal_server else []),
+        *([f"store {answer.store}"] if answer.store else []),
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,301 @@
+"""`list`: every workspace with its state, its archive and its last operation.
+
+The bucket is listed once, then records and manifests are read, a few at a time; Temporal is asked once, page by page.
+Where one of the two is away, the other still tells what it knows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import re
+from argparse import Namespace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from temporalio.client import WorkflowExecution, WorkflowExecutionStatus
+
+from activities.dataplane.manifest import Manifest
+from activities.fencing import read_record
+from activities.objectstore.base import ObjectInfo, ObjectStore
+from activities.proofs import read_manifest, stored_version
+from activities.record import Record, VolumeState
+from codehub_storage.errors import StorageError
+from codehub_storage.keys import check_workspace_id, workflow_id
+from worker.cli.answers import State, WorkspaceRow
+from worker.cli.exits import Exit, exit_of
+from worker.cli.listing import duration, size, table
+from worker.cli.output import Output
+from worker.cli.runs import OURS, executions, moment, status_of
+from worker.cli.session import connect_temporal, load_settings, open_bucket
+from worker.settings import Settings
+
+_AT_A_TIME = 16
+_OF_A_WORKSPACE = re.compile(
+    r"(?P<id>[^/]+)/home\.(?P<what>tar\.gz|tar\.gz\.meta|state)|archives/(?P<foreign>[^/]+)\.tar\.gz"
+)
+_HELD = frozenset({VolumeState.READY, VolumeState.ARCHIVED})
+Progress = Callable[[int, int], None]
+"""Gets how many workspaces were read, and of how many."""
+
+_HEADING = ("WORKSPACE", "STATE", "ARCHIVE", "AGE", "LAST OPERATION", "STATUS", "STARTED")
+
+
+@dataclass
+class Stored:
+    """What the bucket says of a workspace. ``keys``: of what it has, by kind."""
+
+    keys: dict[str, str] = field(default_factory=dict)
+    record: Record | None = None
+    manifest: Manifest | None = None
+    object: ObjectInfo | None = None
+    proven: bool = False
+    problem: StorageError | None = None
+
+
+@dataclass(frozen=True)
+class Sides:
+    """What both sides know, ``None`` of one that is away, and why it is."""
+
+    stored: Mapping[str, Stored] | None
+    runs: Mapping[str, WorkflowExecution] | None
+    errors: Sequence[StorageError]
+
+    def names(self) -> list[str]:
+        """The workspaces of the bucket, and those that something is done to; of a bucket that is away, all."""
+        runs = self.runs or {}
+        if self.stored is None:
+            return sorted(runs)
+        return sorted(self.stored.keys() | {name for name, run in runs.items() if _is_open(run)})
+
+
+async def list_workspaces(args: Namespace, output: Output) -> int:
+    """`list [--state STATE] [--limit N]`"""
+    settings = load_settings(args)
+    limit = None if args.limit is None else max(args.limit, 0)
+    try:
+        sides = await _ask(settings, None if args.state else limit, _shown(output))
+    finally:
+        output.clear_progress()
+    now = datetime.now(UTC)
+    rows = [_row(name, sides, now) for name in sides.names()]
+    rows = [each for each in rows if not args.state or each.state in args.state][:limit]
+    answer = {"workspaces": [each.model_dump(mode="json") for each in rows]}
+    if not sides.errors:
+        output.answer(answer, _as_table(rows))
+        return Exit.DONE
+    if not output.as_json:
+        output.answer({}, _as_table(rows))
+    output.context.update(answer)
+    output.failure(sides.errors[0])
+    return exit_of(sides.errors[0])
+
+
+def _shown(output: Output) -> Progress:
+    def show(seen: int, total: int) -> None:
+        output.progress(f"list: {seen:,} of {total:,} workspaces read")
+
+    return show
+
+
+async def _ask(settings: Settings, limit: int | None, progress: Progress) -> Sides:
+    """Ask both at once. ``limit``: so many workspaces of the bucket are looked at."""
+    stored: dict[str, Stored] = {}
+    listed: asyncio.Future[Collection[str] | None] = asyncio.get_running_loop().create_future()
+    sides = await asyncio.gather(
+        _read_bucket(settings, limit, stored, listed, progress), _last_runs(settings, listed), return_exceptions=True
+    )
+    errors = [each for each in sides if isinstance(each, StorageError)]
+    for each in sides:
+        if isinstance(each, BaseException) and not isinstance(each, StorageError):
+            raise each
+    is_away = isinstance(sides[0], StorageError)
+    runs = sides[1]
+    errors += [each.problem for each in stored.values() if each.problem is not None][:1]
+    return Sides(None if is_away else stored, None if isinstance(runs, BaseException) else runs, errors)
+
+
+async def _read_bucket(
+    settings: Settings,
+    limit: int | None,
+    stored: dict[str, Stored],
+    listed: asyncio.Future[Collection[str] | None],
+    progress: Progress,
+) -> None:
+    """Fill ``stored``; ``listed`` tells early which workspaces there are, where only some of them count."""
+    try:
+        async with open_bucket(settings) as store:
+            found = _by_workspace(await store.list_keys(""))
+            stored.update({name: found[name] for name in sorted(found)[:limit]})
+            listed.set_result(None if limit is None else stored.keys())
+            await _read_all(store, stored, progress)
+    finally:
+        if not listed.done():
+            listed.set_result(None)
+
+
+def _by_workspace(keys: Sequence[str]) -> dict[str, Stored]:
+    """The keys of the bucket that are of a workspace."""
+    found: dict[str, Stored] = {}
+    for key in keys:
+        match = _OF_A_WORKSPACE.fullmatch(key)
+        if match is None or not _is_workspace(match["id"] or match["foreign"]):
+            continue
+        what = match["what"] or "foreign"
+        found.setdefault(match["id"] or match["foreign"], Stored()).keys[what] = key
+    return found
+
+
+def _is_workspace(name: str) -> bool:
+    try:
+        check_workspace_id(name)
+    except StorageError:
+        return False
+    return True
+
+
+async def _last_runs(
+    settings: Settings, listed: asyncio.Future[Collection[str] | None]
+) -> dict[str, WorkflowExecution]:
+    """The last run of each workspace; only of those that are ``listed``, if any are."""
+    client = await connect_temporal(settings)
+    wanted = await listed
+    found: dict[str, WorkflowExecution] = {}
+    names = None if wanted is None else {workflow_id(each): each for each in wanted}
+    if names is not None and not names:
+        return found
+    async for each in executions(client, OURS):
+        name = each.id.partition("/")[2] if names is None else names.get(each.id)
+        if name is not None and _is_newer(each, found.get(name)):
+            found[name] = each
+        if names is not None and len(found) == len(names):
+            break
+    return found
+
+
+def _is_open(run: WorkflowExecution) -> bool:
+    return run.status is WorkflowExecutionStatus.RUNNING
+
+
+def _is_newer(run: WorkflowExecution, known: WorkflowExecution | None) -> bool:
+    return known is None or run.start_time > known.start_time
+
+
+async def _read_all(store: ObjectStore, stored: Mapping[str, Stored], progress: Progress) -> None:
+    """Read what each has; a store that stops answering is not asked for the rest."""
+    turns, numbers = asyncio.Semaphore(_AT_A_TIME), itertools.count(1)
+    away: list[StorageError] = []
+
+    async def read(name: str, entry: Stored) -> None:
+        async with turns:
+            progress(next(numbers), len(stored))
+            if away:
+                entry.problem = away[0]
+                return
+            try:
+                await _read(store, name, entry)
+            except StorageError as error:
+                entry.problem = error
+                if error.transient:
+                    away.append(error)
+
+    await asyncio.gather(*(read(name, entry) for name, entry in stored.items()))
+
+
+async def _read(store: ObjectStore, name: str, entry: Stored) -> None:
+    if "state" in entry.keys:
+        found = await read_record(store, name)
+        entry.record = found[0] if found else None
+    key = entry.keys.get("tar.gz") or entry.keys.get("foreign")
+    if key is None:
+        return
+    if "tar.gz.meta" in entry.keys:
+        manifest = await read_manifest(store, key)
+        entry.manifest = manifest[0] if manifest else None
+    if entry.manifest is not None:
+        entry.object = await stored_version(store, key, entry.manifest)
+        entry.proven = entry.object is not None
+    entry.object = entry.object or await store.head(key)
+
+
+def _row(name: str, sides: Sides, now: datetime) -> WorkspaceRow:
+    stored = (sides.stored or {}).get(name, Stored())
+    run = sides.runs.get(name) if sides.runs is not None else None
+    record, volume = stored.record, stored.record.volume if stored.record else None
+    made = _time_of(stored)
+    values = {pair.key.name: pair.value for pair in run.typed_search_attributes} if run else {}
+    by_record = record.owner if record and run is None else None
+    return WorkspaceRow(
+        workspace_id=name,
+        state=_state(stored, run, sides),
+        place=record.place if record else None,
+        volume_uid=volume.uid if volume and volume.state in _HELD else None,
+        archive_key=stored.object.key if stored.object else None,
+        archive_id=stored.manifest.archive_id if stored.manifest and stored.proven else None,
+        archive_bytes=stored.object.size_bytes if stored.object else None,
+        archived_at=moment(made) if made else None,
+        archive_age_seconds=round((now - made).total_seconds(), 1) if made else None,
+        operation=run.workflow_type if run else by_record.operation if by_record else None,
+        status=status_of(run) if run else None,
+        phase=cast(Any, values.get("WsPhase")),
+        run_id=run.run_id if run else by_record.run_id if by_record else None,
+        started_at=moment(run.start_time) if run else None,
+        problem=str(stored.problem) if stored.problem else None,
+    )
+
+
+def _time_of(stored: Stored) -> datetime | None:
+    """When the archive was made: its manifest says so, else the store."""
+    if stored.object is None:
+        return None
+    with suppress(ValueError, OverflowError):
+        if stored.manifest is not None and stored.proven:
+            return datetime.fromisoformat(stored.manifest.created_at).astimezone(UTC)
+    return datetime.fromtimestamp(stored.object.modified_at, UTC)
+
+
+def _state(stored: Stored, run: WorkflowExecution | None, sides: Sides) -> State:
+    """See ``WorkspaceRow.state``. Without Temporal, who has not signed off counts as moving."""
+    if run is not None and _is_open(run):
+        return "moving"
+    if stored.problem is not None or sides.stored is None:
+        return "unknown"
+    record, volume = stored.record, stored.record.volume if stored.record else None
+    if record is not None and not record.owner.signed_off:
+        return "moving" if sides.runs is None else "unfinished"
+    if volume is not None and volume.state is VolumeState.RESTORING:
+        return "unfinished"
+    if volume is not None and volume.state in _HELD:
+        return "both" if stored.proven else "warm"
+    if stored.proven:
+        return "cold"
+    if stored.object is not None:
+        return "unproven"
+    return "lost" if volume is not None and volume.archive_id is not None else "empty"
+
+
+def _as_table(rows: Sequence[WorkspaceRow]) -> str:
+    if not rows:
+        return "no workspace"
+    return table([_HEADING, *(_cells(each) for each in rows)])
+
+
+def _cells(row: WorkspaceRow) -> tuple[str, ...]:
+    return (
+        row.workspace_id,
+        row.state,
+        "" if row.archive_bytes is None else size(row.archive_bytes),
+        "" if row.archive_age_seconds is None else age(row.archive_age_seconds),
+        row.operation or "",
+        (row.status or "") + (f" ({row.phase})" if row.phase and row.status == "running" else ""),
+        row.started_at or "",
+    )
+
+
+def age(seconds: float) -> str:
+    """How long ago, in the unit that a person would choose."""
+    days, rest = divmod(max(seconds, 0), 86_400)
+    return f"{days:.0f} d {rest // 3600:.0f} h" if days else duration(rest)
