@@ -29,6 +29,7 @@ PAGES: Mapping[str, str] = {
 _DOCS = PurePosixPath("docs")
 _SOURCES = {uri: source for source, uri in PAGES.items()}
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\[\]]*\])*)\]\(([^()\s]+)\)")
+_CELL = re.compile(r"<td.*?</td>", re.DOTALL)
 _ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]*:|[#/]", re.IGNORECASE)
 
 
@@ -43,6 +44,11 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     """Let the links of a page lead where they lead in the site."""
     uri = page.file.src_uri
     return relinked(markdown, _SOURCES.get(uri, str(_DOCS / uri)), uri)
+
+
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Let a bar in a table's code be a bar: it has to be escaped there, and Python's Markdown shows how."""
+    return _CELL.sub(lambda cell: cell[0].replace("\\|", "|"), html)
 
 
 def relinked(markdown: str, source: str, uri: str) -> str:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
+from typing import Any
 
-from docgen.site import PAGES, ROOT, relinked
+import pytest
+from markdown import Markdown
+
+from docgen.site import PAGES, ROOT, on_page_content, relinked
+
+UNUSED: dict[str, Any] = {"page": None, "config": None, "files": None}
 
 
 @pytest.mark.parametrize(
@@ -33,6 +38,14 @@ from docgen.site import PAGES, ROOT, relinked
 def test_a_link_leads_where_it_can_lead(source: str, uri: str, link: str, expected: str) -> None:
     """To a page, or it is the path of a file; what leads nowhere is left for mkdocs to complain of."""
     assert relinked(f"see {link}.", source, uri) == f"see {expected}."
+
+
+def test_a_bar_in_a_table_is_a_bar() -> None:
+    """`tar | gzip` in a cell; outside of tables nothing is changed."""
+    markdown = "| a |\n|---|\n| `x \\| y` |\n\n`x \\| y`\n"
+    html = on_page_content(Markdown(extensions=["tables"]).convert(markdown), **UNUSED)
+    assert "<td><code>x | y</code></td>" in html
+    assert "<p><code>x \\| y</code></p>" in html
 
 
 def test_pages_from_outside_are_there() -> None:
