@@ -79,7 +79,7 @@ fidelity: $(STAMP) ## what tar, restic and docker cp bring back, measured, into 
 
 docs: $(STAMP) ## the documentation as a site in site/; fails on a dead link, and on a page that is not what the code says
 	$(BIN)/python -m docgen --check
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 docs-serve: $(STAMP) ## the same site on http://127.0.0.1:8000, built anew whenever a page is saved
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --strict
