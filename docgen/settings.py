@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from enum import EnumType
+from enum import StrEnum
 from typing import Literal, get_args, get_origin
 
 from pydantic import ByteSize, SecretStr
@@ -63,6 +63,6 @@ def _meaning(field: FieldInfo) -> Iterator[str]:
 
 def _choices(kind: object) -> tuple[str, ...]:
     """The values of a setting that takes one of a few."""
-    if isinstance(kind, EnumType):
-        return tuple(str(each) for each in kind)
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        return tuple(each.value for each in kind)
     return get_args(kind) if get_origin(kind) is Literal else ()
