@@ -1,11 +1,13 @@
-"""The pages: path under docs, and the function that answers its text."""
+"""The pages: path under docs, and the function that answers its text, or what stands between its marks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from docgen import json_schemas
+from docgen import errors, json_schemas, settings
 
 PAGES: Mapping[str, Callable[[], str]] = {
+    "errors.md": errors.table,
     "json.md": json_schemas.page,
+    "settings.md": settings.tables,
 }
