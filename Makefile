@@ -16,7 +16,7 @@ N ?=
 MINUTES ?= 10
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-parts test-docker test-k8s test-compose test-packaging test-pages walkthrough dist bench-quick bench bench-scale bench-backends fidelity check format model model-short faults fuzz clean
+.PHONY: help setup demo test test-parts test-docker test-k8s test-compose test-packaging test-pages walkthrough dist bench-quick bench bench-scale bench-backends fidelity docs docs-serve check format model model-short faults fuzz clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -103,6 +103,13 @@ bench-backends: $(STAMP) ## what each backend adds to the data plane, on a real 
 fidelity: $(STAMP) ## what tar, restic and docker cp bring back, measured, into docs/fidelity.md; needs root, restic, docker.io
 	$(BIN)/python -m bench.fidelity $(ARGS)
 
+docs: $(STAMP) ## the documentation as a site in site/; fails on a dead link, and on a page that is not what the code says
+	$(BIN)/python -m docgen --check
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+docs-serve: $(STAMP) ## the same site on http://127.0.0.1:8000, built anew whenever a page is saved
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --strict
+
 check: $(STAMP) ## lint, format, types, import rules
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -128,4 +135,4 @@ fuzz: $(STAMP) ## hostile bytes against every reader for MINUTES=10; coverage-gu
 	$(BIN)/python -m tests.fuzz --minutes $(MINUTES)
 
 clean: ## remove the virtual environments, dist/ and caches
-	rm -rf $(VENV) $(PEERS) $(BUILDER) dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(PEERS) $(BUILDER) dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -76,8 +76,11 @@ class OperationHandle:
         return await outcome(self._handle)
 
     async def progress(self) -> Progress:
-        """Phase, bytes, last error, next attempt."""
-        return await progress_of(self._handle, self.workspace_id)
+        """Phase, bytes, last error, next attempt. ``BackendUnavailable`` if the server does not answer."""
+        try:
+            return await progress_of(self._handle, self.workspace_id)
+        except RPCError as error:
+            raise unreachable(error) from error
 
 
 class StorageClient:
