@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PEERS := .venv-bench
 PEERS_STAMP := $(PEERS)/.installed
+BUILDER := .venv-build
+BUILDER_STAMP := $(BUILDER)/.installed
 ARGS ?=
 # What holds for every backend, tested by the same code.
 ON_ALL := $(addprefix tests/integration/test_,transitions.py lineage.py purge.py wrong_place.py attributes.py) \
@@ -14,18 +16,22 @@ N ?=
 MINUTES ?= 10
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-parts test-docker test-k8s test-compose bench-quick bench bench-scale bench-backends fidelity docs docs-serve check format model model-short faults fuzz clean
+.PHONY: help setup demo test test-parts test-docker test-k8s test-compose test-packaging test-pages test-first-use walkthrough dist bench-quick bench bench-scale bench-backends fidelity docs docs-serve check format model model-short faults fuzz clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 setup: $(STAMP) ## the virtual environment .venv with both distributions, editable, and all tools
 
-$(STAMP): pyproject.toml client/pyproject.toml constraints.txt
+define check_python
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "$(PYTHON) is older than 3.11; say PYTHON=python3.x to use another" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
 		{ echo "$(PYTHON) cannot make virtual environments: apt-get install python3-venv" >&2; exit 1; }
+endef
+
+$(STAMP): pyproject.toml client/pyproject.toml constraints.txt
+	$(check_python)
 	$(PYTHON) -m venv --clear $(VENV)
 	PIP_CONSTRAINT=constraints.txt $(BIN)/pip install --quiet --disable-pip-version-check -e ./client -e '.[dev]'
 	@touch $@
@@ -54,6 +60,30 @@ test-k8s: $(STAMP) ## the tests on a real Kubernetes of two nodes; needs root, G
 
 test-compose: $(STAMP) ## docker-compose.yml on an engine of our own; needs root, docker.io, debootstrap and Go
 	STORAGE_TESTS_COMPOSE=1 $(BIN)/python -m pytest tests/compose $(ARGS)
+
+test-packaging: $(STAMP) ## both distributions, built, installed into empty environments and run, on each Python that they name
+	STORAGE_TESTS_PACKAGING=1 $(BIN)/python -m pytest tests/packaging $(ARGS)
+
+test-pages: $(STAMP) ## the commands of README.md and docs/quick-start.md, typed on an empty Debian; needs root and debootstrap
+	STORAGE_TESTS_PAGES=1 $(BIN)/python -m pytest tests/pages $(ARGS)
+
+test-first-use: ## test-packaging, then test-pages: stacks of both would want the usual ports
+	$(MAKE) test-packaging
+	$(MAKE) test-pages
+
+walkthrough: $(STAMP) ## the quick start on an empty Debian, written down in docs/transcript.md; needs root and debootstrap
+	$(BIN)/python -m tests.pages $(ARGS)
+
+$(BUILDER_STAMP): constraints.txt
+	$(check_python)
+	$(PYTHON) -m venv --clear $(BUILDER)
+	PIP_CONSTRAINT=constraints.txt $(BUILDER)/bin/pip install --quiet --disable-pip-version-check build
+	@touch $@
+
+dist: $(BUILDER_STAMP) ## wheels and source archives of both distributions, into dist/
+	rm -rf dist
+	PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BUILDER)/bin/python -m build --outdir dist client
+	PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BUILDER)/bin/python -m build --outdir dist .
 
 $(PEERS_STAMP): bench/requirements.txt
 	$(PYTHON) -m venv --clear $(PEERS)
@@ -108,5 +138,5 @@ fuzz: $(STAMP) ## hostile bytes against every reader for MINUTES=10; coverage-gu
 		--disable-pip-version-check -e './client' -e '.[fuzz]' || echo "no atheris here: only mutations" >&2
 	$(BIN)/python -m tests.fuzz --minutes $(MINUTES)
 
-clean: ## remove the virtual environment and caches
-	rm -rf $(VENV) $(PEERS) site .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+clean: ## remove the virtual environments, dist/ and caches
+	rm -rf $(VENV) $(PEERS) $(BUILDER) dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

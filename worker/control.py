@@ -98,9 +98,9 @@ def lease_worker(client: Client, services: Services, max_movers: int) -> Worker:
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """Run both workers until ``stop``, or until one of them fails; then hand the work back."""
     policies.configure(settings.time_scale)
-    client = await connect(**settings.temporal_connect_config())
-    await ensure_search_attributes(client)
     async with open_services(settings) as services:
+        client = await connect(**settings.temporal_connect_config())
+        await ensure_search_attributes(client)
         await services.ground()
         workers = (control_worker(client, services), lease_worker(client, services, settings.max_movers))
         log.info("serving place %s (%s)", settings.place, settings.backend)

@@ -50,8 +50,11 @@ async def open_known_store(settings: Settings) -> AsyncIterator[tuple[S3Store, S
 
 @asynccontextmanager
 async def open_services(settings: Settings) -> AsyncIterator[Services]:
-    """What activities work with. ``WrongStore`` for a bucket that `init` never marked."""
-    async with open_known_store(settings) as (store, _), open_backend(settings) as backend:
+    """What activities work with. ``WrongStore`` for a bucket that `init` never marked.
+
+    The backend comes first: what it lacks on this machine is told before anything is contacted.
+    """
+    async with open_backend(settings) as backend, open_known_store(settings) as (store, _):
         yield Services(
             store=pointed_store(store, "control"),
             backend=pointed_backend(backend),

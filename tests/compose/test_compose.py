@@ -6,16 +6,14 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import activities
-from tests.harness import standins
 from tests.harness.compose import Compose
-from tests.harness.docker import OwnEngine, inspected, their_engine
+from tests.harness.docker import inspected
 from tests.harness.trees import make_rich_tree, snapshot
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
@@ -25,16 +23,6 @@ ONCE = {"bucket", "init", "temporal-namespace", "temporal-schema"}
 CHECKED = {"minio", "postgresql", "worker"}
 """They say of themselves whether they are healthy."""
 MOVER_SECONDS = 120.0
-
-
-@pytest.fixture(scope="module")
-def compose() -> Iterator[Compose]:
-    """An engine with all images."""
-    if their_engine() is not None:
-        pytest.skip("needs root, dockerd and debootstrap, to start an engine of its own")
-    with OwnEngine() as engine:
-        standins.provide(engine)
-        yield Compose(engine, {"CODEHUB_STORAGE_SETTLE": "1"})
 
 
 @pytest.fixture
@@ -100,7 +88,7 @@ def test_worker_is_not_root(running: Compose) -> None:
 def test_the_whole_cycle(running: Compose) -> None:
     """All four operations, from container and host: the same tree comes back, and in the end nothing is left."""
     before = volumes(running)
-    said = running("exec", "worker", "codehub-storage", "provision", "--json", "ws1")  # as README has it
+    said = running("exec", "worker", "codehub-storage", "provision", "--json", "ws1")
     key = json.loads(said)["home_store_key"]
     fill(home_of(running, key))
     expected = tree(running, key)

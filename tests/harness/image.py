@@ -13,7 +13,6 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -21,10 +20,10 @@ import pytest
 from tests.harness import baseimage
 from tests.harness.docker import Engine, EngineError, running_engine, their_engine
 from tests.harness.keep import forget_all_but, kept
+from tests.harness.sources import TOP, copy_sources, sources
 
 NAME = "codehub-storage:test"
 
-_TOP = Path(__file__).parents[2]
 _ALWAYS = ("Dockerfile", ".dockerignore")
 _EXTRAS = ("docker", "kubernetes")
 _KEPT = 3
@@ -59,7 +58,7 @@ def _make(target: Path) -> None:
     with running_engine() as engine:
         if engine.is_own:
             baseimage.import_base(engine)
-        _build(engine, wheels=_wheels() if engine.is_own else None)
+        _build(engine, wheels=image_wheels() if engine.is_own else None)
         engine.docker("save", "--output", str(target), NAME)
     forget_all_but(_KEPT - 1, "image-*.tar")
 
@@ -68,43 +67,29 @@ def _make(target: Path) -> None:
 def digest() -> str:
     """It changes with everything that the image is made of."""
     made_of = hashlib.sha256(b"" if their_engine() else baseimage.base_tar().name.encode())
-    names = tuple(line[1:].strip() for line in (_TOP / ".dockerignore").read_text().splitlines() if line[:1] == "!")
-    for path in _sources():
+    names = tuple(line[1:].strip() for line in (TOP / ".dockerignore").read_text().splitlines() if line[:1] == "!")
+    for path in sources():
         if path.parts[0] in (*names, *_ALWAYS):
-            made_of.update(f"{path}\0{(_TOP / path).stat().st_mode:o}\0".encode())
-            made_of.update(hashlib.sha256((_TOP / path).read_bytes()).digest())
+            made_of.update(f"{path}\0{(TOP / path).stat().st_mode:o}\0".encode())
+            made_of.update(hashlib.sha256((TOP / path).read_bytes()).digest())
     return made_of.hexdigest()[:16]
-
-
-def _sources() -> list[Path]:
-    """What the repository has, or would have with the next commit."""
-    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    listed = subprocess.run(command, cwd=_TOP, check=True, capture_output=True).stdout
-    paths = sorted({Path(os.fsdecode(each)) for each in listed.split(b"\0") if each})
-    return [path for path in paths if (_TOP / path).is_file()]
 
 
 def _build(engine: Engine, *, wheels: Path | None) -> None:
     """The Dockerfile on a context of the repository's files, and of wheels where the build has no network."""
     with tempfile.TemporaryDirectory(prefix="storage-image-") as folder:
         context = Path(folder) / "context"
-        _copy(_sources(), context)
+        copy_sources(sources(), context)
         if wheels is not None:
             shutil.copytree(wheels, context / "wheels", copy_function=shutil.copyfile)
         engine.docker("build", "--tag", NAME, str(context))
 
 
-def _copy(paths: Iterable[Path], target: Path) -> None:
-    for path in paths:
-        (target / path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(_TOP / path, target / path)
-
-
-def _wheels() -> Path:
+def image_wheels() -> Path:
     """Wheels of all that the image needs from elsewhere: fetched again when that changes, not with every setting."""
-    made_of = hashlib.sha256(sys.version.encode() + (_TOP / "constraints.txt").read_bytes())
+    made_of = hashlib.sha256(sys.version.encode() + (TOP / "constraints.txt").read_bytes())
     for name in ("pyproject.toml", "client/pyproject.toml"):
-        project = tomllib.loads((_TOP / name).read_text())
+        project = tomllib.loads((TOP / name).read_text())
         extras = project["project"].get("optional-dependencies", {})
         needed = [project["build-system"]["requires"], project["project"]["dependencies"], *map(extras.get, _EXTRAS)]
         made_of.update(repr(needed).encode())
@@ -117,7 +102,7 @@ def _fetch(target: Path) -> None:
         raise ImageError("wheels for the image are fetched by Python 3.11; set DOCKER_HOST to build it with network")
     with tempfile.TemporaryDirectory(prefix="storage-wheels-") as folder:
         source = Path(folder)
-        _copy(_sources(), source)
+        copy_sources(sources(), source)
         command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--wheel-dir", str(target)]
         done = subprocess.run(
             [*command, "--constraint", "constraints.txt", "./client", f".[{','.join(_EXTRAS)}]", "hatchling"],

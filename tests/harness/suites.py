@@ -1,4 +1,7 @@
-"""Suites that start an engine run when they are asked for, by their variable or by their path; and then they do run."""
+"""Suites that start an engine, or install packages, run when they are asked for; and then they do run.
+
+Asked for is what is named by its variable, or by its path.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,8 @@ _VARIABLES = {
     _TESTS / "compose": "STORAGE_TESTS_COMPOSE",
     _TESTS / "docker": "STORAGE_TESTS_DOCKER",
     _TESTS / "k8s": "STORAGE_TESTS_K8S",
+    _TESTS / "packaging": "STORAGE_TESTS_PACKAGING",
+    _TESTS / "pages": "STORAGE_TESTS_PAGES",
 }
 
 

@@ -250,7 +250,7 @@ async def test_a_child_that_dies(tmp_path: Path) -> None:
 
 async def test_answers_of_other_kinds_are_refused(pool: ChildPool) -> None:
     """Whoever took over a child by the bytes that it reads has no way up: nothing is built of what it names."""
-    with pytest.raises(RuntimeError, match=r"pathlib\.\w*Path"):
+    with pytest.raises(RuntimeError, match=r"pathlib\.[\w.]*Path"):  # its module has another name from Python 3.13 on
         await pool.run(leak)
     with pytest.raises(RuntimeError, match="may not"):
         read_answer(Kind.RESULT, b"\x80\x05 no pickle")
