@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from codehub_storage.contracts import CancelOutcome, Operation
 from codehub_storage.client import StorageClient
+from codehub_storage.contracts import CancelOutcome, Operation
 from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import workflow_id
 from worker.cli.exits import Exit

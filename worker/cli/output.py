@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class Output:
     """Where a command speaks. ``context`` is what every later object says, such as the run that was started.
 
-    ``operation``: the one that the command is about, if any. ``link``: where the web UI shows a workspace's run, if that
-    is known. Both are for failures.
+    ``operation``: the one that the command is about, if any. ``link``: where the web UI shows a workspace's run, if
+    that is known. Both are for failures.
     """
 
     def __init__(self, *, as_json: bool, stdout: TextIO, stderr: TextIO) -> None:

@@ -71,7 +71,10 @@ def build_parser() -> Parser:
         command.set_defaults(command=f"worker.cli.{module}:{function or name}")
         return command
 
-    add("dev", "processes", "run Temporal, SeaweedFS and a worker in one folder, until Ctrl-C")
+    dev = add("dev", "processes", "run Temporal, SeaweedFS and a worker in one folder, until Ctrl-C")
+    dev.add_argument(
+        "--reset", action="store_true", help="begin with nothing: remove volumes and archives of this stack"
+    )
     add("worker", "processes", "serve the volume place that the settings name, until SIGTERM", more_help=_settings)
     init = add("init", "processes", "mark bucket and volume place as belonging together, once")
     init.add_argument("--adopt", action="store_true", help="mark them although something is in them already")

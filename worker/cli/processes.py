@@ -19,10 +19,10 @@ from worker.wiring import initialize, open_services
 
 
 async def dev(args: Namespace, output: Output) -> int:
-    """`dev`: one line with the word `ready`, then silence until SIGINT or SIGTERM."""
+    """`dev [--reset]`: a line with the word `ready` and one with what to type next, then silence until a signal."""
     folder = load_settings(args).data_dir
     try:
-        await run.run(folder)
+        await run.run(folder, reset=args.reset)
     except StackError as error:
         first, *rest = str(error).splitlines()
         for line in rest:

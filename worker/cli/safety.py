@@ -28,7 +28,7 @@ _OF_A_VOLUME = (
     ErrorCode.ARCHIVE_CORRUPT,
     ErrorCode.MOVER_FAILED,
 )
-"""Where an archive fails of one of these, it has seen its volume. Of others, it may have gone before, and be archived."""
+"""An archive that fails of one of these has seen its volume. Of others, it may have gone before, and be archived."""
 _BY_OPERATION = {
     Operation.PROVISION: {
         ErrorCode.CANCELLED: "it was undone, nothing was handed out",

@@ -26,6 +26,7 @@ from activities.record import Record, VolumeState
 from codehub_storage.errors import StorageError
 from codehub_storage.keys import check_workspace_id, workflow_id
 from worker.cli.answers import State, WorkspaceRow
+from worker.cli.bars import Standing
 from worker.cli.exits import Exit, exit_of
 from worker.cli.listing import duration, size, table
 from worker.cli.output import Output
@@ -96,7 +97,7 @@ async def list_workspaces(args: Namespace, output: Output) -> int:
 
 def _shown(output: Output) -> Progress:
     def show(seen: int, total: int) -> None:
-        output.progress(f"list: {seen:,} of {total:,} workspaces read")
+        output.progress(Standing(f"list: {seen:,} of {total:,} workspaces read"))
 
     return show
 

@@ -56,6 +56,11 @@ class Layout:
         """Pid files of the parts."""
         return self.data_dir / "run"
 
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """All folders of the stack."""
+        return self.store, self.volumes, self.logs, self.run
+
 
 class DevInfo(BaseModel):
     """How to reach a running stack. Other programs read this file: fields are added, never renamed."""

@@ -26,7 +26,7 @@ from codehub_storage.keys import storage_queue
 from worker.dev.info import DevInfo, Layout
 from worker.dev.process import Child, end_leftover
 from worker.dev.seaweed import Identity, Seaweed
-from worker.dev.state import StackState, sole_stack
+from worker.dev.state import StackState, reset, sole_stack
 from worker.dev.temporal import NAMESPACE, TemporalServer
 from worker.settings import Settings, child_environment, variable
 from worker.wiring import initialize, open_services
@@ -44,12 +44,13 @@ _OTHERS = ("AWS_", "TEMPORAL_", "CODEHUB_STORAGE_S3_", "CODEHUB_STORAGE_SETTLE")
 class DevStack:
     """``async with DevStack(folder) as stack`` starts all parts and ends them in the opposite order.
 
-    ``note`` hears of what a person should know. Entering raises ``StackRuns`` if one runs on the folder already, and
-    ``PartFailed``, which names the part and its log.
+    ``note`` hears of what a person should know. ``reset``: begin with nothing, whatever is there. Entering raises
+    ``StackRuns`` if one runs on the folder already, and ``PartFailed``, which names the part and its log.
     """
 
-    def __init__(self, data_dir: Path, *, note: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(self, data_dir: Path, *, reset: bool = False, note: Callable[[str], None] = lambda _: None) -> None:
         self.layout = Layout(data_dir.absolute())
+        self._reset = reset
         self._note = note
         self._exits = AsyncExitStack()
 
@@ -84,10 +85,12 @@ class DevStack:
         layout.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         exits.enter_context(sole_stack(layout.lock))
         layout.info.unlink(missing_ok=True)
-        for folder in (layout.logs, layout.run, layout.volumes):
-            folder.mkdir(exist_ok=True)
         for pid_file in layout.run.glob("*.pid"):
             end_leftover(pid_file)
+        if self._reset and await asyncio.to_thread(reset, layout):
+            self._note(f"reset: all volumes and archives of the stack in {layout.data_dir} were removed")
+        for folder in (layout.logs, layout.run, layout.volumes):
+            folder.mkdir(exist_ok=True)
         state = await asyncio.to_thread(StackState.load, layout)
         self._make_parts(state)
         exits.push_async_callback(asyncio.to_thread, self._temporal.stop)

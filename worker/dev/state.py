@@ -14,6 +14,9 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from activities.backends.directory.syscalls import inode
+from activities.backends.directory.trash import remove_tree
+from codehub_storage.errors import StorageError
 from worker.dev.info import Layout, write_private
 from worker.dev.process import StackError
 from worker.dev.seaweed import free_ports
@@ -78,6 +81,32 @@ def _is_free(port: int) -> bool:
     return True
 
 
+def reset(layout: Layout) -> bool:
+    """Remove all that stacks left in the folder: servers' data, volumes, archives, ports, credentials, logs. False if
+    there was nothing. For the holder of ``sole_stack``, whose file stays. What else is in the folder is not touched.
+
+    ``StackError`` for a folder that no stack has made, and for what may not be removed.
+    """
+    if not layout.state.exists():
+        strange = [path for path in layout.folders if path.exists()]
+        if strange:
+            raise StackError(
+                f"{strange[0]} was not made by a stack, since {layout.state} is missing; nothing was removed"
+            )
+        return False
+    try:
+        for path in layout.folders:
+            if (found := inode(path)) is not None:
+                remove_tree(path, found)
+        for path in layout.data_dir.glob(f"{layout.temporal_db.name}*"):  # its write-ahead log, too
+            path.unlink()
+        layout.info.unlink(missing_ok=True)
+        layout.state.unlink()  # last: what is removed by half can be reset again
+    except (OSError, StorageError) as error:
+        raise StackError(f"not all of {layout.data_dir} could be removed: {error}") from error
+    return True
+
+
 @contextlib.contextmanager
 def sole_stack(path: Path) -> Iterator[None]:
     """Hold the lock of the folder. Raises ``StackRuns`` if somebody else does; a killed holder holds nothing."""
@@ -86,7 +115,7 @@ def sole_stack(path: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = file.read().strip() or "unknown"
-            raise StackRuns(f"a stack runs on {path.parent} already (pid {holder}); stop it first, or use it") from None
+            raise StackRuns(f"a stack runs on {path.parent} already (pid {holder}); use it, or stop it first") from None
         file.truncate()
         file.write(str(os.getpid()))
         file.flush()
