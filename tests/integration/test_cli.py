@@ -70,8 +70,10 @@ async def test_failure_of_an_operation(common_site: Site) -> None:
     assert error["hint"] in done.err
     done = await cli(common_site, "archive", f"ws_{ws}_home")
     assert (done.status, done.out) == (Exit.OPERATOR, ""), done
-    assert done.err.startswith("error: VolumeNotFound: ")
-    assert done.err.count("\n") == 1
+    error, safe, do = done.err.splitlines()[:3]
+    assert error.startswith("error: VolumeNotFound: ")
+    assert safe == "  safe:    nothing was touched: there is no such volume, and no archive of it"
+    assert do.startswith("  do:      ")
 
 
 @pytest.mark.parametrize(
@@ -211,23 +213,37 @@ async def test_worker_in_the_wrong_place(tmp_path: Path, temporal_server: Tempor
 
 @pytest.mark.slow
 async def test_dev(tmp_path: Path) -> None:
-    """One line with `ready`; the other commands find it by its folder; a second one is refused; SIGTERM ends all."""
+    """A line with `ready` and one with what to type next; the other commands find it by its folder; a second one is
+    refused, even to reset; SIGTERM ends all. `--reset` begins with nothing, and leaves what is not the stack's."""
     folder = tmp_path / "data"
     environment = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
     async with running(environment, "dev", "--data-dir", str(folder)) as stack:
         assert stack.stdout is not None
         assert "ready" in (await stack.stdout.readline()).decode()
+        assert f"codehub-storage --data-dir {folder} provision ws1" in (await stack.stdout.readline()).decode()
         info = DevInfo.read(folder)
         assert info is not None
         async with running(environment, "--data-dir", str(folder), "provision", "ws1") as process:
             made = await end_of(process)
         assert (made.status, made.out) == (Exit.DONE, "ws_ws1_home\n"), made
         assert (Path(info.volume_root) / "ws_ws1_home").is_dir()
-        async with running(environment, "dev", "--data-dir", str(folder)) as process:
+        async with running(environment, "dev", "--data-dir", str(folder), "--reset") as process:
             second = await end_of(process)
         assert second.status == Exit.RETRY, second
         assert "runs on" in second.err
+        assert (Path(info.volume_root) / "ws_ws1_home").is_dir()
         stack.terminate()
         done = await end_of(stack)
     assert (done.status, done.out) == (Exit.DONE, ""), done
     assert DevInfo.read(folder) is None
+    (folder / "notes.txt").write_text("of a person")
+    async with running(environment, "dev", "--data-dir", str(folder), "--reset") as stack:
+        assert stack.stdout is not None
+        assert "were removed" in (await stack.stdout.readline()).decode()
+        assert "ready" in (await stack.stdout.readline()).decode()
+        assert list((folder / "volumes").glob("ws_*")) == []
+        async with running(environment, "status", "--json", "--data-dir", str(folder)) as process:
+            assert (await end_of(process)).object() == {"open": [], "ended": []}
+        stack.terminate()
+        await end_of(stack)
+    assert (folder / "notes.txt").read_text() == "of a person"

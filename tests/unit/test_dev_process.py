@@ -15,7 +15,7 @@ import pytest
 from worker.dev.info import Layout
 from worker.dev.launch import tied
 from worker.dev.process import Child, PartFailed, StackError, end_leftover, find_program
-from worker.dev.state import StackRuns, StackState, sole_stack, usable_ports
+from worker.dev.state import StackRuns, StackState, reset, sole_stack, usable_ports
 
 SLEEPER = (sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)")
 ROOT = Path(__file__).parents[2]
@@ -167,3 +167,27 @@ def test_damaged_state_is_an_error(tmp_path: Path) -> None:
     layout.state.write_text("{")
     with pytest.raises(StackError, match=r"stack\.json"):
         StackState.load(layout)
+
+
+def test_reset_of_a_folder_that_no_stack_made(tmp_path: Path) -> None:
+    """Somebody named a folder of theirs: nothing in it is removed. An empty one is fine."""
+    layout = Layout(tmp_path)
+    assert reset(layout) is False
+    layout.logs.mkdir()
+    (layout.logs / "mine.log").write_text("x")
+    with pytest.raises(StackError, match="not made by a stack"):
+        reset(layout)
+    assert (layout.logs / "mine.log").exists()
+
+
+def test_reset_removes_what_a_stack_left(tmp_path: Path) -> None:
+    """All of it, folders of mode 0 included, and nothing else."""
+    layout = Layout(tmp_path)
+    (layout.volumes / "ws_ws1_home" / "sealed").mkdir(parents=True)
+    (layout.volumes / "ws_ws1_home" / "sealed").chmod(0)
+    layout.temporal_db.write_text("")
+    layout.temporal_db.with_name("temporal.db-wal").write_text("")
+    layout.state.write_text("{}")
+    (tmp_path / "notes.txt").write_text("mine")
+    assert reset(layout) is True
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from worker.cli.output import Output
 
@@ -52,8 +52,9 @@ async def _answer(end: asyncio.Future[T], presses: asyncio.Queue[None], output: 
     try:
         with _lines() as lines:
             line, press = asyncio.ensure_future(lines.get()), asyncio.ensure_future(presses.get())
+            waited: set[asyncio.Future[Any]] = {end, line, press}
             try:
-                await asyncio.wait({end, line, press}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
                 if press.done():
                     return Choice.DETACH
                 typed = line.result().strip().lower() if line.done() else ""
@@ -68,8 +69,9 @@ async def _answer(end: asyncio.Future[T], presses: asyncio.Queue[None], output: 
 async def _comes_first(end: asyncio.Future[T], presses: asyncio.Queue[None]) -> bool:
     """True when it has ended, False at a press."""
     press = asyncio.ensure_future(presses.get())
+    waited: set[asyncio.Future[Any]] = {end, press}
     try:
-        await asyncio.wait({end, press}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
         return end.done()
     finally:
         press.cancel()

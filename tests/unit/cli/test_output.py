@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from codehub_storage.contracts import OperationResult, Phase, Progress
+from codehub_storage.contracts import Operation, OperationResult, Phase, Progress
 from codehub_storage.errors import ErrorCode, StorageError
 from worker.cli import following
-from worker.cli.following import Pace, follow, progress_line, summary
+from worker.cli.bars import Standing
+from worker.cli.following import follow, progress_line, summary
 from worker.cli.listing import duration, size, table
 from worker.cli.output import Output
 
@@ -48,15 +49,35 @@ def test_answer_for_people_and_for_programs() -> None:
     assert json.loads(out.getvalue()) == {"run_id": "r", "a": 1}
 
 
-def test_failure_is_one_line_with_a_hint() -> None:
-    """Whatever a server put into the message, the terminal sees one line."""
+def test_failure_says_what_is_wrong_and_what_to_do() -> None:
+    """Whatever a server put into the message, it is one line of the terminal; the next says what to do."""
     output, out, err = output_to()
     output.failure(StorageError(ErrorCode.NO_SPACE, "disk\nfull\x1b[2J"))
     assert out.getvalue() == ""
-    assert err.getvalue().count("\n") == 1
     assert "\x1b" not in err.getvalue()
-    assert "NoSpace: disk full" in err.getvalue()
-    assert StorageError(ErrorCode.NO_SPACE, "").hint in err.getvalue()
+    hint = StorageError(ErrorCode.NO_SPACE, "").hint
+    assert err.getvalue() == f"error: NoSpace: disk full [2J\n  do:      {hint}\n"
+
+
+def test_failure_of_an_operation_says_what_is_safe_and_where_to_look() -> None:
+    """For people in lines, for programs in the error; the link is of the run that was started."""
+    output, _, err = output_to()
+    output.operation = Operation.ARCHIVE
+    output.link = lambda workspace_id, run_id: f"http://ui/{workspace_id}/{run_id}"
+    output.context.update(workspace_id="ws1", run_id="r")
+    output.failure(StorageError(ErrorCode.VOLUME_IN_USE, "busy", hint="stop it"))
+    assert err.getvalue().splitlines() == [
+        "error: VolumeInUse: busy",
+        "  safe:    the volume is intact",
+        "  do:      stop it",
+        "  look at: http://ui/ws1/r",
+    ]
+    output, out, _ = output_to(as_json=True)
+    output.operation = Operation.ARCHIVE
+    output.failure(StorageError(ErrorCode.BACKEND_UNAVAILABLE, "no server"))
+    error = json.loads(out.getvalue())["error"]
+    assert error["safe"] == "nothing was started"
+    assert "web_ui" not in error
 
 
 def test_failure_as_json_says_what_a_program_needs() -> None:
@@ -77,14 +98,29 @@ def test_failure_as_json_says_what_a_program_needs() -> None:
 
 
 def test_progress_is_for_terminals_only() -> None:
-    """A log file gets no progress line; a terminal gets it in place, and rid of it before the next line."""
+    """A log file gets no bar; a terminal gets it in place, and rid of it before the next line."""
     output, _, err = output_to()
-    output.progress("half way")
+    output.progress(Standing("half way"))
     assert err.getvalue() == ""
     output, _, err = output_to(stderr=Terminal())
-    output.progress("half way")
+    output.progress(Standing("half way", 1 << 20, 2 << 20, "attempt 2"))
     output.note("done")
-    assert err.getvalue() == "\r\x1b[Khalf way\r\x1b[Kdone\n"
+    assert "half way" in err.getvalue()
+    assert "1.0 MiB of 2.0 MiB" in err.getvalue()
+    assert "attempt 2" in err.getvalue()
+    assert err.getvalue().endswith("\x1b[2Kdone\n")
+
+
+def test_no_bar_amid_a_question() -> None:
+    """It would be drawn over what is typed."""
+    output, _, err = output_to(stderr=Terminal())
+    output.ask("sure? ")
+    output.progress(Standing("half way"))
+    assert err.getvalue() == "sure? "
+    output.asked()
+    output.progress(Standing("half way"))
+    output.clear_progress()
+    assert "half way" in err.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -104,17 +140,6 @@ def test_progress_is_for_terminals_only() -> None:
 def test_progress_line(progress: Progress, line: str) -> None:
     """Phase, bytes, and why it does not get on."""
     assert progress_line(progress) == line
-
-
-def test_pace_begins_anew_with_each_phase(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bytes of another phase are no speed of this one."""
-    now = 0.0
-    monkeypatch.setattr("time.monotonic", lambda: now)
-    pace = Pace()
-    assert pace.of(at(Phase.COPYING, bytes_done=100)) == 0
-    now = 2.0
-    assert pace.of(at(Phase.COPYING, bytes_done=300)) == 100
-    assert pace.of(at(Phase.VERIFYING, bytes_done=300)) == 0
 
 
 def test_summary_warns_of_what_is_left() -> None:
@@ -169,7 +194,7 @@ async def test_follow_shows_where_it_stands(monkeypatch: pytest.MonkeyPatch) -> 
     assert await follow(ending(), look, output) == "result"
     assert "archive: planning" in err.getvalue()
     assert "archive: copying" in err.getvalue()
-    assert err.getvalue().endswith("\r\x1b[K")
+    assert err.getvalue().endswith("\x1b[2K")
 
 
 async def test_follow_says_that_no_worker_answers(monkeypatch: pytest.MonkeyPatch) -> None:
