@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 CLIENT = Path(__file__).parents[2] / "client"
+ALONE = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "MYPYPATH")}
 PROGRAM = """
 import sys
 import workflows, worker
@@ -56,7 +58,9 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_it_installs_alone_and_shadows_nothing(python: Path, tmp_path: Path) -> None:
     """The packages of the same names are imported, and the client works."""
-    answer = subprocess.run([python, "-c", PROGRAM], check=True, capture_output=True, text=True, cwd=tmp_path)
+    answer = subprocess.run(
+        [python, "-c", PROGRAM], check=True, capture_output=True, text=True, cwd=tmp_path, env=ALONE
+    )
     assert answer.stdout == "StorageClient\n"
 
 
@@ -65,12 +69,11 @@ def test_its_types_come_along(python: Path, tmp_path: Path) -> None:
     consumer = tmp_path / "consumer.py"
     consumer.write_text(CONSUMER)
     command = (sys.executable, "-m", "mypy", "--strict", "--config-file=", f"--python-executable={python}", consumer)
-    answer = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
-    lines = [line.partition(": ")[2] for line in answer.stdout.splitlines()]
+    answer = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=ALONE)
+    lines = [line.partition(": ")[2] for line in answer.stdout.splitlines()[:-1]]
     assert lines == [
         'note: Revealed type is "str"',
         'note: Revealed type is "codehub_storage.contracts.OperationResult"',
         'note: Revealed type is "str"',
         'error: Argument 1 to "archive" of "StorageClient" has incompatible type "int"; expected "str"  [arg-type]',
-        "Found 1 error in 1 file (checked 1 source file)",
     ], answer
