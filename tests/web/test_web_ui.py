@@ -283,3 +283,4 @@ async def choose_columns(page: Page, *, add: list[str], remove: list[str]) -> No
     for name in add:
         await page.get_by_test_id(f"orderable-list-item-{name}-add-button").click()
     await page.get_by_test_id("drawer-close-button").click()
+    await expect(page.get_by_test_id("drawer-close-button")).to_have_count(0)  # it fades
