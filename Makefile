@@ -16,7 +16,7 @@ N ?=
 MINUTES ?= 10
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-parts test-docker test-k8s test-compose test-packaging test-pages test-first-use walkthrough dist bench-quick bench bench-scale bench-backends fidelity docs docs-serve check format model model-short faults fuzz clean
+.PHONY: help setup demo test test-parts test-docker test-k8s test-compose test-packaging test-web screenshots test-pages test-first-use walkthrough dist bench-quick bench bench-scale bench-backends fidelity docs docs-serve check format model model-short faults fuzz clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -40,7 +40,7 @@ demo: $(STAMP) ## provision, archive, restore, compare, purge on a real project 
 	$(BIN)/python -m worker.demo $(ARGS)
 
 test: $(STAMP) ## the whole test suite; skipped tests are listed with their reasons
-	@missing=; for tool in setfacl:acl getfattr:attr busybox:busybox bsdtar:libarchive-tools pigz:pigz rsync:rsync filefrag:e2fsprogs; do \
+	@missing=; for tool in setfacl:acl getfattr:attr busybox:busybox bsdtar:libarchive-tools chromium:chromium pigz:pigz rsync:rsync filefrag:e2fsprogs; do \
 		command -v $${tool%%:*} >/dev/null || missing="$$missing $${tool##*:}"; done; \
 		[ -z "$$missing" ] || echo "tests that need these will not run: apt-get install$$missing" >&2
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
@@ -84,6 +84,14 @@ dist: $(BUILDER_STAMP) ## wheels and source archives of both distributions, into
 	rm -rf dist
 	PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BUILDER)/bin/python -m build --outdir dist client
 	PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BUILDER)/bin/python -m build --outdir dist .
+
+test-web: $(STAMP) ## the web UI as an operator's browser shows it; part of `make test`; needs chromium
+	$(BIN)/python -m pytest tests/web $(ARGS)
+
+screenshots: $(STAMP) ## the same, and its pages become the pictures of docs/images
+	@command -v chromium >/dev/null || { echo "no chromium to take them with: apt-get install chromium" >&2; exit 1; }
+	mkdir -p docs/images
+	STORAGE_TESTS_PICTURES=docs/images $(BIN)/python -m pytest tests/web $(ARGS)
 
 $(PEERS_STAMP): bench/requirements.txt
 	$(PYTHON) -m venv --clear $(PEERS)

@@ -28,6 +28,8 @@ WS_PHASE = SearchAttributeKey.for_keyword("WsPhase")
 WS_BYTES = SearchAttributeKey.for_int("WsBytes")
 SEARCH_ATTRIBUTES = (WS_ID, WS_OP, WS_PHASE, WS_BYTES)
 
+_UNDER_WAY = "Bytes, attempt and last failure of the step under way: tab *Pending Activities*."
+
 T = TypeVar("T")
 I = TypeVar("I")  # noqa: E741  (the usual letter of an input)
 
@@ -115,7 +117,9 @@ class OperationWorkflow:
         """The current details in the web UI, as Markdown."""
         lines = [f"**{self.operation}** of workspace `{self.workspace_id}`: **{self.phase.value}**"]
         if self.bytes_total:
-            lines.append(f"{self.bytes_done:,} of {self.bytes_total:,} bytes")
+            counted = f"{self.bytes_done:,} of {self.bytes_total:,} bytes"
+            is_counting = self.phase is Phase.COPYING and self.bytes_done < self.bytes_total
+            lines.append(f"{counted} in steps that have ended. {_UNDER_WAY}" if is_counting else counted)
         if self.last_error:
             lines.append(f"Last error: {self.last_error}")
         workflow.set_current_details("\n\n".join(lines))
