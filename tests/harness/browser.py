@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from playwright.async_api import BrowserContext, Route, async_playwright, expect
 
 PROGRAM = "chromium"
-PATIENCE_MS = 20_000
+PATIENCE_MS = 60_000
 """After that a word does not come; nothing is measured by it."""
 WIDTH, HEIGHT = 1280, 800
 _SWITCHES = (

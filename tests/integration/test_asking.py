@@ -15,9 +15,11 @@ from temporalio.client import WorkflowExecutionStatus
 
 from codehub_storage.keys import workflow_id
 from tests.harness.seaweed import Seaweed
-from tests.harness.site import Site, open_site
+from tests.harness.site import Site, common_ground, common_site, open_site
 from worker.cli.exits import Exit
 from worker.dev.temporal import TemporalServer
+
+__all__ = ["common_ground", "common_site"]
 
 pytestmark = pytest.mark.integration
 
@@ -74,22 +76,15 @@ async def at_a_terminal(site: Site, *arguments: str) -> AsyncIterator[Person]:
         os.close(ours)
 
 
-@pytest.fixture
-async def site(tmp_path: Path, temporal_server: TemporalServer, seaweed: Seaweed) -> AsyncIterator[Site]:
-    """One that no worker serves yet, so that every operation waits."""
-    async with open_site(tmp_path / "site", temporal_server, seaweed) as site:
-        yield site
-
-
 async def status_of(site: Site, workspace_id: str) -> WorkflowExecutionStatus | None:
     """Of the workspace's latest run."""
     return (await site.temporal.get_workflow_handle(workflow_id(workspace_id)).describe()).status
 
 
-async def test_wait_on_then_detach(site: Site) -> None:
+async def test_wait_on_then_detach(common_site: Site) -> None:
     """Enter waits on, without a trace; `d` leaves the operation to itself, with the status of Ctrl-C."""
-    ws = site.workspace_id()
-    async with at_a_terminal(site, "provision", ws) as person:
+    ws = common_site.workspace_id()
+    async with at_a_terminal(common_site, "provision", ws, "--place", "nobody-serves-it") as person:
         await person.see("no worker answers yet")
         person.type("\x03")
         await person.see("[d]etach")
@@ -100,38 +95,39 @@ async def test_wait_on_then_detach(site: Site) -> None:
         person.type("d\n")
         await person.see(f"codehub-storage cancel {ws}")
         assert await person.process.wait() == 130
-    assert await status_of(site, ws) is WorkflowExecutionStatus.RUNNING
-    await site.temporal.get_workflow_handle(workflow_id(ws)).terminate()
+    assert await status_of(common_site, ws) is WorkflowExecutionStatus.RUNNING
+    await common_site.temporal.get_workflow_handle(workflow_id(ws)).terminate()
 
 
-async def test_a_second_press_detaches(site: Site) -> None:
+async def test_a_second_press_detaches(common_site: Site) -> None:
     """Who presses again instead of answering wants to be away."""
-    ws = site.workspace_id()
-    async with at_a_terminal(site, "provision", ws) as person:
+    ws = common_site.workspace_id()
+    async with at_a_terminal(common_site, "provision", ws, "--place", "nobody-serves-it") as person:
         await person.see("no worker answers yet")
         person.type("\x03")
         await person.see("[d]etach")
         person.type("\x03")
         assert await person.process.wait() == 130
-    assert await status_of(site, ws) is WorkflowExecutionStatus.RUNNING
-    await site.temporal.get_workflow_handle(workflow_id(ws)).terminate()
+    assert await status_of(common_site, ws) is WorkflowExecutionStatus.RUNNING
+    await common_site.temporal.get_workflow_handle(workflow_id(ws)).terminate()
 
 
-async def test_cancel(site: Site) -> None:
-    """`c` asks the operation to stop, and the command waits until it is undone."""
-    ws = site.workspace_id()
-    async with at_a_terminal(site, "provision", ws) as person:
-        await person.see("no worker answers yet")
-        person.type("\x03")
-        await person.see("[d]etach")
-        person.type("c\n")
-        await person.see("is asked to stop")
-        async with serving(site):
-            await person.see("error: Cancelled")
-            await person.see("it was undone, nothing was handed out")
-            assert await person.process.wait() == Exit.CANCELLED
-    assert await status_of(site, ws) is WorkflowExecutionStatus.CANCELED
-    assert not site.volume(ws).exists()
+async def test_cancel(tmp_path: Path, temporal_server: TemporalServer, seaweed: Seaweed) -> None:
+    """`c` asks the operation to stop, and the command waits until it is undone; here, until there is a worker."""
+    async with open_site(tmp_path / "site", temporal_server, seaweed) as site:
+        ws = site.workspace_id()
+        async with at_a_terminal(site, "provision", ws) as person:
+            await person.see("no worker answers yet")
+            person.type("\x03")
+            await person.see("[d]etach")
+            person.type("c\n")
+            await person.see("is asked to stop")
+            async with serving(site):
+                await person.see("error: Cancelled")
+                await person.see("it was undone, nothing was handed out")
+                assert await person.process.wait() == Exit.CANCELLED
+        assert await status_of(site, ws) is WorkflowExecutionStatus.CANCELED
+        assert not site.volume(ws).exists()
 
 
 @asynccontextmanager
