@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 from pathlib import Path
@@ -243,7 +244,7 @@ async def test_dev(tmp_path: Path) -> None:
         assert "ready" in (await stack.stdout.readline()).decode()
         assert list((folder / "volumes").glob("ws_*")) == []
         async with running(environment, "status", "--json", "--data-dir", str(folder)) as process:
-            assert (await end_of(process)).object() == {"open": [], "ended": []}
+            assert json.loads((await end_of(process)).out) == {"open": [], "ended": []}
         stack.terminate()
         await end_of(stack)
     assert (folder / "notes.txt").read_text() == "of a person"

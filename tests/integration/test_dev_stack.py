@@ -51,6 +51,7 @@ class Dev:
         """What it wrote for others, once it is ready."""
         said = self.line()
         assert "ready" in said, said + self.errors.read_text()
+        assert self.line().startswith("next, in another terminal: codehub-storage ")
         info = DevInfo.read(self.layout.data_dir)
         assert info is not None
         return info

@@ -44,6 +44,8 @@ async def program(site: Site, *arguments: object) -> AsyncIterator[Process]:
         cwd=Path(__file__).parents[2],
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
+        # Whoever runs the suite in the background has shells that ignore it, and all their children with them.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         yield process
