@@ -8,6 +8,8 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ import pytest
 from worker.dev.info import Layout
 from worker.dev.launch import tied
 from worker.dev.process import Child, PartFailed, StackError, end_leftover, find_program
-from worker.dev.state import StackRuns, StackState, reset, sole_stack, usable_ports
+from worker.dev.state import StackRuns, StackState, reset, sole_stack, take_turn, usable_ports
 
 SLEEPER = (sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)")
 ROOT = Path(__file__).parents[2]
@@ -191,3 +193,16 @@ def test_reset_removes_what_a_stack_left(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     assert reset(layout) is True
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_ports_are_chosen_in_turns() -> None:
+    """The second waits until the first is done, and no longer than it has patience."""
+    with ThreadPoolExecutor() as threads:
+        with closing(take_turn()) as first:
+            assert first.getsockname()
+            waiting = threads.submit(take_turn)
+            with closing(take_turn(patience=0.2)) as impatient:
+                assert not impatient.getsockname()
+            assert not waiting.done()
+        with closing(waiting.result(10)) as second:
+            assert second.getsockname()

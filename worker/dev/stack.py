@@ -11,7 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from pathlib import Path
 from typing import Self
 
@@ -26,7 +26,7 @@ from codehub_storage.keys import storage_queue
 from worker.dev.info import DevInfo, Layout
 from worker.dev.process import Child, end_leftover
 from worker.dev.seaweed import Identity, Seaweed
-from worker.dev.state import StackState, reset, sole_stack
+from worker.dev.state import StackState, reset, sole_stack, take_turn
 from worker.dev.temporal import NAMESPACE, TemporalServer
 from worker.settings import Settings, child_environment, variable
 from worker.wiring import initialize, open_services
@@ -91,11 +91,12 @@ class DevStack:
             self._note(f"reset: all volumes and archives of the stack in {layout.data_dir} were removed")
         for folder in (layout.logs, layout.run, layout.volumes):
             folder.mkdir(exist_ok=True)
-        state = await asyncio.to_thread(StackState.load, layout)
-        self._make_parts(state)
-        exits.push_async_callback(asyncio.to_thread, self._temporal.stop)
-        exits.push_async_callback(asyncio.to_thread, self._store.stop)
-        await asyncio.gather(asyncio.to_thread(self._temporal.start), asyncio.to_thread(self._store.start))
+        with closing(await asyncio.to_thread(take_turn)):
+            state = await asyncio.to_thread(StackState.load, layout)
+            self._make_parts(state)
+            exits.push_async_callback(asyncio.to_thread, self._temporal.stop)
+            exits.push_async_callback(asyncio.to_thread, self._store.stop)
+            await asyncio.gather(asyncio.to_thread(self._temporal.start), asyncio.to_thread(self._store.start))
         await self._mark_place()
         exits.push_async_callback(asyncio.to_thread, self._worker.stop, _WORKER_GRACE_SECONDS)
         await self._start_worker()

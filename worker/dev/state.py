@@ -27,6 +27,8 @@ _STORE_PORTS = 10
 _ANY = 0
 _PATIENCE_SECONDS = 3.0
 _LOOK_SECONDS = 0.05
+_TURN = b"\0codehub-storage-dev-ports"
+_TURN_SECONDS = 60.0
 
 
 class StackRuns(StackError):
@@ -69,6 +71,22 @@ def usable_ports(wanted: Sequence[int], patience: float) -> tuple[int, ...]:
         time.sleep(_LOOK_SECONDS)
     spare = iter(set(free_ports(2 * len(wanted))) - set(wanted))
     return tuple(port if port and _is_free(port) else next(spare) for port in wanted)
+
+
+def take_turn(patience: float = _TURN_SECONDS) -> socket.socket:
+    """Wait for the turn to choose ports, and hold it until what is answered is closed: when the servers are bound.
+
+    Two stacks that start at once would find the same ports free. The turn is a name among the sockets of the network
+    namespace, as ports are, and ends with its holder, however that goes. After ``patience`` seconds it is no longer
+    waited for: whoever holds it so long is stuck, and ports are mostly free.
+    """
+    turn, deadline = socket.socket(socket.AF_UNIX), time.monotonic() + patience
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError):
+            turn.bind(_TURN)
+            break
+        time.sleep(_LOOK_SECONDS)
+    return turn
 
 
 def _is_free(port: int) -> bool:
