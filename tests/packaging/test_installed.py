@@ -172,5 +172,6 @@ def test_a_backend_names_its_extra(installed: Installed, command: str, backend: 
     settings = {"CODEHUB_STORAGE_BACKEND": backend, "CODEHUB_STORAGE_S3_ENDPOINT": "http://127.0.0.1:9"}
     done = installed(command, **settings)
     assert done.returncode == 4, done.stdout + done.stderr
-    assert re.search(rf"^error: Unsupported: .+ needs \w+ \(pip install '{SERVICE}\[{extra}\]'\)$", done.stderr, re.M)
+    said = rf"^error: Unsupported: .+ needs \w+\n  do: +pip install '{SERVICE}\[{extra}\]'$"
+    assert re.search(said, done.stderr, re.M)
     assert "Traceback" not in done.stderr
