@@ -82,7 +82,8 @@ def _unscheduled(pod: Json, claim_events: Sequence[Json]) -> Obstacle | None:
             hint="Name a storage class that exists." if is_final else None,
         )
     if scheduled.get("status") == "False" and message:
-        is_late = "persistentvolumeclaim" in message and "not found" in message  # it was read before the Pod was made
+        is_missing = "not found" in message or "could not find" in message  # two places of the scheduler say it
+        is_late = "persistentvolumeclaim" in message.lower() and is_missing  # it was read before the Pod was made
         return Obstacle(ErrorCode.BACKEND_UNAVAILABLE, f"no node takes it: {message}", passes=True, is_past=is_late)
     return None
 
