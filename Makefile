@@ -16,7 +16,7 @@ N ?=
 MINUTES ?= 10
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-parts test-docker test-k8s test-compose test-packaging test-web screenshots test-pages test-first-use walkthrough dist bench-quick bench bench-scale bench-backends fidelity docs docs-serve check format model model-short faults fuzz clean
+.PHONY: help setup demo test test-parts test-docker test-k8s test-compose test-packaging test-web screenshots test-pages test-first-use walkthrough dist bench-quick bench bench-scale bench-start bench-backends fidelity docs docs-serve check format model model-short faults fuzz clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -107,6 +107,9 @@ bench-quick: $(STAMP) $(PEERS_STAMP) ## a home of 2.5 GB against the fastest pee
 
 bench-scale: $(STAMP) $(PEERS_STAMP) ## a million files, 50 GB, growth, 200 workspaces at once; ARGS="--only crowd"; takes long
 	$(BIN)/python -m bench.scale $(ARGS)
+
+bench-start: $(STAMP) ## seconds until `codehub-storage dev` is ready, the first time and warm; ends with a JSON line
+	$(BIN)/python -m bench.starting $(ARGS)
 
 bench-backends: $(STAMP) ## what each backend adds to the data plane, on a real engine and cluster of our own; takes long
 	@for backend in directory local-docker k8s; do \
