@@ -8,9 +8,13 @@ from pathlib import Path
 import pytest
 
 from activities.record import VolumeState
+from tests.docker.habitat import DockerHabitat
 from tests.docker.places import DockerPlace
 from tests.fakes.records import RecordFile
 from tests.harness.docker import Engine, OwnEngine
+from tests.harness.s3server import S3Server
+from tests.harness.site import Site, open_site
+from worker.dev.temporal import TemporalServer
 
 
 @pytest.fixture
@@ -21,6 +25,16 @@ async def place(docker_engine: Engine) -> AsyncIterator[DockerPlace]:
     place = DockerPlace(docker_engine)
     yield place
     await place.close()
+
+
+@pytest.fixture
+async def site(tmp_path: Path, temporal_server: TemporalServer, site_store: S3Server) -> AsyncIterator[Site]:
+    """A site on the engine, with one worker."""
+    async with open_site(tmp_path / "site", temporal_server, site_store) as site:
+        if not isinstance(site.habitat, DockerHabitat):
+            pytest.skip("STORAGE_TESTS_BACKEND is not local-docker")
+        site.start_worker()
+        yield site
 
 
 @pytest.fixture

@@ -2,29 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
-import pytest
-
 from codehub_storage import ErrorCode
-from tests.docker.habitat import DockerHabitat
 from tests.harness.commands import cli
-from tests.harness.s3server import S3Server
-from tests.harness.site import Site, open_site
+from tests.harness.site import Site
 from tests.harness.stops import fill, tree_of
-from worker.dev.temporal import TemporalServer
-
-
-@pytest.fixture
-async def site(tmp_path: Path, temporal_server: TemporalServer, site_store: S3Server) -> AsyncIterator[Site]:
-    """A site on the engine, with one worker."""
-    async with open_site(tmp_path / "site", temporal_server, site_store) as site:
-        if not isinstance(site.habitat, DockerHabitat):
-            pytest.skip("STORAGE_TESTS_BACKEND is not local-docker")
-        site.start_worker()
-        yield site
 
 
 async def adopt(site: Site, key: str) -> dict[str, Any]:

@@ -81,13 +81,27 @@ async def status_of(site: Site, workspace_id: str) -> WorkflowExecutionStatus | 
     return (await site.temporal.get_workflow_handle(workflow_id(workspace_id)).describe()).status
 
 
-async def test_wait_on_then_detach(common_site: Site) -> None:
-    """Enter waits on, without a trace; `d` leaves the operation to itself, with the status of Ctrl-C."""
-    ws = common_site.workspace_id()
-    async with at_a_terminal(common_site, "provision", ws, "--place", "nobody-serves-it") as person:
+@asynccontextmanager
+async def asked(site: Site, workspace_id: str, *arguments: str) -> AsyncIterator[Person]:
+    """A provision that nobody works at, interrupted once, so that it asks."""
+    async with at_a_terminal(site, "provision", workspace_id, *arguments) as person:
         await person.see("no worker answers yet")
         person.type("\x03")
         await person.see("[d]etach")
+        yield person
+
+
+async def goes_on(site: Site, workspace_id: str) -> bool:
+    """Whether the operation is still open; it is ended."""
+    status = await status_of(site, workspace_id)
+    await site.temporal.get_workflow_handle(workflow_id(workspace_id)).terminate()
+    return status is WorkflowExecutionStatus.RUNNING
+
+
+async def test_wait_on_then_detach(common_site: Site) -> None:
+    """Enter waits on, without a trace; `d` leaves the operation to itself, with the status of Ctrl-C."""
+    ws = common_site.workspace_id()
+    async with asked(common_site, ws, "--place", "nobody-serves-it") as person:
         person.type("\n")
         await person.see("unknown")
         person.type("\x03")
@@ -95,31 +109,23 @@ async def test_wait_on_then_detach(common_site: Site) -> None:
         person.type("d\n")
         await person.see(f"codehub-storage cancel {ws}")
         assert await person.process.wait() == 130
-    assert await status_of(common_site, ws) is WorkflowExecutionStatus.RUNNING
-    await common_site.temporal.get_workflow_handle(workflow_id(ws)).terminate()
+    assert await goes_on(common_site, ws)
 
 
 async def test_a_second_press_detaches(common_site: Site) -> None:
     """Who presses again instead of answering wants to be away."""
     ws = common_site.workspace_id()
-    async with at_a_terminal(common_site, "provision", ws, "--place", "nobody-serves-it") as person:
-        await person.see("no worker answers yet")
-        person.type("\x03")
-        await person.see("[d]etach")
+    async with asked(common_site, ws, "--place", "nobody-serves-it") as person:
         person.type("\x03")
         assert await person.process.wait() == 130
-    assert await status_of(common_site, ws) is WorkflowExecutionStatus.RUNNING
-    await common_site.temporal.get_workflow_handle(workflow_id(ws)).terminate()
+    assert await goes_on(common_site, ws)
 
 
 async def test_cancel(tmp_path: Path, temporal_server: TemporalServer, seaweed: Seaweed) -> None:
     """`c` asks the operation to stop, and the command waits until it is undone; here, until there is a worker."""
     async with open_site(tmp_path / "site", temporal_server, seaweed) as site:
         ws = site.workspace_id()
-        async with at_a_terminal(site, "provision", ws) as person:
-            await person.see("no worker answers yet")
-            person.type("\x03")
-            await person.see("[d]etach")
+        async with asked(site, ws) as person:
             person.type("c\n")
             await person.see("is asked to stop")
             async with serving(site):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -30,8 +31,12 @@ def named_versions(name: str) -> list[str]:
 
 def find_python(version: str) -> str | None:
     """A Python of that version: on the path, or among those of pyenv, whose commands answer for the chosen one only."""
-    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
-    found = [shutil.which(f"python{version}"), *map(str, pyenv.glob(f"versions/{version}.*/bin/python{version}"))]
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
+    beside_ours = Path(sys.base_prefix).parent  # pyenv's own folder, whatever HOME is
+    found = [
+        shutil.which(f"python{version}"),
+        *(str(each) for folder in (pyenv, beside_ours) for each in folder.glob(f"{version}.*/bin/python{version}")),
+    ]
     return next((each for each in found if each is not None and _runs(each, version)), None)
 
 

@@ -16,20 +16,19 @@ from worker.cli.output import Output
 T = TypeVar("T")
 
 
-class Choice(StrEnum):
-    """What to do with an operation that runs."""
+_QUESTION = "\n{} runs. [d]etach: it goes on without this command; [c]ancel and undo it; anything else: wait on. "
 
+
+class _Choice(StrEnum):
     DETACH = "d"
     CANCEL = "c"
     WAIT = ""
 
 
-async def attended(
-    ending: Awaitable[T], output: Output, question: str, choose: Callable[[Choice], Awaitable[None]]
-) -> T:
-    """Await ``ending``. Where a person can be asked, Ctrl-C asks; elsewhere it interrupts, as it always did.
+async def attended(ending: Awaitable[T], cancel: Callable[[], Awaitable[None]], what: str, output: Output) -> T:
+    """Await the end of ``what``. Where a person can be asked, Ctrl-C asks; elsewhere it interrupts, as it always did.
 
-    ``choose`` is told what was chosen; DETACH raises ``CancelledError`` then, and so does a second Ctrl-C.
+    ``cancel`` is called if that is chosen. ``CancelledError`` for who wants to leave, also by a second Ctrl-C.
     """
     if not (output.is_terminal and sys.stdin.isatty()):
         return await ending
@@ -37,16 +36,17 @@ async def attended(
     try:
         with _presses() as presses:
             while not await _comes_first(end, presses):
-                choice = await _answer(end, presses, output, question)
-                if choice is Choice.DETACH:
+                choice = await _answer(end, presses, output, _QUESTION.format(what))
+                if choice is _Choice.DETACH:
                     raise asyncio.CancelledError
-                await choose(choice)
+                if choice is _Choice.CANCEL:
+                    await cancel()
             return end.result()
     finally:
         end.cancel()
 
 
-async def _answer(end: asyncio.Future[T], presses: asyncio.Queue[None], output: Output, question: str) -> Choice:
+async def _answer(end: asyncio.Future[T], presses: asyncio.Queue[None], output: Output, question: str) -> _Choice:
     """WAIT also where the operation ends before there is an answer."""
     output.ask(question)
     try:
@@ -56,9 +56,9 @@ async def _answer(end: asyncio.Future[T], presses: asyncio.Queue[None], output: 
             try:
                 await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
                 if press.done():
-                    return Choice.DETACH
+                    return _Choice.DETACH
                 typed = line.result().strip().lower() if line.done() else ""
-                return next((each for each in Choice if each.value and typed.startswith(each.value)), Choice.WAIT)
+                return next((each for each in _Choice if each.value and typed.startswith(each.value)), _Choice.WAIT)
             finally:
                 line.cancel()
                 press.cancel()

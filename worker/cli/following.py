@@ -13,7 +13,7 @@ from temporalio.service import RPCError
 from codehub_storage.client import OperationHandle
 from codehub_storage.contracts import OperationResult, Phase, Progress
 from codehub_storage.errors import StorageError
-from worker.cli.asking import Choice, attended
+from worker.cli.asking import attended
 from worker.cli.bars import Standing
 from worker.cli.exits import Exit
 from worker.cli.listing import duration, size
@@ -24,7 +24,6 @@ T = TypeVar("T")
 _LOOK_SECONDS = 0.5
 _UNANSWERED_LOOKS = 3
 _DONE_WORDS = {"provision": "provisioned", "archive": "archived", "restore": "restored", "purge": "purged"}
-_QUESTION = "\n{} runs. [d]etach: it goes on without this command; [c]ancel and undo it; anything else: wait on. "
 
 
 async def finish(handle: OperationHandle, args: Namespace, output: Output, *, key: str = "") -> int:
@@ -36,8 +35,14 @@ async def finish(handle: OperationHandle, args: Namespace, output: Output, *, ke
     if args.no_wait:
         output.answer({}, handle.run_id)
         return Exit.DONE
+
+    async def cancel() -> None:
+        output.note(f"{handle.operation.value} is asked to stop and undo")
+        await handle.cancel()
+
     try:
-        result = await follow(_attended(handle, output), handle.progress, output)
+        ending = attended(handle.result(), cancel, handle.operation.value, output)
+        result = await follow(ending, handle.progress, output)
     except asyncio.CancelledError:
         output.note(
             f"{handle.operation.value} goes on without this command (run {handle.run_id}); "
@@ -49,17 +54,6 @@ async def finish(handle: OperationHandle, args: Namespace, output: Output, *, ke
         output.note(line)
     output.answer(result.model_dump(mode="json"), getattr(result, key) if key else "\n".join(result.removed))
     return Exit.DONE
-
-
-async def _attended(handle: OperationHandle, output: Output) -> OperationResult:
-    """The result; ``CancelledError`` for who wants to leave."""
-
-    async def choose(choice: Choice) -> None:
-        if choice is Choice.CANCEL:
-            output.note(f"{handle.operation.value} is asked to stop and undo")
-            await handle.cancel()
-
-    return await attended(handle.result(), output, _QUESTION.format(handle.operation.value), choose)
 
 
 async def follow(ending: Awaitable[T], look: Callable[[], Awaitable[Progress | None]], output: Output) -> T:

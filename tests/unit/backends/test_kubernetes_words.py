@@ -111,9 +111,16 @@ def test_unscheduled(message: str, code: ErrorCode, passes: bool) -> None:
     assert (found.code, found.passes, found.message.endswith(message)) == (code, passes, True)
 
 
-def test_a_claim_that_the_scheduler_does_not_know_yet() -> None:
+@pytest.mark.parametrize(
+    "new",
+    [
+        '0/2 nodes are available: persistentvolumeclaim "ws-ws1-home" not found. not found',
+        'running PreFilter plugin "VolumeBinding": error getting PVC "ns/ws-ws1-home": could not find '
+        'v1.PersistentVolumeClaim "ns/ws-ws1-home"',
+    ],
+)
+def test_a_claim_that_the_scheduler_does_not_know_yet(new: str) -> None:
     """Heard on a machine under load: the claim was there, and is waited for longer than for room."""
-    new = '0/2 nodes are available: persistentvolumeclaim "ws-ws1-home" not found. not found'
     room = "0/2 nodes are available: 2 Insufficient cpu."
     waits = Waits(obstacle_seconds=10)
     assert [waits.bearing(found) for text in (new, room) if (found := obstacle(pending(text)))] == [40, 10]

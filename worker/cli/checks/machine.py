@@ -96,5 +96,5 @@ def _servers(uses_stack: bool) -> Finding:
             found.append(program)
     if not missing:
         return ok(f"`dev` finds {' and '.join(found)}")
-    text, hint = f"`dev` misses {' and '.join(missing)}", "pip install 'codehub-storage-service[embedded]'"
+    text, hint = f"`dev` misses {' and '.join(missing)}", f"pip install {' '.join(missing)}"
     return fails(text, hint) if uses_stack else ok(f"{text}, and nothing here uses it")
