@@ -154,6 +154,7 @@ def test_ports_are_kept_where_free(tmp_path: Path) -> None:
     assert StackState.load(layout) == first
     taken = first.store_ports[0]
     with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections of an earlier stack may linger on it
         other.bind(("127.0.0.1", taken))
         other.listen()
         wanted = (*first.temporal_ports, *first.store_ports)
