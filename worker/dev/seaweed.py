@@ -27,6 +27,9 @@ from worker.dev.process import Child, PartFailed, find_program
 PROBE_BUCKET = "ready-probe"
 _PROBE_KEY = "probe"
 _PROBE_BYTES = b"ready" * 200
+_MAX_VOLUMES = 1000
+"""Each bucket takes one or more. By itself the server allows one for each volume size (up to 1 GiB) that is free on the
+disk when it starts, so that a nearly full disk takes no bucket at all, however small."""
 _PORTS = (
     "s3.port",
     "s3.port.grpc",
@@ -157,6 +160,7 @@ class Seaweed:
             "-ip=127.0.0.1",
             "-ip.bind=127.0.0.1",
             *(f"-{name}={port}" for name, port in zip(_PORTS, self.ports, strict=True)),
+            f"-volume.max={_MAX_VOLUMES}",
             "-s3.port.iceberg=0",
             "-s3.port.lance=0",
             "-webdav=false",
