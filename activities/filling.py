@@ -103,4 +103,5 @@ class FillingActivities:
             wall=self._wall,
             concurrency=self._ground.concurrency,
             pool=self._ground.pool,
+            walker=self._ground.walker,
         )

@@ -164,6 +164,7 @@ class PackingActivities:
             self._ground.folder(),
             self._ground.limits,
             progress.moved,
+            walker=self._ground.walker,
         )
         if self._plan is not None:
             shutil.rmtree(self._plan.spool, ignore_errors=True)

@@ -28,7 +28,7 @@ from workflows.messages import StoredArchive
 class MoverGround:
     """What a mover stands on: the volume's folder, the store, the bounds of its work, and processes that do it.
 
-    Without a ``pool`` threads do it.
+    Without a ``pool`` threads do it. ``walker``: a process that walks the volume, and reads nothing else.
     """
 
     root: Path
@@ -40,6 +40,7 @@ class MoverGround:
     concurrency: int = 4
     budget_bytes: int = 128 << 20
     pool: ChildPool | None = None
+    walker: ChildPool | None = None
     attempts: Attempts = field(default_factory=Attempts)
     spool: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix=scratch_prefix(os.getpid()))))
 

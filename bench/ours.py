@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from activities.dataplane.copy import UploadRef, copy_segments, copy_tail, parts_of
 from activities.dataplane.manifest import Manifest, Source, VolumeBlock
@@ -68,15 +69,22 @@ class Phases:
         self.seconds[name] = round(time.monotonic() - began, 3)
 
 
+class Pools(NamedTuple):
+    """The processes that a mover has."""
+
+    pool: ChildPool
+    walker: ChildPool
+
+
 def ignore(_: object) -> None:
     """A callback that does nothing."""
 
 
-async def archive(job: Job, store: ObjectStore, pool: ChildPool, proof: Path, phases: Phases) -> None:
+async def archive(job: Job, store: ObjectStore, pools: Pools, proof: Path, phases: Phases) -> None:
     """What a mover's steps do between the scan and the completed object."""
     with tempfile.TemporaryDirectory(prefix="bench-spool-") as spool:
         with phases.of("scan"):
-            plan = await scan_volume(Path(job.folder), Path(spool), PlanLimits(), ignore)
+            plan = await scan_volume(Path(job.folder), Path(spool), PlanLimits(), ignore, walker=pools.walker)
         upload = UploadRef(job.key, await store.create_upload(job.key, {ARCHIVE_ID: _ARCHIVE_ID}), _ARCHIVE_ID)
         last = plan.summary.data_segments - 1
         records: list[SegmentRecord] = []
@@ -93,7 +101,7 @@ async def archive(job: Job, store: ObjectStore, pool: ChildPool, proof: Path, ph
                     progress=ignore,
                     concurrency=_SETTINGS.mover_concurrency,
                     budget_bytes=_SETTINGS.budget_bytes,
-                    runner=pool,
+                    runner=pools.pool,
                 )
         origin = Origin(
             archive_id=_ARCHIVE_ID,
@@ -103,7 +111,9 @@ async def archive(job: Job, store: ObjectStore, pool: ChildPool, proof: Path, ph
             volume=VolumeBlock(backend="directory"),
         )
         with phases.of("tail"):
-            tail = await copy_tail(plan, store, upload, records=records, origin=origin, progress=ignore, runner=pool)
+            tail = await copy_tail(
+                plan, store, upload, records=records, origin=origin, progress=ignore, runner=pools.pool
+            )
         with phases.of("complete"):
             parts = parts_of(records, tail)
             info = await store.complete_upload(job.key, upload.upload_id, parts, archive_id=_ARCHIVE_ID)
@@ -111,7 +121,7 @@ async def archive(job: Job, store: ObjectStore, pool: ChildPool, proof: Path, ph
         proof.write_bytes(manifest.to_json())
 
 
-async def verify(job: Job, store: ObjectStore, pool: ChildPool, proof: Path, phases: Phases) -> None:
+async def verify(job: Job, store: ObjectStore, pools: Pools, proof: Path, phases: Phases) -> None:
     """The whole object is read back."""
     info = await store.head(job.key)
     assert info is not None
@@ -122,14 +132,21 @@ async def verify(job: Job, store: ObjectStore, pool: ChildPool, proof: Path, pha
             Manifest.from_json(proof.read_bytes()),
             progress=ignore,
             concurrency=_SETTINGS.mover_concurrency,
-            runner=pool,
+            runner=pools.pool,
         )
 
 
-async def restore(job: Job, store: ObjectStore, pool: ChildPool, proof: Path, phases: Phases) -> None:
+async def restore(job: Job, store: ObjectStore, pools: Pools, proof: Path, phases: Phases) -> None:
     """Into an empty folder, compared and on disk at the end."""
     manifest = Manifest.from_json(proof.read_bytes())
-    filling = ArchiveRestore(Path(job.folder), store, manifest, concurrency=_SETTINGS.mover_concurrency, pool=pool)
+    filling = ArchiveRestore(
+        Path(job.folder),
+        store,
+        manifest,
+        concurrency=_SETTINGS.mover_concurrency,
+        pool=pools.pool,
+        walker=pools.walker,
+    )
     with phases.of("prepare"):
         await filling.prepare()
     with phases.of("segments"):
@@ -143,7 +160,7 @@ async def restore(job: Job, store: ObjectStore, pool: ChildPool, proof: Path, ph
         await filling.sync()
 
 
-async def run(operation: str, path: Path, proof: Path, pool: ChildPool) -> dict[str, float]:
+async def run(operation: str, path: Path, proof: Path, pools: Pools) -> dict[str, float]:
     """One operation; the seconds of its phases, and of all of it."""
     job, phases = Job(**json.loads(path.read_text())), Phases()
     settings = S3Settings(
@@ -155,7 +172,9 @@ async def run(operation: str, path: Path, proof: Path, pool: ChildPool) -> dict[
     )
     with phases.of("dataplane"):
         async with open_store(settings, Capabilities(full_object_crc=job.crc)) as store:
-            await {"archive": archive, "verify": verify, "restore": restore}[operation](job, store, pool, proof, phases)
+            await {"archive": archive, "verify": verify, "restore": restore}[operation](
+                job, store, pools, proof, phases
+            )
     return phases.seconds
 
 
@@ -170,10 +189,12 @@ def main(operation: str, path: str, proof: str) -> str:
     """The phases as JSON."""
     bound_heap()
     pool = ChildPool.fork(_SETTINGS.mover_processes)
+    pools = Pools(pool, ChildPool.fork(1, beside=pool))
     try:
-        return json.dumps(asyncio.run(run(operation, Path(path), Path(proof), pool)))
+        return json.dumps(asyncio.run(run(operation, Path(path), Path(proof), pools)))
     finally:
-        pool.close()
+        for each in pools:
+            each.close()
 
 
 if __name__ == "__main__":

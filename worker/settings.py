@@ -201,7 +201,7 @@ class Settings(BaseSettings):
         default=None,
         ge=1,
         le=64,
-        description="Processes of one mover that compress, inflate and write. Unset: one for each core, at most 8.",
+        description="Processes of a mover that pack and unpack. Unset: one for each core, at most 8. One more walks.",
     )
     segment_bytes: ByteSize | None = Field(
         default=None, description="Raw bytes of a segment, such as 32MiB. Unset: chosen from the volume's size."

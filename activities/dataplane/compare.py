@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from activities.dataplane.ahead import Walked
 from activities.dataplane.archivemap import FILES, ArchiveMap
 from activities.dataplane.attributes import Abilities
 from activities.dataplane.beneath import shown
@@ -55,19 +56,20 @@ class Locator:
 
 
 def find_differences(
-    root: Path,
+    walked: Walked,
     archive: ArchiveMap,
     abilities: Abilities,
     left_out: Content,
     seen: Callable[[], None],
     stop: Stop,
 ) -> list[int]:
-    """Walk the tree; the places whose fingerprint is not that of the archive. ``ArchiveCorrupt`` for a strange file.
+    """The places whose fingerprint is not that of the archive. ``ArchiveCorrupt`` for a strange file.
 
-    ``left_out`` is the content of tail entries that this process could not make. ``seen`` is called for each entry.
+    ``walked``: the restored tree. ``left_out`` is the content of tail entries that this process could not make.
+    ``seen`` is called for each entry.
     """
     sums: dict[int, Content] = {}
-    for place, entry in _placed(root, archive, stop):
+    for place, entry in _placed((entry for entry, _ in walked), archive, stop):
         sums[place] = sums.get(place, EMPTY_CONTENT).plus(content_of(entry))
         seen()
     expected = {item.number: item.content for item in archive.data}
@@ -84,7 +86,7 @@ def trace(
 ) -> StorageError:
     """The error that names the path at which a place differs. ``archived``: its entries, as the archive has them."""
     left = dict(archived)
-    for where, entry in _placed(root, archive, stop):
+    for where, entry in _placed(walk(root, xattrs=True), archive, stop):
         if where != place:
             continue
         original = left.pop(entry.path, None)
@@ -106,9 +108,9 @@ def agrees(expected: Content, found: Content, abilities: Abilities) -> bool:
     )
 
 
-def _placed(root: Path, archive: ArchiveMap, stop: Stop) -> Iterator[tuple[int, Entry]]:
+def _placed(entries: Iterator[Entry], archive: ArchiveMap, stop: Stop) -> Iterator[tuple[int, Entry]]:
     locator = Locator(archive)
-    for entry in walk(root, xattrs=True):
+    for entry in entries:
         stop.check()
         place = locator.place_of(entry)
         if place is None:

@@ -43,6 +43,10 @@ class FileType(IntEnum):
     SOCKET = ord("s")
 
 
+_HARD_LINK, _SYMLINK = FileType.HARD_LINK, FileType.SYMLINK
+"""As a member of its class each costs four times as much to name, which counts where a million entries go by."""
+
+
 class Entry(NamedTuple):
     """One name of a tree.
 
@@ -125,19 +129,18 @@ def is_privileged(name: bytes) -> bool:
 
 def content_of(entry: Entry) -> Content:
     """The content fingerprint of one entry: everything that a restore must bring back."""
-    path = entry.path
+    path, kind, mode, uid, gid, size, mtime_ns, target, device, xattrs, _, _ = entry
     prefix = _LENGTH.pack(len(path)) + path
-    if entry.type is FileType.HARD_LINK:
-        return Content(_digest(b"H" + prefix + entry.target, _BASE_BYTES), 0, 0)
-    seconds, nanos = divmod(entry.mtime_ns, _NANOS)
-    mode = 0o777 if entry.type is FileType.SYMLINK else entry.mode
-    fields = _BASE.pack(entry.type, mode, entry.size, seconds, nanos, *entry.device)
-    base, privileged = b"B" + prefix + fields + _LENGTH.pack(len(entry.target)) + entry.target, 0
-    if entry.xattrs:
-        base += b"".join(_attribute(pair) for pair in entry.xattrs if not is_privileged(pair[0]))
-        rest = b"".join(_attribute(pair) for pair in entry.xattrs if is_privileged(pair[0]))
+    if kind is _HARD_LINK:
+        return Content(_digest(b"H" + prefix + target, _BASE_BYTES), 0, 0)
+    seconds, nanos = divmod(mtime_ns, _NANOS)
+    fields = _BASE.pack(kind, 0o777 if kind is _SYMLINK else mode, size, seconds, nanos, *device)
+    base, privileged = b"B" + prefix + fields + _LENGTH.pack(len(target)) + target, 0
+    if xattrs:
+        base += b"".join(_attribute(pair) for pair in xattrs if not is_privileged(pair[0]))
+        rest = b"".join(_attribute(pair) for pair in xattrs if is_privileged(pair[0]))
         privileged = _digest(b"P" + prefix + rest, _LANE_BYTES) if rest else 0
-    ids = _digest(b"I" + prefix + _IDS.pack(entry.uid, entry.gid), _LANE_BYTES)
+    ids = _digest(b"I" + prefix + _IDS.pack(uid, gid), _LANE_BYTES)
     return Content(_digest(base, _BASE_BYTES), ids, privileged)
 
 

@@ -27,7 +27,7 @@ from activities.dataplane.entries import EMPTY_CONTENT, Entry, FileType
 from activities.dataplane.foreign_stream import Bound, TarStream
 from activities.dataplane.links import hand_nothing_down
 from activities.dataplane.report import RestoreReport
-from activities.dataplane.spool import SpoolWriter, read_spool
+from activities.dataplane.spool import SpoolWriter, pack_entry, read_spool
 from activities.dataplane.threads import Stop
 from activities.objectstore.base import ObjectInfo, ObjectStore, PreconditionFailed
 from codehub_storage.errors import ErrorCode, StorageError
@@ -147,7 +147,7 @@ class _Extraction:
         with writing(entry.path):
             if entry.type is FileType.DIRECTORY:
                 self._make_folders(entry.path, announced=True)
-                self._later_folders.append(entry, EMPTY_CONTENT)
+                self._later_folders.append(pack_entry(entry), EMPTY_CONTENT)
             elif entry.type is FileType.FILE:
                 self._file(entry, member)
             elif entry.type is FileType.FIFO:
@@ -155,7 +155,7 @@ class _Extraction:
                 self._beneath.mknod(entry.path, stat.S_IFIFO | 0o600)
                 attributes.apply(self._beneath, entry, self._abilities, self._skipped)
             elif entry.type in (FileType.SYMLINK, FileType.HARD_LINK):
-                self._later_links.append(entry, EMPTY_CONTENT)
+                self._later_links.append(pack_entry(entry), EMPTY_CONTENT)
                 if entry.type is FileType.HARD_LINK:
                     self._link_targets.add(hash(entry.target))
             else:
@@ -211,7 +211,7 @@ class _Extraction:
                 self._count()
             home = self._home
             entry = Entry(made, FileType.DIRECTORY, 0o755, home.st_uid, home.st_gid, mtime_ns=home.st_mtime_ns)
-            self._later_folders.append(entry, EMPTY_CONTENT)
+            self._later_folders.append(pack_entry(entry), EMPTY_CONTENT)
 
     def _link(self, entry: Entry) -> None:
         with writing(entry.path):

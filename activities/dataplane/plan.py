@@ -10,18 +10,21 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from activities.dataplane.ahead import Walked, walk_ahead
 from activities.dataplane.cutting import MIB, Cutter, PlanLimits, SegmentPlan, cut_digest, cut_files, raw_size, run_of
 from activities.dataplane.entries import EMPTY_CONTENT, Content, Entry, FileType, content_of
 from activities.dataplane.large import Range, find_holes
 from activities.dataplane.manifest import Totals
 from activities.dataplane.reading import VolumeReader
+from activities.dataplane.running import Runner
 from activities.dataplane.segments import SegmentKind
 from activities.dataplane.spool import Spooled, SpoolWriter, read_spool
 from activities.dataplane.threads import Stop, run_blocking
-from activities.dataplane.walk import ChangeDigest, walk
 
 __all__ = ["COUNTERS", "MIB", "Plan", "PlanLimits", "PlanSummary", "Progress", "SegmentPlan", "scan_volume"]
 
+_FILE, _DIRECTORY, _SOCKET = FileType.FILE, FileType.DIRECTORY, FileType.SOCKET
+_DEVICES = FileType.CHARACTER_DEVICE, FileType.BLOCK_DEVICE
 FILES, LINKS, FOLDERS = "files", "links", "folders"
 _REPORT_EVERY = 4096
 
@@ -74,29 +77,43 @@ class Plan:
         yield from read_spool(self.spool / FOLDERS)
 
 
-async def scan_volume(root: Path | str, spool: Path, limits: PlanLimits, progress: Progress) -> Plan:
+async def scan_volume(
+    root: Path | str, spool: Path, limits: PlanLimits, progress: Progress, *, walker: Runner | None = None
+) -> Plan:
     """Walk the tree below ``root`` and cut it. ``spool`` is an empty folder of the caller; ``progress`` gets entries.
 
+    ``walker``: a process that walks (``walk_ahead``).
     Raises ``VolumeUnreadable``, ``VolumeChanged``, ``Unsupported`` (nested mount) and ``ArchiveTooLarge``.
     """
-    return await run_blocking(lambda stop: _scan(Path(root), spool, limits, progress, stop))
+    root, survey = Path(root), _Survey(limits)
+
+    def take(walked: Walked, stop: Stop) -> None:
+        with (
+            SpoolWriter(spool / FILES) as files,
+            SpoolWriter(spool / LINKS) as links,
+            SpoolWriter(spool / FOLDERS) as folders,
+        ):
+            survey.run(walked, files, links, folders, progress, stop)
+
+    _, change = await walk_ahead(walker, root, take)
+    return await run_blocking(lambda stop: _cut(root, spool, survey, change, stop))
 
 
-def _scan(root: Path, spool: Path, limits: PlanLimits, progress: Progress, stop: Stop) -> Plan:
-    survey = _Survey(limits)
-    with SpoolWriter(spool / FILES) as files, SpoolWriter(spool / LINKS) as links, SpoolWriter(spool / FOLDERS) as dirs:
-        survey.run(walk(root, xattrs=True), files, links, dirs, progress, stop)
+def _cut(root: Path, spool: Path, survey: _Survey, change: str, stop: Stop) -> Plan:
     holes = _find_all_holes(root, spool, survey, stop)
     limits, segments = cut_files(spool / FILES, survey.cutter, survey.large, holes, survey.weight, stop)
+    content = survey.tail_content
+    for segment in segments:
+        content = content.plus(segment.content)
     summary = PlanSummary(
-        change_fingerprint=survey.change.hexdigest(),
-        content_fingerprint=survey.content.hex(),
+        change_fingerprint=change,
+        content_fingerprint=content.hex(),
         entries=survey.totals["entries"],
         files=survey.totals["files"],
         file_bytes=survey.totals["file_bytes"],
         raw_bytes=survey.raw_bytes,
         data_segments=len(segments),
-        cut_digest=cut_digest(segments, holes, survey.content),
+        cut_digest=cut_digest(segments, holes, content),
         totals=Totals(**survey.totals, skipped=dict(sorted(survey.skipped.items()))),
     )
     return Plan(root, spool, limits, summary, tuple(segments), holes)
@@ -111,9 +128,9 @@ class Omissions:
 
     def kind_of(self, entry: Entry) -> str | None:
         """``sockets`` or ``devices``, under each of their names; ``None`` for what goes into the archive."""
-        if entry.type is FileType.SOCKET:
+        if entry.type is _SOCKET:
             return "sockets"
-        if entry.type in (FileType.CHARACTER_DEVICE, FileType.BLOCK_DEVICE) and not self._allow_devices:
+        if entry.type in _DEVICES and not self._allow_devices:
             self._devices.add(entry.inode)
         return "devices" if entry.inode in self._devices else None
 
@@ -123,9 +140,8 @@ class _Survey:
 
     def __init__(self, limits: PlanLimits) -> None:
         self.cutter = Cutter(limits)
-        self._open_folders: list[tuple[Entry, Content]] = []
-        self.change = ChangeDigest()
-        self.content = EMPTY_CONTENT
+        self._open_folders: list[tuple[bytes, bytes, Content]] = []
+        self.tail_content = EMPTY_CONTENT
         self.raw_bytes = 0
         self.weight = 0
         self.large: list[int] = []
@@ -137,48 +153,48 @@ class _Survey:
 
     def run(
         self,
-        entries: Iterator[Entry],
+        walked: Walked,
         files: SpoolWriter,
         links: SpoolWriter,
         folders: SpoolWriter,
         progress: Progress,
         stop: Stop,
     ) -> None:
-        for seen, entry in enumerate(entries):
+        for seen, (entry, packed) in enumerate(walked):
             stop.check()
             if seen % _REPORT_EVERY == 0:
                 progress(seen)
-            self.change.add(entry)
             self._close_folders(entry.path, folders)
             omitted = self._omissions.kind_of(entry)
             if omitted is not None:
                 self.skipped[omitted] = self.skipped.get(omitted, 0) + 1
                 continue
             content, raw = content_of(entry), raw_size(entry)
-            self._count(entry, content, raw)
-            if entry.type is FileType.FILE:
+            self._count(entry, raw)
+            if entry.type is _FILE:
                 self.weight += raw
-                at = files.append(entry, content)
+                at = files.append(packed, content)
                 if not self.cutter.add(at, entry, content, raw):
                     self.large.append(at)
-            elif entry.type is FileType.DIRECTORY:
-                self._open_folders.append((entry, content))
+                continue
+            self.tail_content = self.tail_content.plus(content)
+            if entry.type is _DIRECTORY:
+                self._open_folders.append((entry.path, packed, content))
             else:
-                links.append(entry, content)
+                links.append(packed, content)
         while self._open_folders:
-            folders.append(*self._open_folders.pop())
+            folders.append(*self._open_folders.pop()[1:])
         progress(self.totals["entries"])
 
     def _close_folders(self, path: bytes, folders: SpoolWriter) -> None:
         """Spool the folders that the walk has left: those that ``path`` is not below."""
         while self._open_folders:
-            outer = self._open_folders[-1][0].path
+            outer = self._open_folders[-1][0]
             if not outer or path.startswith(outer + b"/"):
                 return
-            folders.append(*self._open_folders.pop())
+            folders.append(*self._open_folders.pop()[1:])
 
-    def _count(self, entry: Entry, content: Content, raw: int) -> None:
-        self.content = self.content.plus(content)
+    def _count(self, entry: Entry, raw: int) -> None:
         self.raw_bytes += raw
         self.totals["entries"] += 1
         self.totals["file_bytes"] += entry.size

@@ -37,21 +37,27 @@ class ChildPool:
 
     @classmethod
     def fork(
-        cls, size: int | None = None, *, name: str = "storage-child", on_loss: Callable[[], None] = lambda: None
+        cls,
+        size: int | None = None,
+        *,
+        name: str = "storage-child",
+        on_loss: Callable[[], None] = lambda: None,
+        beside: ChildPool | None = None,
     ) -> Self:
         """``size`` children (default: one for each core, at most 8) of this process.
 
-        It must not have threads that hold locks, nor an event loop.
+        It must not have threads that hold locks, nor an event loop. ``beside``: the pool that it has already.
         ``on_loss`` is called when one died; work in it fails with ``MoverFailed``, then and later.
         """
         gc.freeze()  # so that the collector does not write to pages that are shared
         children: list[_Child] = []
+        older = beside._children if beside else []
         parent = os.getpid()
         for _ in range(size or min(_MOST_CHILDREN, len(os.sched_getaffinity(0)))):
             ours, theirs = socket.socketpair()
             pid = os.fork()
             if not pid:
-                _be_child(ours, theirs, children, parent, name)
+                _be_child(ours, theirs, older + children, parent, name)
             theirs.close()
             ours.setblocking(False)
             children.append(_Child(pid, ours, on_loss))

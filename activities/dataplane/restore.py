@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from activities.dataplane import attributes
+from activities.dataplane.ahead import walk_ahead
 from activities.dataplane.archivemap import ArchiveMap, Numbered
 from activities.dataplane.attributes import Abilities, probe_abilities
 from activities.dataplane.beneath import Beneath, as_storage_error
@@ -29,6 +30,7 @@ from activities.dataplane.manifest import Manifest
 from activities.dataplane.pool import ChildPool
 from activities.dataplane.preflight import preflight
 from activities.dataplane.report import RestoreReport
+from activities.dataplane.running import Runner
 from activities.dataplane.tailreader import TailReader
 from activities.dataplane.tarheader import TarError, TarScanner
 from activities.dataplane.threads import Stop, T, run_blocking, run_together
@@ -66,6 +68,7 @@ class ArchiveRestore:
     Callbacks are called on the event loop.
 
     ``wall``: whether Landlock is demanded. ``pool``: processes for the segments; confined threads of this one else.
+    ``walker``: one that has read nothing of an archive, for the comparison; a thread of this one else.
     Errors of all steps: ``ArchiveCorrupt``, ``ArchiveNotFound`` (the object was replaced), ``NoSpace``,
     ``AccessDenied``, ``BackendUnavailable``, ``Unsupported``, and what the store raises.
     """
@@ -79,6 +82,7 @@ class ArchiveRestore:
         wall: Wall = Wall.AVAILABLE,
         concurrency: int = CONCURRENCY,
         pool: ChildPool | None = None,
+        walker: Runner | None = None,
     ) -> None:
         self._root = root
         self._store = store
@@ -87,6 +91,7 @@ class ArchiveRestore:
         self._wall = wall
         self._concurrency = concurrency
         self._pool = pool
+        self._walker = walker
 
     @property
     def data_segments(self) -> int:
@@ -174,8 +179,10 @@ class ArchiveRestore:
             abilities = await self._abilities(threads)
             left_out = await self._left_out(threads, abilities)
             # Reading needs no wall; the walk looks at mounts, which the wall hides.
-            different = await run_blocking(
-                lambda stop: find_differences(self._root, self._map, abilities, left_out, count.up, stop)
+            different, _ = await walk_ahead(
+                self._walker,
+                self._root,
+                lambda walked, stop: find_differences(walked, self._map, abilities, left_out, count.up, stop),
             )
             if different:
                 place = different[0]

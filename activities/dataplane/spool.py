@@ -13,7 +13,7 @@ from typing import BinaryIO, NamedTuple
 
 from activities.dataplane.entries import Content, Entry, FileType
 
-_LENGTH = struct.Struct("<I")
+_LENGTHS = struct.Struct("<II")
 _TYPES = {int(kind): kind for kind in FileType}
 _BUFFER_BYTES = 1 << 18
 
@@ -39,13 +39,24 @@ class SpoolWriter:
     def __exit__(self, *exc: object) -> None:
         self._file.close()
 
-    def append(self, entry: Entry, content: Content) -> int:
-        """Write an entry; answers where it stands."""
-        # An IntEnum cannot be marshalled, and tuple subclasses only as what they are.
-        body = marshal.dumps(((entry[0], int(entry[1]), *entry[2:]), tuple(content)))
-        self._file.write(_LENGTH.pack(len(body)) + body)
-        at, self.end = self.end, self.end + _LENGTH.size + len(body)
+    def append(self, packed: bytes, content: Content) -> int:
+        """Write a packed entry; answers where it stands."""
+        sums = marshal.dumps((*content,))
+        record = _LENGTHS.pack(len(packed), len(sums)) + packed + sums
+        self._file.write(record)
+        at, self.end = self.end, self.end + len(record)
         return at
+
+
+def pack_entry(entry: Entry) -> bytes:
+    """For another process of the same Python, or for a spool."""
+    return marshal.dumps((entry[0], int(entry[1]), *entry[2:]))  # an enum cannot be marshalled, nor a subclass of tuple
+
+
+def unpack_entry(packed: bytes) -> Entry:
+    """The inverse of ``pack_entry``; only of what this code has packed."""
+    fields = marshal.loads(packed)
+    return Entry(fields[0], _TYPES[fields[1]], *fields[2:])
 
 
 def read_spool(path: Path, start: int = 0, end: int | None = None) -> Iterator[Spooled]:
@@ -54,10 +65,9 @@ def read_spool(path: Path, start: int = 0, end: int | None = None) -> Iterator[S
         file.seek(start)
         at = start
         while end is None or at < end:
-            prefix = file.read(_LENGTH.size)
+            prefix = file.read(_LENGTHS.size)
             if not prefix:
                 return
-            (length,) = _LENGTH.unpack(prefix)
-            fields, sums = marshal.loads(file.read(length))
-            yield Spooled(at, Entry(fields[0], _TYPES[fields[1]], *fields[2:]), Content(*sums))
-            at += _LENGTH.size + length
+            of_entry, of_sums = _LENGTHS.unpack(prefix)
+            yield Spooled(at, unpack_entry(file.read(of_entry)), Content(*marshal.loads(file.read(of_sums))))
+            at += _LENGTHS.size + of_entry + of_sums

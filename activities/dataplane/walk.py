@@ -23,6 +23,8 @@ from codehub_storage.errors import ErrorCode, StorageError
 MAX_OPEN_FOLDERS = 64
 """Deeper than that the outer folders are closed, and found again through ``..``."""
 
+_FILE, _DIRECTORY, _SYMLINK = FileType.FILE, FileType.DIRECTORY, FileType.SYMLINK
+_DEVICES = FileType.CHARACTER_DEVICE, FileType.BLOCK_DEVICE
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _TYPES = {
     stat.S_IFREG: FileType.FILE,
@@ -69,9 +71,12 @@ class _Folder:
 class _Walk:
     """The state of one walk; ``entries`` is the whole of it."""
 
-    def __init__(self, root: Path | str, *, xattrs: bool) -> None:
+    def __init__(self, root: Path | str, *, xattrs: bool, chdir: bool) -> None:
         self._root = os.fsencode(root)
         self._xattrs = xattrs
+        self._chdir = chdir
+        self._at = b""
+        """Before a name in the innermost folder, for calls that take no descriptor of it."""
         self._folders: list[_Folder] = []
         self._groups: dict[tuple[int, int], tuple[bytes, int]] = {}
 
@@ -79,19 +84,35 @@ class _Walk:
         """The root, then everything below it."""
         try:
             yield self._enter_root()
+            self._stand()
             while self._folders:
                 folder = self._folders[-1]
                 if folder.names:
                     entry = self._look(folder, folder.names.pop())
                     yield entry
-                    if entry.type is FileType.DIRECTORY:
+                    if entry.type is _DIRECTORY:
                         self._enter(folder, entry)
+                        self._stand()
                 else:
                     self._leave()
+                    self._stand()
         finally:
+            if self._chdir:
+                os.chdir("/")
             for folder in self._folders:
                 if folder.fd is not None:
                     os.close(folder.fd)
+
+    def _stand(self) -> None:
+        """Another folder has become the innermost."""
+        if not self._folders:
+            return
+        fd = self._folders[-1].fd
+        assert fd is not None
+        if self._chdir:
+            os.fchdir(fd)
+        else:
+            self._at = b"/proc/self/fd/%d/" % fd
 
     def _enter_root(self) -> Entry:
         try:
@@ -117,8 +138,8 @@ class _Walk:
                 first = self._first_name(path, status)
                 if first is not None:
                     return _entry(path, FileType.HARD_LINK, status, target=first)
-            target = os.readlink(name, dir_fd=folder.fd) if kind is FileType.SYMLINK else b""
-            xattrs = _attributes(b"/proc/self/fd/%d/%s" % (folder.fd, name)) if self._xattrs else ()
+            target = os.readlink(name, dir_fd=folder.fd) if kind is _SYMLINK else b""
+            xattrs = _attributes(self._at + name) if self._xattrs else ()
             return _entry(path, kind, status, target=target, xattrs=xattrs)
         except OSError as error:
             raise volume_error(path, error) from error
@@ -173,14 +194,17 @@ class _Walk:
             raise volume_changed(parent.path, "was moved while it was read")
 
 
-def walk(root: Path | str, *, xattrs: bool) -> Iterator[Entry]:
+def walk(root: Path | str, *, xattrs: bool, chdir: bool = False) -> Iterator[Entry]:
     """Every name below ``root`` in archive order, the root (path ``b""``) first. Close it if you stop early.
+
+    ``chdir``: the process has no other thread, so the walk may take its working directory along, which makes attributes
+    cheaper to ask for; in the end that is ``/``.
 
     The first name of a hard-link group comes as what it is, further ones as ``HARD_LINK``; a socket, which no archive
     holds, comes as one under each of its names. Raises ``VolumeUnreadable`` and ``VolumeChanged``, naming the path, and
     ``Unsupported`` for a file system that is mounted below the root, and for paths beyond ``LONGEST_PATH``.
     """
-    return _Walk(root, xattrs=xattrs).entries()
+    return _Walk(root, xattrs=xattrs, chdir=chdir).entries()
 
 
 class ChangeDigest:
@@ -294,14 +318,14 @@ def _entry(
     target: bytes = b"",
     xattrs: tuple[tuple[bytes, bytes], ...] = (),
 ) -> Entry:
-    is_device = kind in (FileType.CHARACTER_DEVICE, FileType.BLOCK_DEVICE)
+    is_device = kind in _DEVICES
     return Entry(
         path,
         kind,
         status.st_mode & 0o7777,
         status.st_uid,
         status.st_gid,
-        status.st_size if kind is FileType.FILE else 0,
+        status.st_size if kind is _FILE else 0,
         status.st_mtime_ns,
         target,
         (os.major(status.st_rdev), os.minor(status.st_rdev)) if is_device else (0, 0),

@@ -13,7 +13,7 @@ from temporalio.api.enums.v1 import EventType
 from activities.dataplane.cutting import Cutter, PlanLimits, cut_files, raw_size
 from activities.dataplane.entries import Entry, FileType, content_of
 from activities.dataplane.segments import RECORD_BYTES
-from activities.dataplane.spool import SpoolWriter
+from activities.dataplane.spool import SpoolWriter, pack_entry
 from activities.dataplane.threads import Stop
 from codehub_storage.client import connect
 from codehub_storage.converter import DATA_CONVERTER
@@ -47,7 +47,7 @@ def segments_of(total: int, spool: Path) -> int:
     with SpoolWriter(spool) as writer:
         for entry in files(total):
             content, raw = content_of(entry), raw_size(entry)
-            at = writer.append(entry, content)
+            at = writer.append(pack_entry(entry), content)
             weight += raw
             if not cutter.add(at, entry, content, raw):
                 large.append(at)
