@@ -14,6 +14,7 @@ from temporalio import activity
 
 from activities.attempts import Attempts
 from activities.backends.base import scratch_prefix
+from activities.dataplane.ahead import Walker
 from activities.dataplane.plan import PlanLimits
 from activities.dataplane.pool import ChildPool
 from activities.dataplane.running import IN_THREADS, Runner
@@ -28,7 +29,7 @@ from workflows.messages import StoredArchive
 class MoverGround:
     """What a mover stands on: the volume's folder, the store, the bounds of its work, and processes that do it.
 
-    Without a ``pool`` threads do it. ``walker``: a process that walks the volume, and reads nothing else.
+    Without a ``pool`` threads do it. ``walkers``: the one process that walks the volume, and reads nothing else.
     """
 
     root: Path
@@ -40,7 +41,7 @@ class MoverGround:
     concurrency: int = 4
     budget_bytes: int = 128 << 20
     pool: ChildPool | None = None
-    walker: ChildPool | None = None
+    walkers: ChildPool | None = None
     attempts: Attempts = field(default_factory=Attempts)
     spool: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix=scratch_prefix(os.getpid()))))
 
@@ -48,6 +49,11 @@ class MoverGround:
     def runner(self) -> Runner:
         """What does the work on one segment."""
         return self.pool or IN_THREADS
+
+    @property
+    def walker(self) -> Walker | None:
+        """What walks the volume."""
+        return Walker(self.walkers, self.spool) if self.walkers else None
 
     def close(self) -> None:
         """Remove the temporary folder."""

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from activities.dataplane.ahead import Walker
 from activities.dataplane.copy import UploadRef, copy_segments, copy_tail, parts_of
 from activities.dataplane.manifest import Manifest, Source, VolumeBlock
 from activities.dataplane.memory import bound_heap
@@ -73,7 +74,12 @@ class Pools(NamedTuple):
     """The processes that a mover has."""
 
     pool: ChildPool
-    walker: ChildPool
+    walkers: ChildPool
+
+    @property
+    def walker(self) -> Walker:
+        """The one that walks."""
+        return Walker(self.walkers, Path(tempfile.gettempdir()))
 
 
 def ignore(_: object) -> None:

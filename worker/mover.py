@@ -59,20 +59,20 @@ def run(spec: MoverSpec, folder: Path) -> NoReturn:
     # Before the loop, its threads and the SDK's are there. They have the lock, too, so it is held until all are gone.
     pool = ChildPool.fork(settings.mover_processes, name="mover-child", on_loss=_end_at_once)
     # Not one of the others, which confine themselves for good to write what an archive says.
-    walker = ChildPool.fork(1, name="mover-walker", on_loss=_end_at_once, beside=pool)
+    walkers = ChildPool.fork(1, name="mover-walker", on_loss=_end_at_once, beside=pool)
     configure(settings)
     status = 0
     try:
-        asyncio.run(serve(settings, spec, folder, pool, walker))
+        asyncio.run(serve(settings, spec, folder, pool, walkers))
     except Exception:
         log.exception("the mover fails")
         status = 1
-    for each in (pool, walker):
+    for each in (pool, walkers):
         each.close()  # what they spent counts as ours, for whoever adds it up
     _exit(status)
 
 
-async def serve(settings: Settings, spec: MoverSpec, folder: Path, pool: ChildPool, walker: ChildPool) -> None:
+async def serve(settings: Settings, spec: MoverSpec, folder: Path, pool: ChildPool, walkers: ChildPool) -> None:
     """Run the worker of this mover's queue."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
@@ -90,7 +90,7 @@ async def serve(settings: Settings, spec: MoverSpec, folder: Path, pool: ChildPo
             concurrency=settings.mover_concurrency,
             budget_bytes=settings.budget_bytes,
             pool=pool,
-            walker=walker,
+            walkers=walkers,
         )
         packing, filling = PackingActivities(ground), FillingActivities(ground, WALLS[settings.backend])
         worker = Worker(

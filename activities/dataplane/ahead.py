@@ -13,6 +13,7 @@ import struct
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -33,16 +34,23 @@ stands still meanwhile, and so does the other."""
 _CHECK_EVERY = 256
 
 
-async def walk_ahead(walker: Runner | None, root: Path, take: Callable[[Walked, Stop], T]) -> tuple[T, str]:
+@dataclass(frozen=True)
+class Walker:
+    """A process that may read the volume, and where the pipe to it may stand, as long as a walk goes on."""
+
+    runner: Runner
+    folder: Path
+
+
+async def walk_ahead(walker: Walker | None, root: Path, take: Callable[[Walked, Stop], T]) -> tuple[T, str]:
     """What ``take``, in a thread, makes of all entries below ``root``, and their change fingerprint.
 
-    ``walker`` has a process that may read the volume and write to temporary files; without one that thread walks, too.
-    Raises what ``walk`` raises, and what ``take`` does.
+    Without a ``walker`` that thread walks, too. Raises what ``walk`` raises, and what ``take`` does.
     """
     if walker is None:
         change = ChangeDigest()
         return await run_blocking(lambda stop: take(_packed(root, change), stop)), change.hexdigest()
-    with tempfile.TemporaryDirectory(prefix="storage-walk-") as folder, ExitStack() as ends:
+    with tempfile.TemporaryDirectory(prefix="walk-", dir=walker.folder) as folder, ExitStack() as ends:
         pipe = os.path.join(folder, "entries")
         os.mkfifo(pipe, 0o600)
         reader = ends.enter_context(_end_of(pipe, "rb"))
@@ -55,7 +63,7 @@ async def walk_ahead(walker: Runner | None, root: Path, take: Callable[[Walked, 
 
         async def write() -> None:
             try:
-                changes.append(await walker.run(_walk_into, str(root.absolute()), pipe))
+                changes.append(await walker.runner.run(_walk_into, str(root.absolute()), pipe))
             finally:
                 writer.close()
 

@@ -10,13 +10,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from activities.dataplane.ahead import Walked, walk_ahead
+from activities.dataplane.ahead import Walked, Walker, walk_ahead
 from activities.dataplane.cutting import MIB, Cutter, PlanLimits, SegmentPlan, cut_digest, cut_files, raw_size, run_of
 from activities.dataplane.entries import EMPTY_CONTENT, Content, Entry, FileType, content_of
 from activities.dataplane.large import Range, find_holes
 from activities.dataplane.manifest import Totals
 from activities.dataplane.reading import VolumeReader
-from activities.dataplane.running import Runner
 from activities.dataplane.segments import SegmentKind
 from activities.dataplane.spool import Spooled, SpoolWriter, read_spool
 from activities.dataplane.threads import Stop, run_blocking
@@ -78,7 +77,7 @@ class Plan:
 
 
 async def scan_volume(
-    root: Path | str, spool: Path, limits: PlanLimits, progress: Progress, *, walker: Runner | None = None
+    root: Path | str, spool: Path, limits: PlanLimits, progress: Progress, *, walker: Walker | None = None
 ) -> Plan:
     """Walk the tree below ``root`` and cut it. ``spool`` is an empty folder of the caller; ``progress`` gets entries.
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from activities.dataplane import attributes
-from activities.dataplane.ahead import walk_ahead
+from activities.dataplane.ahead import Walker, walk_ahead
 from activities.dataplane.archivemap import ArchiveMap, Numbered
 from activities.dataplane.attributes import Abilities, probe_abilities
 from activities.dataplane.beneath import Beneath, as_storage_error
@@ -30,7 +30,6 @@ from activities.dataplane.manifest import Manifest
 from activities.dataplane.pool import ChildPool
 from activities.dataplane.preflight import preflight
 from activities.dataplane.report import RestoreReport
-from activities.dataplane.running import Runner
 from activities.dataplane.tailreader import TailReader
 from activities.dataplane.tarheader import TarError, TarScanner
 from activities.dataplane.threads import Stop, T, run_blocking, run_together
@@ -82,7 +81,7 @@ class ArchiveRestore:
         wall: Wall = Wall.AVAILABLE,
         concurrency: int = CONCURRENCY,
         pool: ChildPool | None = None,
-        walker: Runner | None = None,
+        walker: Walker | None = None,
     ) -> None:
         self._root = root
         self._store = store

@@ -7,7 +7,6 @@ import contextlib
 import io
 import os
 import signal
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from activities.dataplane.ahead import Walked, _read, walk_ahead
+from activities.dataplane.ahead import Walked, Walker, _read, walk_ahead
 from activities.dataplane.entries import LONGEST_PATH, Entry
 from activities.dataplane.pool import ChildPool
 from activities.dataplane.spool import pack_entry, unpack_entry
@@ -31,20 +30,19 @@ FILLED = 0.5
 
 
 @pytest.fixture
-def walker() -> Iterator[ChildPool]:
+def walkers() -> Iterator[ChildPool]:
     """The one process that walks, so that each call finds what the one before it left."""
     pool = ChildPool.fork(1)
     yield pool
     pool.close()
 
 
-@pytest.fixture(autouse=True)
-def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Where temporary files go; at the end there are none."""
+@pytest.fixture
+def walker(walkers: ChildPool, tmp_path: Path) -> Iterator[Walker]:
+    """It, and a folder for its pipe, in which nothing is at the end."""
     folder = tmp_path / "temporary"
     folder.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    yield folder
+    yield Walker(walkers, folder)
     assert not list(folder.iterdir())
 
 
@@ -68,7 +66,7 @@ def all_of(walked: Walked, stop: Stop) -> list[Entry]:
     return found
 
 
-async def still_walks(walker: ChildPool, tmp_path: Path) -> None:
+async def still_walks(walker: Walker, tmp_path: Path) -> None:
     """After whatever was, the same process walks another tree."""
     other = tmp_path / "other"
     other.mkdir()
@@ -77,7 +75,7 @@ async def still_walks(walker: ChildPool, tmp_path: Path) -> None:
     assert [entry.path for entry in entries] == [b"", b"file"]
 
 
-async def test_the_entries_are_the_same(walker: ChildPool, tmp_path: Path, many: Path) -> None:
+async def test_the_entries_are_the_same(walker: Walker, tmp_path: Path, many: Path) -> None:
     """With a process of its own, without one, and as the walk itself has them: every kind, and many."""
     rich = tmp_path / "rich"
     rich.mkdir()
@@ -94,7 +92,7 @@ async def test_the_entries_are_the_same(walker: ChildPool, tmp_path: Path, many:
         assert await walk_ahead(None, root, all_of) == expected
 
 
-async def test_the_error_of_the_walk(walker: ChildPool, tmp_path: Path, many: Path) -> None:
+async def test_the_error_of_the_walk(walker: Walker, tmp_path: Path, many: Path) -> None:
     """At once, and after many entries were taken: what the walk says, and not that it was cut off."""
     with pytest.raises(StorageError) as caught:
         await walk_ahead(walker, tmp_path / "absent", all_of)
@@ -119,7 +117,7 @@ async def test_the_error_of_the_walk(walker: ChildPool, tmp_path: Path, many: Pa
     await still_walks(walker, tmp_path)
 
 
-async def test_the_error_of_who_takes(walker: ChildPool, tmp_path: Path, many: Path) -> None:
+async def test_the_error_of_who_takes(walker: Walker, tmp_path: Path, many: Path) -> None:
     """Before the first entry and amid many: it is raised, and the walk ends."""
 
     def take(walked: Walked, stop: Stop) -> None:
@@ -136,7 +134,7 @@ async def test_the_error_of_who_takes(walker: ChildPool, tmp_path: Path, many: P
     await still_walks(walker, tmp_path)
 
 
-async def test_cancelled_while_it_takes(walker: ChildPool, tmp_path: Path, many: Path) -> None:
+async def test_cancelled_while_it_takes(walker: Walker, tmp_path: Path, many: Path) -> None:
     """The walk is held back by the full pipe, and ends as well."""
     begun = threading.Event()
 
@@ -156,7 +154,7 @@ async def test_cancelled_while_it_takes(walker: ChildPool, tmp_path: Path, many:
     await still_walks(walker, tmp_path)
 
 
-async def test_cancelled_before_it_walks(walker: ChildPool, tmp_path: Path, many: Path) -> None:
+async def test_cancelled_before_it_walks(walker: Walker, tmp_path: Path, many: Path) -> None:
     """The process may come to the pipe when nobody reads any more."""
     for _ in range(20):
         task = asyncio.create_task(walk_ahead(walker, many, all_of))
@@ -167,12 +165,12 @@ async def test_cancelled_before_it_walks(walker: ChildPool, tmp_path: Path, many
     await still_walks(walker, tmp_path)
 
 
-async def test_a_walk_that_is_killed(walker: ChildPool, many: Path) -> None:
+async def test_a_walk_that_is_killed(walkers: ChildPool, walker: Walker, many: Path) -> None:
     """What was taken is not the whole, so it is an error."""
 
     def take(walked: Walked, stop: Stop) -> int:
         next(walked)
-        os.kill(walker.pids[0], signal.SIGKILL)
+        os.kill(walkers.pids[0], signal.SIGKILL)
         return sum(1 for _ in walked)
 
     with pytest.raises(StorageError) as caught:
