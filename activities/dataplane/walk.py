@@ -107,12 +107,18 @@ class _Walk:
         """Another folder has become the innermost."""
         if not self._folders:
             return
-        fd = self._folders[-1].fd
-        assert fd is not None
-        if self._chdir:
-            os.fchdir(fd)
-        else:
-            self._at = b"/proc/self/fd/%d/" % fd
+        folder = self._folders[-1]
+        assert folder.fd is not None
+        self._at = b"/proc/self/fd/%d/" % folder.fd
+        if not self._chdir:
+            return
+        try:
+            os.fchdir(folder.fd)
+            self._at = b""
+        except PermissionError:
+            pass  # it may be listed and not entered, which is for its names to tell, if there are any
+        except OSError as error:
+            raise volume_error(folder.path, error) from error
 
     def _enter_root(self) -> Entry:
         try:

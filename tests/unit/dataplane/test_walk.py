@@ -5,15 +5,20 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from activities.dataplane.entries import LONGEST_PATH, FileType
+from activities.dataplane.pool import ChildPool
+from activities.dataplane.running import Port
 from activities.dataplane.walk import MAX_OPEN_FOLDERS, change_fingerprint, content_fingerprint, walk
 from codehub_storage.errors import ErrorCode, StorageError
 from tests.harness.trees import IS_ROOT, make_rich_tree
+
+NOBODY = 65534
 
 
 @pytest.fixture
@@ -128,6 +133,42 @@ def test_a_folder_that_becomes_a_link(tree: Path) -> None:
     with pytest.raises(StorageError) as caught:
         next(steps)
     assert caught.value.code is ErrorCode.VOLUME_CHANGED
+
+
+def walk_as_nobody(port: Port, root: str, chdir: bool) -> list[bytes]:
+    """The paths that an ordinary user sees, in a process of its own."""
+    if IS_ROOT:
+        os.setgroups([])
+        os.setresgid(NOBODY, NOBODY, NOBODY)
+        os.setresuid(NOBODY, NOBODY, NOBODY)
+    return [entry.path for entry in walk(root, xattrs=True, chdir=chdir)]
+
+
+@pytest.mark.parametrize("chdir", [False, True])
+@pytest.mark.parametrize("name", [None, "name"])
+async def test_a_folder_that_may_not_be_entered(chdir: bool, name: str | None) -> None:
+    """Empty it is an entry like any other; with a name in it, that name is told."""
+    walkers = ChildPool.fork(1)
+    with tempfile.TemporaryDirectory(dir="/tmp") as root:  # where an ordinary user can come to
+        listed = Path(root) / "listed"
+        listed.mkdir()
+        if name:
+            (listed / name).touch()
+        if IS_ROOT:
+            os.chown(root, NOBODY, NOBODY)
+            os.chown(listed, NOBODY, NOBODY)
+        listed.chmod(0o400)
+        try:
+            if name is None:
+                assert await walkers.run(walk_as_nobody, root, chdir) == [b"", b"listed"]
+                return
+            with pytest.raises(StorageError) as caught:
+                await walkers.run(walk_as_nobody, root, chdir)
+        finally:
+            walkers.close()
+            listed.chmod(0o700)
+    assert caught.value.code is ErrorCode.VOLUME_UNREADABLE
+    assert caught.value.details["path"] == "listed/name"
 
 
 @pytest.mark.skipif(IS_ROOT, reason="root may read everything")
