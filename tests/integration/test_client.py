@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -90,6 +93,23 @@ async def test_cancel_without_a_run_tells_the_truth(common_site: Site) -> None:
     with pytest.raises(StorageError) as unknown:
         await site.storage.cancel(site.workspace_id())
     assert unknown.value.code == ErrorCode.VOLUME_NOT_FOUND
+
+
+CONNECT = """
+import asyncio
+from codehub_storage import StorageClient
+asyncio.run(StorageClient.connect())
+"""
+
+
+def test_a_short_program_ends_well(common_site: Site) -> None:
+    """The SDK's threads do not take it down as it ends, however busy the machine is."""
+    environment = {**os.environ, "TEMPORAL_ADDRESS": common_site.environment["TEMPORAL_ADDRESS"]}
+    found = []
+    for _ in range(3):
+        programs = [subprocess.Popen([sys.executable, "-c", CONNECT], env=environment) for _ in range(8)]
+        found += [program.wait() for program in programs]
+    assert found == [0] * 24
 
 
 async def test_a_server_that_is_not_there_is_said() -> None:
