@@ -16,7 +16,7 @@ N ?=
 MINUTES ?= 10
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-parts test-docker test-k8s test-compose test-packaging test-web screenshots test-pages test-first-use walkthrough dist bench-quick bench bench-scale bench-start bench-backends fidelity docs docs-serve check format model model-short faults fuzz clean
+.PHONY: help setup demo test test-parts test-docker test-k8s test-compose test-packaging test-web screenshots test-pages test-first-use test-all test-beside-k8s walkthrough dist bench-quick bench bench-scale bench-start bench-backends fidelity docs docs-serve check format model model-short faults fuzz clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -66,6 +66,13 @@ test-packaging: $(STAMP) ## both distributions, built, installed into empty envi
 
 test-pages: $(STAMP) ## the commands of README.md and docs/quick-start.md, typed on an empty Debian; needs root and debootstrap
 	STORAGE_TESTS_PAGES=1 $(BIN)/python -m pytest tests/pages $(ARGS)
+
+test-all: ## what CI runs, each suite told when it has ended; those on engines wait more than they compute
+	$(MAKE) -j2 -Otarget test-k8s test-beside-k8s
+
+test-beside-k8s:
+	$(MAKE) test
+	$(MAKE) -j3 -Otarget test-docker test-compose test-first-use
 
 test-first-use: ## test-packaging, then test-pages: stacks of both would want the usual ports
 	$(MAKE) test-packaging

@@ -285,7 +285,7 @@ async def _cancelled(trial: Trial, stop: Stop) -> CancelOutcome:
         return any(e.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCEL_REQUESTED for e in events)
 
     await until(is_noted, "the server never heard of the cancel")
-    # In this order: an attempt that was given up meanwhile must not land behind what undoes it, which is tested elsewhere.
+    # In this order: what was sent by an attempt that was given up must not land behind what undoes it.
     await stop.let_it_land()
     stop.resume.set()
     return await asked

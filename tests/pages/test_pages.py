@@ -52,6 +52,7 @@ def test_transcript_is_of_this_quick_start() -> None:
 
 
 def test_what_is_left_out_ci_runs() -> None:
-    """The suite cannot run itself; CI does."""
+    """The suite cannot run itself; CI does, by itself or by a target that runs others."""
     [steps] = [line for line in (TOP / ".ci/run").read_text().splitlines() if line.startswith("for step in")]
-    assert {each.removeprefix("make ") for each in LEFT_OUT} <= set(steps.split())
+    called = [line for line in (TOP / "Makefile").read_text().splitlines() if line.startswith("\t$(MAKE)")]
+    assert {each.removeprefix("make ") for each in LEFT_OUT} <= set(" ".join([steps, *called]).split())
