@@ -67,7 +67,7 @@ test-packaging: $(STAMP) ## both distributions, built, installed into empty envi
 test-pages: $(STAMP) ## the commands of README.md and docs/quick-start.md, typed on an empty Debian; needs root and debootstrap
 	STORAGE_TESTS_PAGES=1 $(BIN)/python -m pytest tests/pages $(ARGS)
 
-test-all: ## what CI runs, each suite told when it has ended; those on engines wait more than they compute
+test-all: $(STAMP) test-parts ## what CI runs, each suite told when it has ended; those on engines wait more than they compute
 	$(MAKE) -j2 -Otarget test-k8s test-beside-k8s
 
 test-beside-k8s:

@@ -28,8 +28,8 @@ PROBE_BUCKET = "ready-probe"
 _PROBE_KEY = "probe"
 _PROBE_BYTES = b"ready" * 200
 _MAX_VOLUMES = 1000
-"""Each bucket takes one or more. By itself the server allows one for each volume size (up to 1 GiB) that is free on the
-disk when it starts, so that a nearly full disk takes no bucket at all, however small."""
+"""Each bucket takes one or more. By itself the server allows one for each volume size (64 MiB to 1 GiB, by the disk)
+that is free when it starts, so that a nearly full disk takes few buckets, however small."""
 _PORTS = (
     "s3.port",
     "s3.port.grpc",

@@ -30,20 +30,14 @@ FILLED = 0.5
 
 
 @pytest.fixture
-def walkers() -> Iterator[ChildPool]:
-    """The one process that walks, so that each call finds what the one before it left."""
-    pool = ChildPool.fork(1)
-    yield pool
-    pool.close()
-
-
-@pytest.fixture
-def walker(walkers: ChildPool, tmp_path: Path) -> Iterator[Walker]:
-    """It, and a folder for its pipe, in which nothing is at the end."""
+def walker(pool: ChildPool, tmp_path: Path) -> Iterator[Walker]:
+    """A process that walks, and a folder for its pipe; in the end it has left the volume, and nothing there."""
     folder = tmp_path / "temporary"
     folder.mkdir()
-    yield Walker(walkers, folder)
+    yield Walker(pool, folder)
     assert not list(folder.iterdir())
+    with contextlib.suppress(FileNotFoundError):  # a test has killed it
+        assert os.readlink(f"/proc/{pool.pids[0]}/cwd") == "/"
 
 
 @pytest.fixture
@@ -165,12 +159,12 @@ async def test_cancelled_before_it_walks(walker: Walker, tmp_path: Path, many: P
     await still_walks(walker, tmp_path)
 
 
-async def test_a_walk_that_is_killed(walkers: ChildPool, walker: Walker, many: Path) -> None:
+async def test_a_walk_that_is_killed(pool: ChildPool, walker: Walker, many: Path) -> None:
     """What was taken is not the whole, so it is an error."""
 
     def take(walked: Walked, stop: Stop) -> int:
         next(walked)
-        os.kill(walkers.pids[0], signal.SIGKILL)
+        os.kill(pool.pids[0], signal.SIGKILL)
         return sum(1 for _ in walked)
 
     with pytest.raises(StorageError) as caught:

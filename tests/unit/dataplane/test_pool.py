@@ -25,14 +25,6 @@ from codehub_storage.errors import ErrorCode, StorageError
 _BIG = 700_001
 
 
-@pytest.fixture
-def pool() -> Iterator[ChildPool]:
-    """One child, so that each call finds what the one before it left."""
-    pool = ChildPool.fork(1)
-    yield pool
-    pool.close()
-
-
 @pytest.fixture(params=["threads", "processes"])
 def runner(request: pytest.FixtureRequest) -> Iterator[Runner]:
     """Both kinds, which are to do the same."""

@@ -146,9 +146,8 @@ def walk_as_nobody(port: Port, root: str, chdir: bool) -> list[bytes]:
 
 @pytest.mark.parametrize("chdir", [False, True])
 @pytest.mark.parametrize("name", [None, "name"])
-async def test_a_folder_that_may_not_be_entered(chdir: bool, name: str | None) -> None:
+async def test_a_folder_that_may_not_be_entered(pool: ChildPool, chdir: bool, name: str | None) -> None:
     """Empty it is an entry like any other; with a name in it, that name is told."""
-    walkers = ChildPool.fork(1)
     with tempfile.TemporaryDirectory(dir="/tmp") as root:  # where an ordinary user can come to
         listed = Path(root) / "listed"
         listed.mkdir()
@@ -160,12 +159,11 @@ async def test_a_folder_that_may_not_be_entered(chdir: bool, name: str | None) -
         listed.chmod(0o400)
         try:
             if name is None:
-                assert await walkers.run(walk_as_nobody, root, chdir) == [b"", b"listed"]
+                assert await pool.run(walk_as_nobody, root, chdir) == [b"", b"listed"]
                 return
             with pytest.raises(StorageError) as caught:
-                await walkers.run(walk_as_nobody, root, chdir)
+                await pool.run(walk_as_nobody, root, chdir)
         finally:
-            walkers.close()
             listed.chmod(0o700)
     assert caught.value.code is ErrorCode.VOLUME_UNREADABLE
     assert caught.value.details["path"] == "listed/name"
