@@ -18,6 +18,9 @@ from activities.record import Record
 Fence = Callable[[], Awaitable[Record]]
 """Reads the record again and answers it; raises ``NotYours`` if another run owns the workspace by now."""
 
+FileId = tuple[int, int]
+"""Device and inode: which file it is, whatever it is called."""
+
 Walk = Callable[[], Awaitable[str]]
 """Walks the volume and answers its change fingerprint."""
 

@@ -12,9 +12,10 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 from activities.dataplane.entries import EMPTY_CONTENT, LONGEST_PATH, Content, Entry, FileType, change_bytes, content_of
 from activities.dataplane.threads import Stop, run_blocking
@@ -40,6 +41,10 @@ _REPLACED = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE, errno.EINVA
 _BATCH = 1024
 _STIR_EVERY = 4096
 
+Held = Mapping[tuple[int, int], str]
+"""Files that somebody has, by device and inode, and who: a walk that meets one ends."""
+NOTHING_HELD: Held = MappingProxyType({})
+
 
 def show(path: bytes) -> str:
     """A name of arbitrary bytes, readable in a message or a log."""
@@ -49,6 +54,14 @@ def show(path: bytes) -> str:
 def volume_changed(path: bytes, why: str) -> StorageError:
     """``VolumeChanged``, naming the path."""
     return StorageError(ErrorCode.VOLUME_CHANGED, f"{show(path)}: {why}", details={"path": show(path)})
+
+
+def _in_use(path: bytes, holder: str) -> StorageError:
+    return StorageError(
+        ErrorCode.VOLUME_IN_USE,
+        f"{show(path)} is used by {holder}",
+        details={"path": show(path), "users": [holder]},
+    )
 
 
 def volume_error(path: bytes, error: OSError) -> StorageError:
@@ -71,9 +84,10 @@ class _Folder:
 class _Walk:
     """The state of one walk; ``entries`` is the whole of it."""
 
-    def __init__(self, root: Path | str, *, xattrs: bool, chdir: bool) -> None:
+    def __init__(self, root: Path | str, *, xattrs: bool, chdir: bool, held: Held) -> None:
         self._root = os.fsencode(root)
         self._xattrs = xattrs
+        self._held = held
         self._chdir = chdir
         self._at = b""
         """Before a name in the innermost folder, for calls that take no descriptor of it."""
@@ -126,6 +140,7 @@ class _Walk:
             self._folders.append(_Folder(b"", (0, 0), fd))
             status = os.fstat(fd)
             self._folders[0].identity = (status.st_dev, status.st_ino)
+            self._check_unused(b"", status)
             refuse_mounts_below(os.readlink(b"/proc/self/fd/%d" % fd))
             self._folders[0].names = _names(fd)
             return _entry(b"", FileType.DIRECTORY, status, xattrs=_attributes(fd) if self._xattrs else ())
@@ -139,6 +154,8 @@ class _Walk:
             raise _too_deep(path)
         try:
             status = os.stat(name, dir_fd=folder.fd, follow_symlinks=False)
+            if self._held:
+                self._check_unused(path, status)
             kind = _TYPES[stat.S_IFMT(status.st_mode)]
             if status.st_nlink > 1 and kind not in (FileType.DIRECTORY, FileType.SOCKET):
                 first = self._first_name(path, status)
@@ -149,6 +166,11 @@ class _Walk:
             return _entry(path, kind, status, target=target, xattrs=xattrs)
         except OSError as error:
             raise volume_error(path, error) from error
+
+    def _check_unused(self, path: bytes, status: os.stat_result) -> None:
+        holder = self._held.get((status.st_dev, status.st_ino))
+        if holder is not None:
+            raise _in_use(path, holder)
 
     def _first_name(self, path: bytes, status: os.stat_result) -> bytes | None:
         """The first name of this file's group, or ``None`` if this is it."""
@@ -200,7 +222,7 @@ class _Walk:
             raise volume_changed(parent.path, "was moved while it was read")
 
 
-def walk(root: Path | str, *, xattrs: bool, chdir: bool = False) -> Iterator[Entry]:
+def walk(root: Path | str, *, xattrs: bool, chdir: bool = False, held: Held = NOTHING_HELD) -> Iterator[Entry]:
     """Every name below ``root`` in archive order, the root (path ``b""``) first. Close it if you stop early.
 
     ``chdir``: the process has no other thread, so the walk may take its working directory along, which makes attributes
@@ -208,9 +230,10 @@ def walk(root: Path | str, *, xattrs: bool, chdir: bool = False) -> Iterator[Ent
 
     The first name of a hard-link group comes as what it is, further ones as ``HARD_LINK``; a socket, which no archive
     holds, comes as one under each of its names. Raises ``VolumeUnreadable`` and ``VolumeChanged``, naming the path, and
-    ``Unsupported`` for a file system that is mounted below the root, and for paths beyond ``LONGEST_PATH``.
+    ``Unsupported`` for a file system that is mounted below the root, and for paths beyond ``LONGEST_PATH``;
+    ``VolumeInUse`` for what is in ``held``.
     """
-    return _Walk(root, xattrs=xattrs, chdir=chdir).entries()
+    return _Walk(root, xattrs=xattrs, chdir=chdir, held=held).entries()
 
 
 class ChangeDigest:
@@ -236,12 +259,14 @@ class ChangeDigest:
         self._batch.clear()
 
 
-async def change_fingerprint(root: Path | str, stir: Callable[[], None] | None = None) -> str:
+async def change_fingerprint(
+    root: Path | str, stir: Callable[[], None] | None = None, *, held: Held = NOTHING_HELD
+) -> str:
     """Did anything move? A walk without extended attributes; comparable under one volume uid only. Errors: ``walk``.
 
     ``stir`` is called now and then, from a thread, as long as the walk gets on.
     """
-    return await run_blocking(lambda stop: _change_fingerprint(root, stop, stir))
+    return await run_blocking(lambda stop: _change_fingerprint(root, stop, stir, held))
 
 
 async def content_fingerprint(root: Path | str) -> Content:
@@ -249,9 +274,9 @@ async def content_fingerprint(root: Path | str) -> Content:
     return await run_blocking(lambda stop: _content_fingerprint(root, stop))
 
 
-def _change_fingerprint(root: Path | str, stop: Stop, stir: Callable[[], None] | None) -> str:
+def _change_fingerprint(root: Path | str, stop: Stop, stir: Callable[[], None] | None, held: Held) -> str:
     digest = ChangeDigest()
-    for number, entry in enumerate(walk(root, xattrs=False)):
+    for number, entry in enumerate(walk(root, xattrs=False, held=held)):
         stop.check()
         digest.add(entry)
         if stir is not None and number % _STIR_EVERY == 0:

@@ -30,7 +30,8 @@ import os, subprocess, sys
 from pathlib import Path
 from activities.backends.directory.syscalls import inode
 from activities.backends.directory.trash import remove_tree
-from activities.backends.directory.users import mounts_below, users_of
+from activities.backends.directory.mounts import mounts_below
+from activities.backends.directory.users import users_of
 from codehub_storage.errors import StorageError
 folder, elsewhere = Path(sys.argv[1]), Path(sys.argv[2])
 below = folder / "sub"

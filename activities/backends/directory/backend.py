@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 from weakref import WeakValueDictionary
 
 from activities import failpoints
-from activities.backends.base import Deletion, Fence, Mover, MoverSpec, VolumeView
+from activities.backends.base import Deletion, Fence, FileId, Mover, MoverSpec, VolumeView
 from activities.backends.directory import lock as locks
 from activities.backends.directory.errors import translated
 from activities.backends.directory.layout import Layout
@@ -20,7 +21,7 @@ from activities.backends.directory.lock import STARTING_MOVER, Holder, Lock
 from activities.backends.directory.movers import DirectoryMover, MoverStarter
 from activities.backends.directory.place import read_identity, write_identity
 from activities.backends.directory.shelf import Shelf, Standing
-from activities.backends.directory.users import users_of
+from activities.backends.directory.users import Survey, survey, users_of
 from activities.backends.patience import Patience
 from activities.record import Record, VolumeState
 from activities.unbroken import run_to_end
@@ -35,7 +36,12 @@ _LOCKED = failpoints.declare("directory.attach.locked", effect="others are evict
 _ATTACHED = failpoints.declare("directory.attach.started", effect="the mover lives and has the lock")
 
 Evictable = Callable[[Holder, Record], bool]
-FolderWalk = Callable[[str], Awaitable[str]]
+
+
+class FolderWalk(Protocol):
+    """Walks a folder and answers its change fingerprint. ``VolumeInUse`` for what is in ``held``, naming who has it."""
+
+    async def __call__(self, root: str, /, *, held: Mapping[FileId, str] = ...) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,6 @@ class DirectoryBackend:
     """Folders below ``root``, moved by children of this process.
 
     ``mover_entry``: ``package.module:function``, called in the mover as (spec, folder, lock descriptor).
-    ``walk`` answers the change fingerprint of a folder.
     Several may serve one root, in one process or in several of one machine and pid namespace: a mover that another
     worker started is found, and killed if need be, by its process id.
     """
@@ -122,10 +127,11 @@ class DirectoryBackend:
             return await self._walk(str(standing.path))
 
     async def delete(self, workspace_id: str, uid: str, *, fence: Fence, deletion: Deletion | None) -> None:
-        """Rename to the trash, look for users, check, seal, remove. No window is known.
+        """Rename to the trash, look for users, check, seal, remove.
 
-        What was opened before the rename shows as a user, and after it nobody new gets in. Any failure before the
-        removal renames back, which is right even if the seal was written: whoever finds `deleting` goes on.
+        What was opened before the rename shows as a user, and after it nobody new gets in. The window that remains is
+        what /proc does not show. Any failure before the removal renames back, which is right even if the seal was
+        written: whoever finds `deleting` goes on.
         """
         async with self._hold(workspace_id, fence, "delete") as hold:
             standing = await run_to_end(hold.shelf.volume)
@@ -210,13 +216,9 @@ class DirectoryBackend:
         try:
             trash = await run_to_end(lambda: shelf.to_trash(standing))
             if deletion is not None:
-                users = await run_to_end(lambda: users_of(trash.path))
-                if users:
-                    raise StorageError(
-                        ErrorCode.VOLUME_IN_USE,
-                        f"{standing.path.name} is used by {', '.join(user.name for user in users)}",
-                    )
-                await deletion.check(lambda: self._walk(str(trash.path)))
+                seen = await run_to_end(lambda: survey(trash.path))  # after the rename: nobody gets in behind it
+                _refuse_users(standing, seen)
+                await self._check(trash, seen, deletion)
                 await failpoints.reach(_CHECKED)
                 await deletion.seal()
         except BaseException:
@@ -224,6 +226,24 @@ class DirectoryBackend:
             raise
         await failpoints.reach(_SEALED)
         return trash
+
+    async def _check(self, trash: Standing, seen: Survey, deletion: Deletion) -> None:
+        """One walk, which answers the fingerprint and looks for all that anybody has; also where only users count."""
+        is_walked = False
+
+        async def walk() -> str:
+            nonlocal is_walked
+            is_walked = True
+            return await self._walk(str(trash.path), held=seen.held)
+
+        await deletion.check(walk)
+        if not is_walked:
+            try:
+                await walk()
+            except StorageError as error:
+                if error.code is ErrorCode.VOLUME_IN_USE:
+                    raise
+                # What cannot be read is purged all the same. By their own paths no users were found.
 
     @asynccontextmanager
     async def _hold(
@@ -277,6 +297,13 @@ def _view(shelf: Shelf, *, sessions: tuple[int, ...] = ()) -> VolumeView | None:
     if standing is None:
         return None
     return replace(shelf.view(standing), users=users_of(standing.path, sessions=sessions))
+
+
+def _refuse_users(standing: Standing, seen: Survey) -> None:
+    if seen.users:
+        raise StorageError(
+            ErrorCode.VOLUME_IN_USE, f"{standing.path.name} is used by {', '.join(user.name for user in seen.users)}"
+        )
 
 
 def _any_mover(holder: Holder, record: Record) -> bool:

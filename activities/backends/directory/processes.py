@@ -15,6 +15,7 @@ from pathlib import Path
 
 PROC = Path("/proc")
 _GONE = (FileNotFoundError, ProcessLookupError)
+_LISTINGS = 10
 
 
 @dataclass(frozen=True)
@@ -34,23 +35,30 @@ class Process:
 
 
 def look(pid: int) -> Process | None:
-    """``None`` if there is no such process. A zombie counts as none: it holds nothing any more."""
+    """``None`` if there is no such process. A zombie counts as none: it holds nothing any more.
+
+    If only the first of its threads has ended, the process looks like one and is none.
+    """
     try:
         text = (PROC / str(pid) / "stat").read_bytes().decode("utf-8", "replace")
     except _GONE:
         return None
     name, _, rest = text.partition("(")[2].rpartition(")")
     fields = rest.split()
-    if fields[0] in "ZX":
+    if fields[0] in "ZX" and int(fields[17]) <= 1:
         return None
     return Process(pid, name, fields[0], session=int(fields[3]), started=int(fields[19]))
 
 
 def everybody() -> Iterator[Process]:
-    """All processes that /proc shows us."""
-    for entry in os.listdir(PROC):
-        if entry.isdecimal() and (process := look(int(entry))) is not None:
-            yield process
+    """All processes that /proc shows us, those too that were forked while the others were looked at."""
+    told: set[int] = set()
+    for _ in range(_LISTINGS):
+        fresh = {int(entry) for entry in os.listdir(PROC) if entry.isdecimal()} - told
+        if not fresh:
+            return
+        told |= fresh
+        yield from filter(None, map(look, sorted(fresh)))
 
 
 def scope() -> str:

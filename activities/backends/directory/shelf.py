@@ -14,9 +14,9 @@ from activities import failpoints
 from activities.backends.base import VolumeView
 from activities.backends.directory.errors import translated
 from activities.backends.directory.layout import Layout, Note, read_note, write_durably
+from activities.backends.directory.mounts import mounts_below
 from activities.backends.directory.syscalls import Inode, inode, rename_new, sync_folder
 from activities.backends.directory.trash import remove_tree
-from activities.backends.directory.users import mounts_below
 from activities.record import Record
 from codehub_storage.errors import ErrorCode, StorageError
 

@@ -1,10 +1,11 @@
-"""The two system calls that the standard library lacks: statx (birth, mount) and renameat2 (never replace)."""
+"""The system calls that the standard library lacks: statx (birth, mount), renameat2 (never replace), kcmp."""
 
 from __future__ import annotations
 
 import ctypes
 import errno
 import os
+import platform
 import stat
 import struct
 from dataclasses import dataclass
@@ -13,10 +14,13 @@ _AT_FDCWD = -100
 _AT_SYMLINK_NOFOLLOW = 0x100
 _AT_NO_AUTOMOUNT = 0x800
 _AT_EMPTY_PATH = 0x1000
+_AT_STATX_DONT_SYNC = 0x4000
 _STATX_BASIC = 0x7FF
 _STATX_BTIME = 0x800
 _STATX_MNT_ID = 0x1000
 _RENAME_NOREPLACE = 1
+_KCMP = {"x86_64": 312, "aarch64": 272}.get(platform.machine())
+_KCMP_FILES, _KCMP_FS = 2, 3
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -56,6 +60,18 @@ def inode(path: str | os.PathLike[str]) -> Inode | None:
 def inode_of_fd(fd: int) -> Inode:
     """The inode behind an open descriptor."""
     return _statx(fd, b"", _AT_EMPTY_PATH)
+
+
+def inode_behind(link: bytes) -> Inode:
+    """The inode that a link of /proc leads to, as the kernel knows it: a server that is gone is not waited for."""
+    return _statx(_AT_FDCWD, link, _AT_STATX_DONT_SYNC)
+
+
+def share_files(one: int, other: int) -> bool:
+    """True if two threads have the same descriptors, working folder and root; False too where that cannot be told."""
+    if _KCMP is None:
+        return False
+    return all(_libc.syscall(_KCMP, one, other, kind, 0, 0) == 0 for kind in (_KCMP_FILES, _KCMP_FS))
 
 
 def _statx(fd: int, path: bytes, flags: int) -> Inode:

@@ -1,121 +1,163 @@
-"""Who uses a folder: processes with something of it open, and mounts of it or below it.
+"""Who uses a folder: processes that have something of it, and mounts of it or in it.
 
-What cannot be seen: without root, the files of processes of other users; and those in a container whose /proc we are
-not shown. A volume is made with mode 0700, so that without root only its owner and root get in.
+The question is about device and inode, asked through each process's own links in /proc, which lead to what it has
+whatever that is called: by another mount, in another mount namespace, below another root. They do not say what lies
+*below* the folder. Where the mount is known that something was reached through, its path on the file system does; and
+whoever walks the folder can look for all that anybody has.
+
+What cannot be seen is listed in DESIGN.md, under "What cannot be fenced". A volume is made with mode 0700, so that
+without root only its owner and root get in.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from activities.backends.base import VolumeUser
+from activities.backends.base import FileId, VolumeUser
 from activities.backends.directory import processes
+from activities.backends.directory.mounts import Mounts, Spot
 from activities.backends.directory.processes import PROC, Process
+from activities.backends.directory.syscalls import Inode, inode, inode_behind, share_files
 
-_UNSEEN = (FileNotFoundError, ProcessLookupError, PermissionError)
-_ESCAPE = re.compile(rb"\\([0-7]{3})")
+_FIRST_PID_NAMESPACE, _FIRST_USER_NAMESPACE = 0xEFFFFFFC, 0xEFFFFFFD
+"""Inodes in /proc that the kernel gives to no others."""
+_CAP_SYS_PTRACE = 1 << 19
 
 
 @dataclass(frozen=True)
-class Mount:
-    """One line of a mountinfo: which part of which file system stands where."""
+class Survey:
+    """One look at all processes.
 
-    device: bytes
-    source: bytes
-    target: bytes
+    ``users`` have something that is known to lie in the folder. ``held`` is all that anybody has, wherever it lies, and
+    one who has it: for a walk of the folder to look for.
+    """
+
+    users: tuple[VolumeUser, ...]
+    held: Mapping[FileId, str]
+
+
+@dataclass(frozen=True)
+class _Held:
+    """What one link leads to, and the path that the kernel gives it: empty where that is too long. Without ``file`` we
+    may read the link and not follow it."""
+
+    holder: Process
+    path: bytes
+    file: Inode | None
+
+    @property
+    def id(self) -> FileId | None:
+        return (self.file.device, self.file.number) if self.file else None
+
+    def spot(self, mounts: Mounts) -> Spot | None:
+        return mounts.spot(self.file.mount, self.path) if self.file else mounts.spot_of(self.holder, self.path)
 
 
 def users_of(folder: Path, *, sessions: Collection[int] = ()) -> tuple[VolumeUser, ...]:
-    """All that can be seen to use ``folder``, but for this process and the ``sessions`` of our own movers."""
-    spot = os.fsencode(folder)
-    others = [one for one in processes.everybody() if one.pid != os.getpid() and one.session not in sessions]
-    busy = [VolumeUser(one.label) for one in others if _has_inside(one.pid, spot)]
-    return (*busy, *(VolumeUser(name) for name in _mounts_of(spot, others)))
+    """Who is known to use ``folder`` without walking it. ``sessions``: see ``survey``."""
+    return survey(folder, sessions=sessions).users
 
 
-def mounts_below(folder: Path) -> list[str]:
-    """Where something is mounted at or below ``folder``, as this process sees it."""
-    return [os.fsdecode(mount.target) for mount in _mounts("self") if is_at_or_below(mount.target, os.fsencode(folder))]
+def survey(folder: Path, *, sessions: Collection[int] = ()) -> Survey:
+    """Look at all processes but this one and the ``sessions`` of our own movers."""
+    here = inode(folder)
+    if here is None:
+        return Survey((), {})
+    mounts, held = Mounts(), list[_Held]()
+    for process in processes.everybody():
+        if process.pid != os.getpid() and process.session not in sessions:
+            mounts.add(process)
+            held.extend(_held(process))
+    root, spot = (here.device, here.number), mounts.spot(here.mount, os.fsencode(folder))
+    users = {}
+    for each in held:
+        if each.id == root or _is_in(each.spot(mounts), spot):
+            users[each.holder.pid] = each.holder.label
+    busy = [mount.label for mount in mounts if spot and mounts.is_in(mount, spot)]
+    return Survey(
+        tuple(VolumeUser(name) for name in (*users.values(), *busy)),
+        {each.id: each.holder.label for each in held if each.id},
+    )
 
 
-def is_at_or_below(path: bytes, folder: bytes) -> bool:
-    """True for the folder itself and all in it."""
-    return path == folder or path.startswith(folder.rstrip(b"/") + b"/")
+def _is_in(spot: Spot | None, folder: Spot | None) -> bool:
+    return spot is not None and folder is not None and spot.is_in(folder)
 
 
-def _has_inside(pid: int, folder: bytes) -> bool:
-    base = os.fsencode(PROC / str(pid))
-    links = [base + b"/cwd", base + b"/root", base + b"/exe", *_listed(base + b"/fd")]
-    return any(is_at_or_below(_target(link), folder) for link in links) or _maps(base + b"/maps", folder)
+def _held(process: Process) -> Iterator[_Held]:
+    """Through its working folder, root, program, descriptors and mappings, and those of threads that have their own."""
+    for thread in _threads(process.pid):
+        base = os.fsencode(PROC / str(thread))
+        for link in (base + b"/cwd", base + b"/root", base + b"/exe", *_listed(base + b"/fd")):
+            path = _path(link)
+            if path is not None:
+                with suppress(OSError):  # it is gone, or of a file system that does not answer: ours does
+                    yield _Held(process, path, inode_behind(link))
+        yield from _mapped(process, _listed(base + b"/map_files"))
+
+
+def _mapped(process: Process, links: list[bytes]) -> Iterator[_Held]:
+    """Mapped files, which need no descriptor. Most have several mappings, which bear the same path."""
+    told = set()
+    for link in links:
+        path = _path(link)
+        if path is None or path in told:
+            continue
+        if path:
+            told.add(path)
+        try:
+            yield _Held(process, path, inode_behind(link))
+        except PermissionError:  # to follow these takes CAP_CHECKPOINT_RESTORE, to read them does not
+            yield _Held(process, path, None)
+        except OSError:
+            continue
+
+
+def _threads(pid: int) -> list[int]:
+    """Of the threads of a process the first, and all that do not share its working folder, root and descriptors."""
+    told: list[int] = []
+    for folder in _listed(os.fsencode(PROC / str(pid) / "task")):
+        thread = int(folder.rpartition(b"/")[2])
+        if not any(share_files(thread, other) for other in told):
+            told.append(thread)
+    return told
 
 
 def _listed(folder: bytes) -> list[bytes]:
     try:
         return [folder + b"/" + name for name in os.listdir(folder)]
-    except _UNSEEN:
+    except OSError:  # it ended, or we may not look
         return []
 
 
-def _target(link: bytes) -> bytes:
+def _path(link: bytes) -> bytes | None:
+    """``None`` for what is no file that has a name, or is gone, or not for us to see."""
     try:
-        return os.readlink(link)
-    except _UNSEEN:
-        return b""
+        path = os.readlink(link)
+    except OSError as error:
+        return b"" if error.errno == errno.ENAMETOOLONG else None
+    return path if path.startswith(b"/") else None
 
 
-def _maps(path: bytes, folder: bytes) -> bool:
-    """Mapped files keep no descriptor. Lines: range, rights, offset, device, inode, path."""
-    try:
-        with open(path, "rb") as lines:
-            return any(is_at_or_below(_plain(line.split(None, 5)[-1].rstrip(b"\n")), folder) for line in lines)
-    except _UNSEEN:
-        return False
+def blind_spots() -> list[str]:
+    """Of whom this process cannot see what they use, in words, by its rights and by where it runs."""
+    return [
+        *([] if _sees_others() else ["processes of other users"]),
+        *([] if _is_namespace("ns/pid", _FIRST_PID_NAMESPACE) else ["processes outside of this container"]),
+    ]
 
 
-def _mounts_of(folder: bytes, others: list[Process]) -> Iterator[str]:
-    """Mounts at or below the folder, and bind mounts of it elsewhere, in each mount namespace that we may see."""
-    own = list(_mounts("self"))
-    device, inside = _place_on_device(folder, own)
-    for owner, mounts in [("", own), *_other_namespaces(others)]:
-        for mount in mounts:
-            bound = mount.device == device and is_at_or_below(mount.source, inside)
-            if bound or is_at_or_below(mount.target, folder):
-                yield f"mount {os.fsdecode(mount.target)}{owner}"
+def _sees_others() -> bool:
+    status = (PROC / "self/status").read_text(errors="replace")
+    (effective,) = re.findall(r"^CapEff:\s*([0-9a-f]+)$", status, re.MULTILINE)
+    return bool(int(effective, 16) & _CAP_SYS_PTRACE) and _is_namespace("ns/user", _FIRST_USER_NAMESPACE)
 
 
-def _place_on_device(folder: bytes, mounts: list[Mount]) -> tuple[bytes, bytes]:
-    """The device of the folder, and its path counted from that file system's own root."""
-    around = [mount for mount in mounts if mount.target != folder and is_at_or_below(folder, mount.target)]
-    if not around:
-        return b"", b""
-    nearest = max(around, key=lambda mount: len(mount.target))
-    below = os.path.relpath(folder, nearest.target)
-    return nearest.device, os.path.join(nearest.source, below)
-
-
-def _other_namespaces(others: list[Process]) -> Iterator[tuple[str, list[Mount]]]:
-    seen = {_target(os.fsencode(PROC / "self/ns/mnt")), b""}
-    for one in others:
-        namespace = _target(os.fsencode(PROC / str(one.pid) / "ns/mnt"))
-        if namespace not in seen:
-            seen.add(namespace)
-            yield f" of {one.label}", list(_mounts(str(one.pid)))
-
-
-def _mounts(pid: str) -> Iterator[Mount]:
-    try:
-        lines = (PROC / pid / "mountinfo").read_bytes().splitlines()
-    except (*_UNSEEN, OSError):
-        return
-    for line in lines:
-        fields = line.split(b" ")
-        yield Mount(fields[2], _plain(fields[3]), _plain(fields[4]))
-
-
-def _plain(text: bytes) -> bytes:
-    """Undo the kernel's octal escapes of blanks and line ends."""
-    return _ESCAPE.sub(lambda match: bytes([int(match[1], 8)]), text)
+def _is_namespace(name: str, number: int) -> bool:
+    return os.stat(PROC / "self" / name).st_ino == number

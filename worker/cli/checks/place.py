@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from activities.backends.directory.layout import Layout
 from activities.backends.directory.place import read_identity
+from activities.backends.directory.users import blind_spots
 from activities.dataplane.attributes import Abilities, probe_abilities
 from activities.dataplane.beneath import Beneath
 from activities.objectstore.identity import StoreIdentity, check_place
@@ -67,6 +68,7 @@ def _directory(settings: Settings, known: Known) -> list[Check]:
         Check("place.room", lambda: in_thread(lambda: _room(layout.root)), needs),
         Check("place.mount", lambda: in_thread(lambda: _mount(layout.root, is_stack=is_stack)), needs),
         Check("place.abilities", lambda: in_thread(lambda: _abilities(layout, is_stack=is_stack)), needs),
+        Check("place.users", lambda: in_thread(lambda: _users(is_stack=is_stack))),
     ]
 
 
@@ -135,8 +137,7 @@ def _abilities(layout: Layout, *, is_stack: bool) -> Finding:
     """By trying, on a file without a name of a workspace, in the folder of volumes that are being made."""
     with Beneath(layout.own / "making") as beneath:
         found = probe_abilities(beneath)
-    who = "as root" if os.geteuid() == 0 else f"as user {os.geteuid()}"
-    lost = _lost(found)
+    who, lost = _who(), _lost(found)
     if not lost:
         return ok(f"{who}: a restore brings back owners, devices and all attributes")
     text = f"{who}: a restore does not bring back {', '.join(lost)}"
@@ -150,6 +151,21 @@ def _lost(found: Abilities) -> list[str]:
         *([] if found.all_privileged else ["file capabilities and trusted attributes"]),
         *([] if found.can_set(b"user.x") else ["user attributes"]),
     ]
+
+
+def _users(*, is_stack: bool) -> Finding:
+    """Whose use of a home would not stop its archive."""
+    who, hidden = _who(), " or ".join(blind_spots())
+    if not hidden:
+        return ok(f"{who}: whoever uses a home is seen, and stops its archive")
+    text = f"{who}: if {hidden} use a home that is archived, they are not seen, and what they write then is lost"
+    if is_stack:
+        return ok(text)
+    return warning(text, "Run the worker as root, or with CAP_SYS_PTRACE, and in the machine's own pid namespace.")
+
+
+def _who() -> str:
+    return "as root" if os.geteuid() == 0 else f"as user {os.geteuid()}"
 
 
 # ------------------------------------------------------------ an engine
