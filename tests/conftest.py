@@ -51,6 +51,7 @@ PACKAGES = {
     "getfacl": "acl",
     "getfattr": "attr",
     "losetup": "mount",
+    "mkfs.btrfs": "btrfs-progs",
     "mkfs.ext4": "e2fsprogs",
     "setfacl": "acl",
     "setfattr": "attr",

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
+import platform
 import subprocess
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from activities.backends.base import Deletion
+from activities.backends.base import Deletion, Walk
+from activities.backends.directory import processes
 from activities.backends.directory.backend import DirectoryBackend
 from activities.backends.directory.users import users_of
 from activities.backends.patience import Patience
@@ -18,6 +24,7 @@ from activities.dataplane.walk import change_fingerprint
 from activities.record import VolumeState
 from codehub_storage.errors import ErrorCode, StorageError
 from tests.fakes.records import RecordFile
+from tests.harness.mounts import btrfs, mount_point, overlay
 
 WAYS = {
     "cwd": "import os; os.chdir(path)",
@@ -49,6 +56,132 @@ subprocess.run(["mount", "--bind", folder, elsewhere], check=True)
 print("bound", flush=True)
 sys.stdin.read()
 """
+BY_ANOTHER_NAME = """
+import ctypes, mmap, os, socket, subprocess, sys
+from pathlib import Path
+home, elsewhere = Path(sys.argv[1]), Path(sys.argv[2])
+root = home.parent
+def bind(source):
+    subprocess.run(["mount", "--bind", source, elsewhere], check=True)
+    return elsewhere
+def map_only(home):
+    global held
+    with open(home / "file", "r+b") as file:
+        held = mmap.mmap(file.fileno(), 0)
+{}
+print("bound", flush=True)
+sys.stdin.read()
+"""
+OTHER_NAMES = {
+    "parent": "os.chdir(bind(root) / home.name)",
+    "parent-of-the-parent": "os.chdir(bind(root.parent) / root.name / home.name / 'sub')",
+    "subfolder": "os.chdir(bind(home / 'sub'))",
+    "open": "held = open(bind(root) / home.name / 'sub/file', 'a')",
+    "removed": "held = open(bind(root) / home.name / 'sub/doomed', 'a'); (home / 'sub/doomed').unlink()",
+    "mapping": "map_only(bind(root) / home.name)",
+    "root": "os.chroot(home); os.chdir('/')",
+    "descriptor-from-elsewhere": """
+ours, theirs = socket.socketpair()
+if os.fork() == 0:
+    file = os.open(bind(root) / home.name / "file", os.O_WRONLY | os.O_APPEND)
+    socket.send_fds(theirs, [b"x"], [file])
+    os._exit(0)
+_, held, _, _ = socket.recv_fds(ours, 1, 1)
+os.wait()
+os.chdir("/")
+""",
+}
+"""How a process has something of a volume and calls it otherwise, by a mount that some namespace still has."""
+NO_NAMES = {
+    "root-in-a-namespace-of-its-own": """
+assert ctypes.CDLL(None).unshare(0x20000) == 0  # CLONE_NEWNS
+subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+os.chroot(bind(root) / home.name / "sub")
+os.chdir("/")
+""",
+    "unmounted-parent": """
+os.chdir(bind(root) / home.name / "sub")
+subprocess.run(["umount", "--lazy", elsewhere], check=True)
+""",
+    "descriptor-from-a-namespace-that-is-gone": """
+ours, theirs = socket.socketpair()
+opener = '''
+import os, socket, subprocess, sys
+subprocess.run(["mount", "--bind", sys.argv[1], sys.argv[2]], check=True)
+file = os.open(sys.argv[2] + "/" + sys.argv[3] + "/sub/file", os.O_WRONLY | os.O_APPEND)
+socket.send_fds(socket.socket(fileno=int(sys.argv[4])), [b"x"], [file])
+'''
+subprocess.run(
+    ["unshare", "--mount", "--propagation", "private", sys.executable, "-c", opener]
+    + [root, elsewhere, home.name, str(theirs.fileno())],
+    check=True, pass_fds=[theirs.fileno()],
+)
+_, held, _, _ = socket.recv_fds(ours, 1, 1)
+os.chdir("/")
+""",
+    "too-deep": """
+os.chdir(home)
+for _ in range(20):
+    os.mkdir("d" * 250)
+    os.chdir("d" * 250)
+""",
+}
+"""The same, but the kernel has no path for it that says where it lies."""
+THREADS = {
+    "own-folder": """
+def stay():
+    assert libc.unshare(0x200) == 0  # CLONE_FS
+    os.chdir(path)
+    print("bound", flush=True)
+    time.sleep(1000)
+threading.Thread(target=stay, daemon=True).start()
+sys.stdin.read()
+""",
+    "outlives-the-first": """
+def stay():
+    held = open(path + "/file", "a")
+    while "State:\\tZ" not in open("/proc/self/status").read():
+        time.sleep(0.01)
+    print("bound", flush=True)
+    sys.stdin.read()
+    os._exit(0)
+threading.Thread(target=stay).start()
+libc.syscall(number, 0)  # ends this thread alone
+""",
+}
+THREAD = """
+import ctypes, os, sys, threading, time
+path, number = sys.argv[1], int(sys.argv[2])
+libc = ctypes.CDLL(None, use_errno=True)
+{}
+"""
+EXIT = {"x86_64": 60, "aarch64": 93}.get(platform.machine(), 93)
+AS_USER = """
+import ctypes, os, sys
+os.chdir(sys.argv[1])
+os.setgroups([])
+os.setresgid(*[int(sys.argv[2])] * 3)
+os.setresuid(*[int(sys.argv[2])] * 3)
+ctypes.CDLL(None).prctl(4, 1)  # PR_SET_DUMPABLE, as after exec
+print("bound", flush=True)
+sys.stdin.read()
+"""
+LOOK_AS_USER = """
+import asyncio, json, os, sys
+from pathlib import Path
+from activities.backends.directory.users import users_of
+from worker.cli.checks.place import place_checks
+from worker.settings import Settings
+os.environ["CODEHUB_STORAGE_VOLUME_ROOT"] = sys.argv[1]
+(check,) = [one for one in place_checks(Settings(), lambda: None) if one.name == "place.users"]
+os.setgroups([])
+os.setresgid(*[int(sys.argv[2])] * 3)
+os.setresuid(*[int(sys.argv[2])] * 3)
+found = asyncio.run(check.look())
+print(json.dumps([[user.name for user in users_of(Path(sys.argv[1]))], found.verdict, found.text]))
+"""
+UNSHARED = ("unshare", "--mount", "--propagation", "private")
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounting, and other users, take root")
 
 
 @pytest.fixture
@@ -65,9 +198,15 @@ def run(tmp_path: Path) -> Iterator[list[subprocess.Popen[str]]]:
     """Processes that a test starts; ended afterwards."""
     running: list[subprocess.Popen[str]] = []
     yield running
+    end(running)
+
+
+def end(running: list[subprocess.Popen[str]]) -> None:
+    """End them, and wait until they are gone."""
     for process in running:
         process.kill()
         process.communicate()
+    running.clear()
 
 
 def hold(running: list[subprocess.Popen[str]], code: str, *arguments: str, prefix: tuple[str, ...] = ()) -> int:
@@ -109,32 +248,191 @@ def test_mounts(tmp_path: Path, run: list[subprocess.Popen[str]]) -> None:
     (folder / "sub").mkdir(parents=True)
     elsewhere.mkdir()
     (elsewhere / "kept").touch()
-    prefix = ("unshare", "--mount", "--propagation", "private")
-    pid = hold(run, IN_NAMESPACE, str(folder), str(elsewhere), prefix=prefix)
+    pid = hold(run, IN_NAMESPACE, str(folder), str(elsewhere), prefix=UNSHARED)
     (user,) = users_of(folder)
     assert user.name.startswith(f"mount {elsewhere} of pid {pid} (")
 
 
-async def test_a_user_stops_the_deletion(tmp_path: Path, run: list[subprocess.Popen[str]]) -> None:
-    """Somebody in the folder when it is taken away: found in the trash, ahead of the check; put back, not sealed."""
-    record = RecordFile(tmp_path / "record.json")
+@pytest.fixture
+async def place(tmp_path: Path) -> Place:
+    """A place with one volume that was handed out."""
+    return await made(tmp_path / "area" / "volumes", tmp_path)
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Iterator[Path]:
+    """Where processes of a test mount things."""
+    with mount_point(tmp_path / "elsewhere") as target:
+        yield target
+
+
+@dataclass(frozen=True)
+class Place:
+    """A root with the one volume ``ws1``, uid ``u1``."""
+
+    backend: DirectoryBackend
+    record: RecordFile
+    home: Path
+
+    async def processes(self) -> list[str]:
+        """Those that are seen to use it by the look ahead of an operation."""
+        view = await self.backend.inspect("ws1", fence=self.record.fence)
+        assert view is not None
+        return [user.name.split(" (")[0] for user in view.users if not user.name.startswith("mount")]
+
+    async def refusal(self, *, is_purge: bool = False) -> StorageError:
+        """The error of a deletion, which is not sealed and has put the volume back."""
+        before = await self.backend.fingerprint("ws1", "u1", fence=self.record.fence)
+
+        async def check(walk: Walk) -> None:
+            if not is_purge:
+                assert await walk() == before
+
+        async def never() -> None:
+            raise AssertionError("sealed although somebody is there")
+
+        with pytest.raises(StorageError) as error:
+            await self.backend.delete("ws1", "u1", fence=self.record.fence, deletion=Deletion(check, never))
+        assert (self.home / "file").read_text() == "content"
+        return error.value
+
+    async def delete(self) -> None:
+        """The same where nobody is in the way."""
+        await self.backend.delete("ws1", "u1", fence=self.record.fence, deletion=self.record.deletion())
+        assert not self.home.exists()
+
+
+async def made(root: Path, folder: Path) -> Place:
+    """A place at ``root``, whose record stands in ``folder``."""
+    root.parent.mkdir(exist_ok=True)
+    record = RecordFile(folder / "record.json")
     record.volume("u1", VolumeState.RESTORING)
-    backend = DirectoryBackend(
-        tmp_path / "volumes", mover_entry="x:y", walk=change_fingerprint, patience=Patience(5, 5), preload=()
-    )
+    backend = DirectoryBackend(root, mover_entry="x:y", walk=change_fingerprint, patience=Patience(5, 5), preload=())
     await backend.mark("place-1", adopt=False)
     await backend.create("ws1", "u1", restored_from=None, spec={}, fence=record.fence)
     record.volume("u1", VolumeState.READY)
+    home = root / "ws_ws1_home"
+    (home / "sub").mkdir()
+    (home / "file").write_text("content")
+    (home / "sub/file").write_text("content")
+    return Place(backend, record, home)
+
+
+@needs_root
+@pytest.mark.field("D1")
+@pytest.mark.tool("unshare", "mount")
+@pytest.mark.parametrize("prefix", [(), UNSHARED], ids=["one-namespace", "another-namespace"])
+@pytest.mark.parametrize("way", OTHER_NAMES)
+async def test_a_process_by_another_name(
+    place: Place, elsewhere: Path, run: list[subprocess.Popen[str]], way: str, prefix: tuple[str, ...]
+) -> None:
+    """Through a bind mount, a chroot, a descriptor or a mapping alone: seen by the look, and by the deletion."""
+    pid = hold(run, BY_ANOTHER_NAME.format(OTHER_NAMES[way]), str(place.home), str(elsewhere), prefix=prefix)
+    assert await place.processes() == [f"pid {pid}"]
+    error = await place.refusal()
+    assert error.code is ErrorCode.VOLUME_IN_USE
+    assert f"pid {pid} " in error.message
+
+
+@needs_root
+@pytest.mark.field("D1")
+@pytest.mark.tool("unshare", "mount")
+@pytest.mark.parametrize("is_purge", [False, True], ids=["archive", "purge"])
+@pytest.mark.parametrize("way", NO_NAMES)
+async def test_a_process_without_a_name_for_it(
+    place: Place, elsewhere: Path, run: list[subprocess.Popen[str]], way: str, is_purge: bool
+) -> None:
+    """Its mount is in no namespace any more, or its path is too long to be told: seen by the walk of the deletion."""
+    pid = hold(run, BY_ANOTHER_NAME.format(NO_NAMES[way]), str(place.home), str(elsewhere))
+    error = await place.refusal(is_purge=is_purge)
+    assert error.code is ErrorCode.VOLUME_IN_USE
+    assert f"pid {pid} " in error.message
+
+
+@pytest.mark.field("D1")
+@pytest.mark.parametrize("way", THREADS)
+async def test_a_thread_on_its_own(place: Place, run: list[subprocess.Popen[str]], way: str) -> None:
+    """One with a working folder of its own, and one that has outlived the first of its process."""
+    pid = hold(run, THREAD.format(THREADS[way]), str(place.home), str(EXIT))
+    assert await place.processes() == [f"pid {pid}"]
+    assert (await place.refusal()).code is ErrorCode.VOLUME_IN_USE
+
+
+@needs_root
+@pytest.mark.field("D1")
+@pytest.mark.tool("mkfs.btrfs", "mount")
+@pytest.mark.parametrize("kind", [btrfs, overlay])
+async def test_a_mapping_where_maps_shows_another_device(
+    kind: Callable[[Path], AbstractContextManager[Path]], tmp_path: Path, run: list[subprocess.Popen[str]]
+) -> None:
+    """A file held by nothing but a mapping, on file systems with device numbers of their own, by its own name and by
+    another; a neighbour on the same file system is no user."""
+    with kind(tmp_path) as disk:
+        place = await made(disk / "volumes", tmp_path)
+        hold(run, "import os, sys; os.chdir(sys.argv[1]); print('bound', flush=True); sys.stdin.read()", str(disk))
+        assert await place.processes() == []
+        ways = ("map_only(home)", OTHER_NAMES["mapping"])
+        with mount_point(tmp_path / "elsewhere") as elsewhere:
+            pids = [hold(run, BY_ANOTHER_NAME.format(way), str(place.home), str(elsewhere)) for way in ways]
+            assert await place.processes() == [f"pid {pid}" for pid in sorted(pids)]
+            assert (await place.refusal()).code is ErrorCode.VOLUME_IN_USE
+            end(run)
+        await place.delete()
+
+
+@needs_root
+@pytest.mark.field("D1")
+def test_a_process_of_another_user(run: list[subprocess.Popen[str]]) -> None:
+    """Root sees it. Another user does not, which `doctor` tells as that user; it still sees its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        home = Path(folder) / "ws_ws1_home"
+        home.mkdir()
+        theirs = hold(run, AS_USER, str(home), "1001")
+        assert [user.name.split(" (")[0] for user in users_of(home)] == [f"pid {theirs}"]
+        own = hold(run, AS_USER, str(home), "1002")
+        looked = subprocess.run(
+            [sys.executable, "-c", LOOK_AS_USER, str(home), "1002"], check=True, capture_output=True, text=True
+        )
+        seen, verdict, text = json.loads(looked.stdout)
+        assert [name.split(" (")[0] for name in seen] == [f"pid {own}"]
+        assert verdict == "warning"
+        assert "processes of other users" in text
+
+
+@needs_root
+@pytest.mark.field("D1")
+@pytest.mark.tool("unshare")
+def test_a_worker_in_a_container_is_told_what_it_does_not_see(tmp_path: Path) -> None:
+    """In a pid namespace of its own `doctor` names those outside of it."""
+    command = ("unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-c", LOOK_AS_USER, str(tmp_path), "0")
+    looked = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert "processes outside of this container" in looked.stdout
+
+
+@pytest.mark.field("D1")
+def test_processes_that_are_forked_meanwhile(run: list[subprocess.Popen[str]]) -> None:
+    """Who was forked while others were looked at is looked at, too."""
+    everybody = processes.everybody()
+    next(everybody)
+    pid = hold(run, "import sys; print('bound', flush=True); sys.stdin.read()")
+    assert pid in {process.pid for process in everybody}
+
+
+async def test_a_user_stops_the_deletion(place: Place, run: list[subprocess.Popen[str]]) -> None:
+    """Somebody in the folder when it is taken away: found in the trash, ahead of the check; put back, not sealed."""
     code = "import os, sys; os.chdir(sys.argv[1]); print('bound', flush=True); sys.stdin.read()"
-    pid = hold(run, code, str(tmp_path / "volumes/ws_ws1_home"))
+    pid = hold(run, code, str(place.home))
 
     async def never(*_: object) -> None:
         raise AssertionError("checked or sealed although somebody is there")
 
     with pytest.raises(StorageError, match=f"pid {pid} ") as error:
-        await backend.delete("ws1", "u1", fence=record.fence, deletion=Deletion(check=never, seal=never))
+        await place.backend.delete("ws1", "u1", fence=place.record.fence, deletion=Deletion(check=never, seal=never))
     assert error.value.code is ErrorCode.VOLUME_IN_USE
-    seen = await backend.inspect("ws1", fence=record.fence)
-    assert seen is not None
-    assert seen.uid == "u1"
-    assert [user.name.split(" (")[0] for user in seen.users] == [f"pid {pid}"]
+    assert await place.processes() == [f"pid {pid}"]
+
+
+async def test_a_home_that_nobody_uses_goes(place: Place) -> None:
+    """What all processes of this machine have elsewhere is in nobody's way."""
+    await place.delete()
