@@ -173,7 +173,7 @@ from activities.backends.directory.users import users_of
 from worker.cli.checks.place import place_checks
 from worker.settings import Settings
 os.environ["CODEHUB_STORAGE_VOLUME_ROOT"] = sys.argv[1]
-(check,) = [one for one in place_checks(Settings(), lambda: None) if one.name == "place.users"]
+(check,) = [one for one in place_checks(Settings.load(), lambda: None) if one.name == "place.users"]
 os.setgroups([])
 os.setresgid(*[int(sys.argv[2])] * 3)
 os.setresuid(*[int(sys.argv[2])] * 3)
