@@ -40,7 +40,7 @@ demo: $(STAMP) ## provision, archive, restore, compare, purge on a real project 
 	$(BIN)/python -m worker.demo $(ARGS)
 
 test: $(STAMP) ## the whole test suite; skipped tests are listed with their reasons
-	@missing=; for tool in setfacl:acl getfattr:attr busybox:busybox bsdtar:libarchive-tools chromium:chromium pigz:pigz rsync:rsync filefrag:e2fsprogs; do \
+	@missing=; for tool in setfacl:acl getfattr:attr busybox:busybox bsdtar:libarchive-tools chromium:chromium pigz:pigz rsync:rsync filefrag:e2fsprogs mkfs.btrfs:btrfs-progs; do \
 		command -v $${tool%%:*} >/dev/null || missing="$$missing $${tool##*:}"; done; \
 		[ -z "$$missing" ] || echo "tests that need these will not run: apt-get install$$missing" >&2
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)

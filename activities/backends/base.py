@@ -89,8 +89,8 @@ class Deletion:
     """The two duties of a backend before it destroys a volume that was handed out once.
 
     ``check`` raises ``VolumeChanged``; it is given the walk that answers the change fingerprint as it is now, and
-    need not take it. ``seal`` writes the record `deleting`. Each backend looks for users itself, owns the order of all
-    three and states the window that remains.
+    need not take it. The walk may raise ``VolumeInUse``, too. ``seal`` writes the record `deleting`. Each backend looks
+    for users itself, owns the order of all three and states the window that remains.
     """
 
     check: Callable[[Walk], Awaitable[None]]

@@ -157,12 +157,16 @@ libc = ctypes.CDLL(None, use_errno=True)
 """
 EXIT = {"x86_64": 60, "aarch64": 93}.get(platform.machine(), 93)
 AS_USER = """
-import ctypes, os, sys
+import ctypes, mmap, os, sys
 os.chdir(sys.argv[1])
 os.setgroups([])
 os.setresgid(*[int(sys.argv[2])] * 3)
 os.setresuid(*[int(sys.argv[2])] * 3)
 ctypes.CDLL(None).prctl(4, 1)  # PR_SET_DUMPABLE, as after exec
+if sys.argv[3] == "mapping":
+    with open("file", "rb") as file:
+        held = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+    os.chdir("/")
 print("bound", flush=True)
 sys.stdin.read()
 """
@@ -360,6 +364,20 @@ async def test_a_thread_on_its_own(place: Place, run: list[subprocess.Popen[str]
 
 @needs_root
 @pytest.mark.field("D1")
+@pytest.mark.tool("mount")
+async def test_a_mount_in_the_home_by_another_name(
+    place: Place, elsewhere: Path, run: list[subprocess.Popen[str]]
+) -> None:
+    """It is not in the way of the path that we know, and holds the folder all the same."""
+    mounting = "bind(root); subprocess.run(['mount', '-t', 'tmpfs', 'none', elsewhere / home.name / 'sub'], check=True)"
+    hold(run, BY_ANOTHER_NAME.format(mounting), str(place.home), str(elsewhere), prefix=UNSHARED)
+    (user,) = users_of(place.home)
+    assert user.name.startswith(f"mount {elsewhere}/ws_ws1_home/sub of pid ")
+    assert (await place.refusal()).code is ErrorCode.VOLUME_IN_USE
+
+
+@needs_root
+@pytest.mark.field("D1")
 @pytest.mark.tool("mkfs.btrfs", "mount")
 @pytest.mark.parametrize("kind", [btrfs, overlay])
 async def test_a_mapping_where_maps_shows_another_device(
@@ -383,19 +401,21 @@ async def test_a_mapping_where_maps_shows_another_device(
 @needs_root
 @pytest.mark.field("D1")
 def test_a_process_of_another_user(run: list[subprocess.Popen[str]]) -> None:
-    """Root sees it. Another user does not, which `doctor` tells as that user; it still sees its own."""
+    """Root sees it. Another user does not, which `doctor` tells as that user; it still sees its own, although it may
+    not follow what they have mapped."""
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)
         home = Path(folder) / "ws_ws1_home"
         home.mkdir()
-        theirs = hold(run, AS_USER, str(home), "1001")
+        (home / "file").write_text("content")
+        theirs = hold(run, AS_USER, str(home), "1001", "folder")
         assert [user.name.split(" (")[0] for user in users_of(home)] == [f"pid {theirs}"]
-        own = hold(run, AS_USER, str(home), "1002")
+        own = [hold(run, AS_USER, str(home), "1002", what) for what in ("folder", "mapping")]
         looked = subprocess.run(
             [sys.executable, "-c", LOOK_AS_USER, str(home), "1002"], check=True, capture_output=True, text=True
         )
         seen, verdict, text = json.loads(looked.stdout)
-        assert [name.split(" (")[0] for name in seen] == [f"pid {own}"]
+        assert [name.split(" (")[0] for name in seen] == [f"pid {pid}" for pid in sorted(own)]
         assert verdict == "warning"
         assert "processes of other users" in text
 
