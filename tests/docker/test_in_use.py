@@ -56,6 +56,23 @@ async def test_a_reading_container_is_in_use(place: DockerPlace, record: RecordF
     assert [user.name for user in await users(place, record)] == ["container reader (created)"]
 
 
+@pytest.mark.field("D1")
+async def test_a_container_that_binds_the_volumes_folder_is_in_use(place: DockerPlace, record: RecordFile) -> None:
+    """The engine lists it for no volume, and would remove the volume under it; so does one that binds a part of it."""
+    folder = inspected(place.engine, f"ws_{WS}_home")["Mountpoint"]
+    for name, source in (("whole", folder), ("part", f"{folder}/part"), ("near", f"{folder}2")):
+        mount = ("--volume", f"{source}:/x", "--network", "none")
+        place.engine.docker("run", "--detach", "--name", name, *mount, place.image, "/bin/sh", "-c", "sleep 1000")
+    assert sorted(user.name for user in await users(place, record)) == [
+        "container part (running)",
+        "container whole (running)",
+    ]
+    with pytest.raises(StorageError, match="container whole") as error:
+        await place.backend.delete(WS, "u1", fence=record.fence, deletion=record.deletion())
+    assert error.value.code is ErrorCode.VOLUME_IN_USE
+    assert place.read(WS) == "work"
+
+
 async def test_only_stopped_ones_of_the_workspace_are_removed(place: DockerPlace, record: RecordFile) -> None:
     """A running one of ours and a stopped one of somebody else's stay."""
     place.run("runs", WS, *MINE)

@@ -23,7 +23,7 @@ _DENIED = ("operation not permitted", "permission denied")
 _LAST_LINES = 20
 _SPARES_NAMED_VOLUMES = 23
 """Docker Engine 23.0 release notes: `volume prune` removes anonymous volumes only, unless told otherwise."""
-_LISTED = ("Id", "Names", "Labels", "State")
+_LISTED = ("Id", "Names", "Labels", "State", "Mounts")
 
 Facts = Mapping[str, Any]
 """What the engine answers of a thing, with the engine's own names."""

@@ -1,6 +1,12 @@
-"""Who has a Docker volume: every container that refers to it, whether it runs or not, but for our own movers."""
+"""Who has a Docker volume: every container that refers to it, whether it runs or not, but for our own movers.
+
+By the volume's name, or by a path into the folder in which the engine keeps it; for the latter the engine itself would
+not keep the volume.
+"""
 
 from __future__ import annotations
+
+from pathlib import PurePath
 
 from activities.backends.base import VolumeUser
 from activities.backends.docker.engine import Engine, Facts
@@ -12,16 +18,31 @@ _STOPPED = ("created", "exited", "dead")
 async def users_of(
     engine: Engine, name: str, uid: str | None, *, workspace_id: str, label: str
 ) -> list[tuple[Facts, VolumeUser]]:
-    """Containers that refer to volume ``name``, as the engine lists them and as users. ``label`` tells whose they are.
+    """Containers that have volume ``name``, as the engine lists them and as users. ``label`` tells whose they are.
 
     The engine's filter also finds a container that mounts another volume *at* a path of that name; which cannot be, as
     a path is absolute and a volume's name has no slash.
     """
-    found = await engine.containers(volume=name)
+    found = {each["Id"]: each for each in (*await engine.containers(volume=name), *await _binding(engine, name))}
     return [
         (each, _user(each, workspace_id=workspace_id, label=label))
-        for each in found
+        for each in found.values()
         if uid is None or not is_ours(each, uid)
+    ]
+
+
+async def _binding(engine: Engine, name: str) -> list[Facts]:
+    """Containers that bind the volume's folder, or something in it, by its path. Drivers of others may have none."""
+    folder = PurePath((await engine.volume(name) or {}).get("Mountpoint") or "")
+    if not folder.is_absolute():
+        return []
+    return [
+        each
+        for each in await engine.containers()
+        if any(
+            mount.get("Type") == "bind" and PurePath(mount.get("Source", "")).is_relative_to(folder)
+            for mount in each["Mounts"]
+        )
     ]
 
 
