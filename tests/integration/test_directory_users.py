@@ -8,14 +8,15 @@ import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
-from activities.backends.base import Deletion, Walk
+from activities.backends.base import Deletion, FileId, Walk
 from activities.backends.directory import processes
 from activities.backends.directory.backend import DirectoryBackend
 from activities.backends.directory.users import users_of
@@ -183,6 +184,14 @@ os.setresgid(*[int(sys.argv[2])] * 3)
 os.setresuid(*[int(sys.argv[2])] * 3)
 found = asyncio.run(check.look())
 print(json.dumps([[user.name for user in users_of(Path(sys.argv[1]))], found.verdict, found.text]))
+"""
+LOOK_ELSEWHERE = """
+import json, subprocess, sys
+from pathlib import Path
+from activities.backends.directory.users import users_of
+root, elsewhere, name = sys.argv[1:]
+subprocess.run(["mount", "--bind", root, elsewhere], check=True)
+print(json.dumps([user.name for user in users_of(Path(elsewhere) / name)]))
 """
 UNSHARED = ("unshare", "--mount", "--propagation", "private")
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounting, and other users, take root")
@@ -353,6 +362,27 @@ async def test_a_process_without_a_name_for_it(
     assert f"pid {pid} " in error.message
 
 
+@needs_root
+@pytest.mark.field("D1")
+@pytest.mark.tool("unshare", "mount")
+def test_a_worker_in_another_namespace(folder: Path, elsewhere: Path, run: list[subprocess.Popen[str]]) -> None:
+    """It knows the volume by another name than the user does; what lies beside the volume is still no user's."""
+    (folder / "doomed").write_text("")
+    codes = ["os.chdir(path)", "held = open(path + '/doomed', 'a'); os.unlink(path + '/doomed')"]
+    pids = [
+        hold(
+            run,
+            f"import os, sys; path = sys.argv[1]; {code}; print('bound', flush=True); sys.stdin.read()",
+            str(folder),
+        )
+        for code in codes
+    ]
+    hold(run, "import os, sys; os.chdir(sys.argv[1]); print('bound', flush=True); sys.stdin.read()", str(folder.parent))
+    command = [*UNSHARED, sys.executable, "-c", LOOK_ELSEWHERE, str(folder.parent), str(elsewhere), folder.name]
+    looked = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert [name.split(" (")[0] for name in json.loads(looked.stdout)] == [f"pid {pid}" for pid in sorted(pids)]
+
+
 @pytest.mark.field("D1")
 @pytest.mark.parametrize("way", THREADS)
 async def test_a_thread_on_its_own(place: Place, run: list[subprocess.Popen[str]], way: str) -> None:
@@ -451,6 +481,27 @@ async def test_a_user_stops_the_deletion(place: Place, run: list[subprocess.Pope
         await place.backend.delete("ws1", "u1", fence=place.record.fence, deletion=Deletion(check=never, seal=never))
     assert error.value.code is ErrorCode.VOLUME_IN_USE
     assert await place.processes() == [f"pid {pid}"]
+
+
+async def test_a_home_that_cannot_be_read_is_purged(place: Place, tmp_path: Path) -> None:
+    """Where nothing is compared a walk that comes to no end stops nothing but an archive."""
+
+    async def unreadable(root: str, /, *, held: Mapping[FileId, str] = MappingProxyType({})) -> str:
+        raise StorageError(ErrorCode.VOLUME_UNREADABLE, "file: Input/output error")
+
+    root = place.home.parent
+    backend = DirectoryBackend(root, mover_entry="x:y", walk=unreadable, patience=Patience(5, 5), preload=())
+
+    async def check(walk: Walk) -> None:
+        await walk()
+
+    with pytest.raises(StorageError, match="Input/output"):
+        await backend.delete(
+            "ws1", "u1", fence=place.record.fence, deletion=Deletion(check, place.record.deletion().seal)
+        )
+    assert place.home.exists()
+    await backend.delete("ws1", "u1", fence=place.record.fence, deletion=place.record.deletion())
+    assert not place.home.exists()
 
 
 async def test_a_home_that_nobody_uses_goes(place: Place) -> None:

@@ -15,7 +15,6 @@ import errno
 import os
 import re
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,29 +93,17 @@ def _held(process: Process) -> Iterator[_Held]:
     """Through its working folder, root, program, descriptors and mappings, and those of threads that have their own."""
     for thread in _threads(process.pid):
         base = os.fsencode(PROC / str(thread))
-        for link in (base + b"/cwd", base + b"/root", base + b"/exe", *_listed(base + b"/fd")):
+        mapped = {_path(link) or link: link for link in _listed(base + b"/map_files")}  # most have several, of one path
+        for link in (base + b"/cwd", base + b"/root", base + b"/exe", *_listed(base + b"/fd"), *mapped.values()):
             path = _path(link)
-            if path is not None:
-                with suppress(OSError):  # it is gone, or of a file system that does not answer: ours does
-                    yield _Held(process, path, inode_behind(link))
-        yield from _mapped(process, _listed(base + b"/map_files"))
-
-
-def _mapped(process: Process, links: list[bytes]) -> Iterator[_Held]:
-    """Mapped files, which need no descriptor. Most have several mappings, which bear the same path."""
-    told = set()
-    for link in links:
-        path = _path(link)
-        if path is None or path in told:
-            continue
-        if path:
-            told.add(path)
-        try:
-            yield _Held(process, path, inode_behind(link))
-        except PermissionError:  # to follow these takes CAP_CHECKPOINT_RESTORE, to read them does not
-            yield _Held(process, path, None)
-        except OSError:
-            continue
+            if path is None:
+                continue
+            try:
+                yield _Held(process, path, inode_behind(link))
+            except PermissionError:  # to follow map_files takes CAP_CHECKPOINT_RESTORE, to read them does not
+                yield _Held(process, path, None)
+            except OSError:  # it is gone, or of a file system that does not answer: ours does
+                continue
 
 
 def _threads(pid: int) -> list[int]:
