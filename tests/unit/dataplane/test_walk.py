@@ -14,7 +14,7 @@ import pytest
 from activities.dataplane.entries import LONGEST_PATH, FileType
 from activities.dataplane.pool import ChildPool
 from activities.dataplane.running import Port
-from activities.dataplane.walk import MAX_OPEN_FOLDERS, change_fingerprint, content_fingerprint, walk
+from activities.dataplane.walk import MAX_OPEN_FOLDERS, change_fingerprint, content_fingerprint, show, walk
 from codehub_storage.errors import ErrorCode, StorageError
 from tests.harness.trees import IS_ROOT, make_rich_tree
 
@@ -212,6 +212,22 @@ async def test_change_fingerprint_sees(tree: Path, change: Callable[[Path], obje
     assert await change_fingerprint(tree) == before
     change(tree)
     assert await change_fingerprint(tree) != before
+
+
+@pytest.mark.field("D1")
+async def test_whatever_somebody_has_ends_the_walk(tree: Path) -> None:
+    """Each name of whatever kind, the root too, if device and inode are among those asked for; no others."""
+    make_rich_tree(tree)
+    free = await change_fingerprint(tree)
+    for path in [tree, *tree.rglob("*")]:
+        status = path.lstat()
+        held = {(status.st_dev, status.st_ino): "pid 1 (somebody)", (status.st_dev + 1, tree.stat().st_ino): "else"}
+        with pytest.raises(StorageError, match=r"is used by pid 1 \(somebody\)") as error:
+            await change_fingerprint(tree, held=held)
+        assert error.value.code is ErrorCode.VOLUME_IN_USE
+        names = {show(bytes(each.relative_to(tree))): each for each in tree.rglob("*")} | {".": tree}
+        assert names[error.value.details["path"]].lstat().st_ino == status.st_ino
+    assert await change_fingerprint(tree, held={(status.st_dev + 1, status.st_ino): "pid 1 (somebody)"}) == free
 
 
 async def test_content_fingerprint_survives_a_copy(tree: Path, tmp_path: Path) -> None:
