@@ -9,6 +9,9 @@ PEERS_STAMP := $(PEERS)/.installed
 BUILDER := .venv-build
 BUILDER_STAMP := $(BUILDER)/.installed
 ARGS ?=
+# Each suite writes which faults of the field it has tests for; `test-all` reads them all.
+FIELD := .field
+TO_FIELD = STORAGE_TESTS_FIELD_REPORT=$(CURDIR)/$(FIELD)/$@.json
 # What holds for every backend, tested by the same code.
 ON_ALL := $(addprefix tests/integration/test_,transitions.py lineage.py purge.py wrong_place.py attributes.py) \
 	tests/fault/test_kill_points.py tests/fault/test_interruptions.py::test_cancel_tells_the_truth
@@ -43,7 +46,7 @@ test: $(STAMP) ## the whole test suite; skipped tests are listed with their reas
 	@missing=; for tool in setfacl:acl getfattr:attr busybox:busybox bsdtar:libarchive-tools chromium:chromium pigz:pigz rsync:rsync filefrag:e2fsprogs mkfs.btrfs:btrfs-progs; do \
 		command -v $${tool%%:*} >/dev/null || missing="$$missing $${tool##*:}"; done; \
 		[ -z "$$missing" ] || echo "tests that need these will not run: apt-get install$$missing" >&2
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(TO_FIELD) $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-parts: $(STAMP) ## build ahead what the tests need of Go modules and Debian packages; needs Go, root, debootstrap
 	$(BIN)/python -m tests.harness.parts minio compose kubernetes local-path
@@ -51,24 +54,26 @@ test-parts: $(STAMP) ## build ahead what the tests need of Go modules and Debian
 	$(BIN)/python -m tests.harness.standins
 
 test-docker: $(STAMP) ## the tests on a real Docker engine: our own (root, docker.io, debootstrap), else DOCKER_HOST's
-	STORAGE_TESTS_DOCKER=1 STORAGE_TESTS_BACKEND=local-docker $(BIN)/python -m pytest tests/docker $(ON_ALL) $(ARGS)
+	$(TO_FIELD) STORAGE_TESTS_DOCKER=1 STORAGE_TESTS_BACKEND=local-docker $(BIN)/python -m pytest tests/docker $(ON_ALL) $(ARGS)
 
 test-k8s: $(STAMP) ## the tests on a real Kubernetes of two nodes; needs root, Go, and the Debian packages that it names
 	$(BIN)/python -m tests.harness.parts kubernetes local-path
 	$(BIN)/python -m tests.harness.image
-	STORAGE_TESTS_K8S=1 STORAGE_TESTS_BACKEND=k8s $(BIN)/python -m pytest tests/k8s $(ON_ALL) $(ARGS)
+	$(TO_FIELD) STORAGE_TESTS_K8S=1 STORAGE_TESTS_BACKEND=k8s $(BIN)/python -m pytest tests/k8s $(ON_ALL) $(ARGS)
 
 test-compose: $(STAMP) ## docker-compose.yml on an engine of our own; needs root, docker.io, debootstrap and Go
-	STORAGE_TESTS_COMPOSE=1 $(BIN)/python -m pytest tests/compose $(ARGS)
+	$(TO_FIELD) STORAGE_TESTS_COMPOSE=1 $(BIN)/python -m pytest tests/compose $(ARGS)
 
 test-packaging: $(STAMP) ## both distributions, built, installed into empty environments and run, on each Python that they name
-	STORAGE_TESTS_PACKAGING=1 $(BIN)/python -m pytest tests/packaging $(ARGS)
+	$(TO_FIELD) STORAGE_TESTS_PACKAGING=1 $(BIN)/python -m pytest tests/packaging $(ARGS)
 
 test-pages: $(STAMP) ## the commands of README.md and docs/quick-start.md, typed on an empty Debian; needs root and debootstrap
-	STORAGE_TESTS_PAGES=1 $(BIN)/python -m pytest tests/pages $(ARGS)
+	$(TO_FIELD) STORAGE_TESTS_PAGES=1 $(BIN)/python -m pytest tests/pages $(ARGS)
 
 test-all: $(STAMP) test-parts ## what CI runs, each suite told when it has ended; those on engines wait more than they compute
+	rm -rf $(FIELD)
 	$(MAKE) -j2 -Otarget test-k8s test-beside-k8s
+	$(BIN)/python -m tests.field
 
 test-beside-k8s:
 	$(MAKE) test
@@ -157,4 +162,4 @@ fuzz: $(STAMP) ## hostile bytes against every reader for MINUTES=10; coverage-gu
 	$(BIN)/python -m tests.fuzz --minutes $(MINUTES)
 
 clean: ## remove the virtual environments, dist/ and caches
-	rm -rf $(VENV) $(PEERS) $(BUILDER) dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(PEERS) $(BUILDER) $(FIELD) dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

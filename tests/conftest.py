@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, settings
 from tests.harness import leftovers, parts
 from tests.harness.cluster.fixture import cluster
 from tests.harness.docker import docker_engine
+from tests.harness.fieldrows import FieldRows
 from tests.harness.forked import no_server_stays
 from tests.harness.habitats import prepare_habitats
 from tests.harness.image import docker_image
@@ -73,6 +74,7 @@ settings.load_profile("here")
 def pytest_configure(config: pytest.Config) -> None:
     """No test sees the settings of whoever runs it; every process that a test starts carries our mark."""
     config.pluginmanager.register(OnDemand())
+    config.pluginmanager.register(FieldRows())
     parts.pin_cache_folder()
     for name in list(os.environ):
         if name.startswith(("AWS_", "CODEHUB_STORAGE_", "TEMPORAL_", "XDG_")):

@@ -24,9 +24,14 @@ FAILURE_TYPES: list[type[BaseException]] = [StorageError, ValidationError]
 """A workflow that raises these fails; by default it would retry its task for ever and block the workspace."""
 
 
+_DECLARED = ("codehub_storage", "workflows.messages", "workflows.policies", "workflows.steps")
+"""They declare and decide nothing: contracts, messages, timeouts, signatures."""
+
+
 def workflow_runner() -> SandboxedWorkflowRunner:
-    """The sandbox. Contracts pass through, so that their classes are the same inside and outside."""
-    restrictions = SandboxRestrictions.default.with_passthrough_modules("codehub_storage", "workflows.policies")
+    """The sandbox. What only declares passes through: its classes are the same inside and outside, and are made once
+    instead of for every run, which took 0.2 s of a processor."""
+    restrictions = SandboxRestrictions.default.with_passthrough_modules(*_DECLARED)
     return SandboxedWorkflowRunner(restrictions=restrictions)
 
 

@@ -208,7 +208,8 @@ class Settings(BaseSettings):
     )
     allow_devices: bool = Field(
         default=False,
-        description="Device nodes go into archives too, instead of being left out and counted.",
+        description="Device nodes go into archives too, instead of being left out and counted. Overlay whiteouts (0/0) "
+        "always do.",
     )
     budget_bytes: Annotated[ByteSize, Field(ge=16 << 20)] = Field(
         default=ByteSize(128 << 20), description="Compressed bytes in flight in one mover, such as 128MiB."

@@ -23,7 +23,8 @@ Never DAC_READ_SEARCH: it unlocks ``open_by_handle_at``, a way out of the contai
 """
 WRITING = (*READING, "CHOWN", "FSETID", "SETFCAP")
 """DAC_OVERRIDE: write into folders of any owner and mode. FOWNER: modes, times and xattrs of files of others. CHOWN:
-owners. FSETID: keep setgid. SETFCAP: file capabilities. Devices would need MKNOD, ``trusted.*`` SYS_ADMIN."""
+owners. FSETID: keep setgid. SETFCAP: file capabilities. Devices but whiteouts would need MKNOD, ``trusted.*``
+SYS_ADMIN."""
 
 
 @dataclass(frozen=True)

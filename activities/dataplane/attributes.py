@@ -33,10 +33,14 @@ _PROBES = {
 
 @dataclass(frozen=True)
 class Abilities:
-    """What this process may set on this file system: owners, devices, and kinds of extended attributes."""
+    """What this process may set on this file system: owners, devices, whiteouts, and kinds of extended attributes.
+
+    A whiteout is a device that any user may make since Linux 5.8, and on an overlay file system nobody.
+    """
 
     owners: bool
     devices: bool
+    whiteouts: bool
     kinds: frozenset[bytes]
 
     def can_set(self, name: bytes) -> bool:
@@ -79,7 +83,9 @@ def _probe(beneath: Beneath, name: bytes) -> Abilities:
         os.close(fd)
     devices = _succeeds(beneath.mknod, name, stat.S_IFCHR | 0o600, os.makedev(1, 3))
     beneath.remove(name)
-    return Abilities(owners, devices, kinds)
+    whiteouts = _succeeds(beneath.mknod, name, stat.S_IFCHR | 0o600, os.makedev(0, 0))
+    beneath.remove(name)
+    return Abilities(owners, devices, whiteouts, kinds)
 
 
 def count_skipped(entry: Entry, abilities: Abilities, skipped: Counter[str]) -> None:

@@ -34,7 +34,8 @@ class PlanLimits:
     ``segment_bytes``: raw bytes that a segment aims at; it ends between half and 5/4 of that. Larger trees get larger
     segments, up to ``max_segment_bytes``, so that there are at most ``max_segments``; beyond is ``ArchiveTooLarge``.
     Files of at least ``large_file_bytes`` (default: 3/4 of a segment) stand alone. ``min_part_bytes``: what the store
-    demands of every part but the last. ``allow_devices``: they go into the archive instead of being counted.
+    demands of every part but the last. ``allow_devices``: all go into the archive, instead of whiteouts alone while
+    others are counted.
     """
 
     segment_bytes: int = 32 * MIB

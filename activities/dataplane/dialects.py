@@ -25,8 +25,11 @@ _SPARSE_LIMIT = 100_000
 _ID_LIMIT = (1 << 32) - 2
 _SECONDS_LIMIT = (1 << 63) // 10**9
 _TIME = re.compile(rb"(-?)([0-9]{1,12})(?:\.([0-9]*))?")
+_NOUGHT = re.compile(rb" *0+[ \0]*")
+_NO_WHITEOUT = (0xFFF, 0xFFFFF)
 _XATTR = b"SCHILY.xattr."
 _ACL = b"SCHILY.acl."
+_DEVICE_RECORD = b"SCHILY.dev"
 _TYPES = {
     **dict.fromkeys((b"0", b"\0", b"7", b"S"), FileType.FILE),
     b"1": FileType.HARD_LINK,
@@ -36,6 +39,7 @@ _TYPES = {
     b"5": FileType.DIRECTORY,
     b"6": FileType.FIFO,
 }
+_DEVICES = (FileType.CHARACTER_DEVICE, FileType.BLOCK_DEVICE)
 Records = dict[bytes, bytes]
 Take = Callable[[int], bytes]
 """Exactly that many bytes of the stream, or an error."""
@@ -46,7 +50,8 @@ class Member:
     """One entry of a foreign archive. ``path`` is normalised (root: empty).
 
     ``stored`` bytes of data follow in the stream. ``extents`` (offset, length) say where they belong in the file; for
-    a plain file it is one extent. ``has_acl``: it carries an ACL as text, which we do not read.
+    a plain file it is one extent. ``has_acl``: it carries an ACL as text, which we do not read. The numbers of a device
+    are 0/0 where it is a whiteout for sure; those of others are not read.
     """
 
     entry: Entry
@@ -178,9 +183,19 @@ def _member(block: bytes, kind: bytes, size: int, records: Records, pending: _Pe
         size=real_size,
         mtime_ns=_time(block, records),
         target=target if kind_of in (FileType.HARD_LINK, FileType.SYMLINK) else b"",
+        device=_device(block, records) if kind_of in _DEVICES else (0, 0),
         xattrs=_attributes(records),
     )
     return Member(entry, stored, extents, has_acl=any(key.startswith(_ACL) for key in records))
+
+
+def _device(block: bytes, records: Records) -> tuple[int, int]:
+    """0/0 where the header says exactly that: it has the fields, both are noughts, and no record says otherwise.
+
+    Numbers too large for the fields are written to records by star and bsdtar, which leave a part of them in the field.
+    """
+    is_nought = block[257:262] == b"ustar" and _NOUGHT.fullmatch(block[329:337]) and _NOUGHT.fullmatch(block[337:345])
+    return (0, 0) if is_nought and not any(key.startswith(_DEVICE_RECORD) for key in records) else _NO_WHITEOUT
 
 
 def _attributes(records: Records) -> tuple[tuple[bytes, bytes], ...]:

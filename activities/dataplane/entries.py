@@ -122,6 +122,11 @@ class Content(NamedTuple):
 EMPTY_CONTENT = Content()
 
 
+def is_whiteout(entry: Entry) -> bool:
+    """True for an overlay file system's mark that a name is gone: the character device 0/0, which opens nothing."""
+    return entry.type is FileType.CHARACTER_DEVICE and entry.device == (0, 0)
+
+
 def is_privileged(name: bytes) -> bool:
     """True for an extended attribute that an ordinary owner of the file may be unable to set."""
     return not name.startswith(b"user.") and name not in ACL_ATTRIBUTES

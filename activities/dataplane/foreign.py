@@ -2,7 +2,7 @@
 
 Files and folders come first, links last, so no link exists while files are written; every path goes through
 ``beneath``. The end-of-archive blocks must be there: without them a truncated archive looks whole. Left out and
-counted: devices, setuid and setgid of files, attributes other than ``user.*``.
+counted: devices other than whiteouts, setuid and setgid of files, attributes other than ``user.*``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import stat
 import tempfile
 from array import array
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from activities.dataplane import attributes
@@ -25,7 +25,7 @@ from activities.dataplane.confine import ConfinedThreads, Wall
 from activities.dataplane.dialects import Member, corrupt, padding, read_members
 from activities.dataplane.entries import EMPTY_CONTENT, Entry, FileType
 from activities.dataplane.foreign_stream import Bound, TarStream
-from activities.dataplane.links import hand_nothing_down
+from activities.dataplane.links import hand_nothing_down, omitted
 from activities.dataplane.report import RestoreReport
 from activities.dataplane.spool import SpoolWriter, pack_entry, read_spool
 from activities.dataplane.threads import Stop
@@ -33,6 +33,7 @@ from activities.objectstore.base import ObjectInfo, ObjectStore, PreconditionFai
 from codehub_storage.errors import ErrorCode, StorageError
 
 _SETID = 0o6000
+_NODES = {FileType.FIFO: stat.S_IFIFO, FileType.CHARACTER_DEVICE: stat.S_IFCHR}
 
 
 @dataclass(frozen=True)
@@ -115,10 +116,12 @@ class _Extraction:
         self._links = late / "links"
         self._entries_left = max_entries
         self._max_entries = max_entries
-        self._abilities: Abilities = attributes.probe_abilities(beneath)
+        # Whatever this process may do: a stranger's archive makes no device.
+        self._abilities: Abilities = replace(attributes.probe_abilities(beneath), devices=False)
         self._report = RestoreReport()
         self._skipped = self._report.skipped
         self._link_targets: set[int] = set()
+        self._left_out: dict[int, str] = {}
         self._home = os.fstat(beneath.root_fd)
 
     def run(self) -> RestoreReport:
@@ -150,16 +153,14 @@ class _Extraction:
                 self._later_folders.append(pack_entry(entry), EMPTY_CONTENT)
             elif entry.type is FileType.FILE:
                 self._file(entry, member)
-            elif entry.type is FileType.FIFO:
+            elif entry.type in _NODES and omitted(entry, self._abilities) is None:
                 self._make_room(entry.path)
-                self._beneath.mknod(entry.path, stat.S_IFIFO | 0o600)
+                self._beneath.mknod(entry.path, _NODES[entry.type] | 0o600)
                 attributes.apply(self._beneath, entry, self._abilities, self._skipped)
-            elif entry.type in (FileType.SYMLINK, FileType.HARD_LINK):
+            else:
                 self._later_links.append(pack_entry(entry), EMPTY_CONTENT)
                 if entry.type is FileType.HARD_LINK:
                     self._link_targets.add(hash(entry.target))
-            else:
-                self._skipped["devices"] += 1
 
     def _carried(self, member: Member) -> Entry:
         """The entry without what a stranger's archive may not give; counted."""
@@ -213,12 +214,24 @@ class _Extraction:
             entry = Entry(made, FileType.DIRECTORY, 0o755, home.st_uid, home.st_gid, mtime_ns=home.st_mtime_ns)
             self._later_folders.append(pack_entry(entry), EMPTY_CONTENT)
 
+    def _leave_out(self, path: bytes, kind: str) -> None:
+        """Count it, and remember it where an archive has further names of it."""
+        self._skipped[kind] += 1
+        if hash(path) in self._link_targets:
+            self._left_out[hash(path)] = kind
+
     def _link(self, entry: Entry) -> None:
+        if kind := omitted(entry, self._abilities):
+            self._leave_out(entry.path, kind)
+            return
         with writing(entry.path):
             self._make_folders(entry.path.rpartition(b"/")[0])
             there = self._beneath.lstat(entry.path)
             if entry.type is FileType.HARD_LINK:
                 target = self._beneath.lstat(entry.target)
+                if target is None and hash(entry.target) in self._left_out:
+                    self._leave_out(entry.path, self._left_out[hash(entry.target)])
+                    return
                 if target is None or stat.S_ISDIR(target.st_mode):
                     raise corrupt(f"the hard link {shown(entry.path)} leads to no file")
                 if there is not None and (there.st_dev, there.st_ino) == (target.st_dev, target.st_ino):

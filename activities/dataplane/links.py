@@ -13,7 +13,7 @@ from collections import Counter
 from activities.dataplane import attributes
 from activities.dataplane.attributes import Abilities
 from activities.dataplane.beneath import Beneath, shown, writing
-from activities.dataplane.entries import EMPTY_CONTENT, Content, Entry, FileType, content_of
+from activities.dataplane.entries import EMPTY_CONTENT, Content, Entry, FileType, content_of, is_whiteout
 from codehub_storage.errors import ErrorCode, StorageError
 
 _KINDS = {
@@ -56,8 +56,8 @@ def make_folder(beneath: Beneath, entry: Entry) -> None:
 class TailMaker:
     """Makes links and specials and gives folders their metadata, in the tail's order.
 
-    ``left_out`` names what this process may not make (devices), together with further names of it: counted, and added
-    up as content, so that the comparison knows what cannot be there.
+    ``left_out`` names what this process may not make (devices, whiteouts), together with further names of it: counted,
+    and added up as content, so that the comparison knows what cannot be there.
     """
 
     def __init__(self, beneath: Beneath, abilities: Abilities, skipped: Counter[str]) -> None:
@@ -68,8 +68,8 @@ class TailMaker:
 
     def make(self, entry: Entry) -> None:
         """One entry of the tail."""
-        if self._left_out.takes(entry):
-            self._skipped["devices"] += 1
+        if kind := self._left_out.takes(entry):
+            self._skipped[kind] += 1
             return
         with writing(entry.path):
             if entry.type is FileType.HARD_LINK:
@@ -103,23 +103,30 @@ class TailMaker:
         return entry.type not in _DEVICES or there.st_rdev == os.makedev(*entry.device)
 
 
+def omitted(entry: Entry, abilities: Abilities) -> str | None:
+    """``devices`` or ``whiteouts`` for one that this process may not make, as what is skipped is counted."""
+    if entry.type not in _DEVICES:
+        return None
+    if is_whiteout(entry):
+        return None if abilities.whiteouts else "whiteouts"
+    return None if abilities.devices else "devices"
+
+
 class LeftOut:
     """Which entries of the tail cannot be made here. To be asked in order."""
 
     def __init__(self, abilities: Abilities) -> None:
         self._abilities = abilities
-        self._names: set[bytes] = set()
+        self._names: dict[bytes, str] = {}
         self.content: Content = EMPTY_CONTENT
 
-    def takes(self, entry: Entry) -> bool:
-        """True for a device where none may be made, and for a further name of one."""
-        if self._abilities.devices:
-            return False
-        if entry.type not in _DEVICES and not (entry.type is FileType.HARD_LINK and entry.target in self._names):
-            return False
-        self._names.add(entry.path)
-        self.content = self.content.plus(content_of(entry))
-        return True
+    def takes(self, entry: Entry) -> str | None:
+        """``devices`` or ``whiteouts`` where none may be made, also for a further name of one; ``None``: make it."""
+        kind = self._names.get(entry.target) if entry.type is FileType.HARD_LINK else omitted(entry, self._abilities)
+        if kind is not None:
+            self._names[entry.path] = kind
+            self.content = self.content.plus(content_of(entry))
+        return kind
 
 
 def _demand_folders_only(beneath: Beneath, name: str) -> None:

@@ -58,7 +58,7 @@ class Totals(Part):
     directories: int = Field(default=0, description="folders")
     symlinks: int = Field(default=0, description="symbolic links")
     hard_links: int = Field(default=0, description="further names of files")
-    specials: int = Field(default=0, description="pipes, and devices where they are allowed")
+    specials: int = Field(default=0, description="pipes, overlay whiteouts, and other devices where they are allowed")
     file_bytes: int = Field(default=0, description="bytes of file content")
     raw_bytes: int = Field(default=0, description="bytes of the tar stream")
     stored_bytes: int = Field(default=0, description="bytes of the archive object")

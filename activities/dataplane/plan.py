@@ -12,7 +12,7 @@ from pathlib import Path
 
 from activities.dataplane.ahead import Walked, Walker, walk_ahead
 from activities.dataplane.cutting import MIB, Cutter, PlanLimits, SegmentPlan, cut_digest, cut_files, raw_size, run_of
-from activities.dataplane.entries import EMPTY_CONTENT, Content, Entry, FileType, content_of
+from activities.dataplane.entries import EMPTY_CONTENT, Content, Entry, FileType, content_of, is_whiteout
 from activities.dataplane.large import Range, find_holes
 from activities.dataplane.manifest import Totals
 from activities.dataplane.reading import VolumeReader
@@ -129,7 +129,7 @@ class Omissions:
         """``sockets`` or ``devices``, under each of their names; ``None`` for what goes into the archive."""
         if entry.type is _SOCKET:
             return "sockets"
-        if entry.type in _DEVICES and not self._allow_devices:
+        if entry.type in _DEVICES and not (self._allow_devices or is_whiteout(entry)):
             self._devices.add(entry.inode)
         return "devices" if entry.inode in self._devices else None
 

@@ -247,7 +247,7 @@ class ArchiveRestore:
 
     async def _left_out(self, threads: ConfinedThreads, abilities: Abilities) -> Content:
         left_out = LeftOut(abilities)
-        if not abilities.devices:
+        if not (abilities.devices and abilities.whiteouts):
             await self._read_tail(threads, lambda entry: _ignore(left_out.takes(entry)))
         return left_out.content
 

@@ -148,6 +148,20 @@ def _devices(base: bytes) -> None:
         os.utime(base + name, ns=(0, 1_500_000_000_000_000_000))
 
 
+def _whiteouts(base: bytes) -> None:
+    """As an overlay file system leaves them in the folder of what has changed: one inode for all of them."""
+    os.makedirs(base + b"/diff/opaque")
+    os.setxattr(base + b"/diff/opaque", b"user.overlay.opaque", b"y")
+    os.mknod(base + b"/diff/gone", 0o020000, os.makedev(0, 0))
+    os.link(base + b"/diff/gone", base + b"/diff/opaque/gone too")
+    os.mknod(base + b"/another", 0o020644, os.makedev(0, 0))
+    os.chown(base + b"/another", 1234, 4321)
+    os.utime(base + b"/another", ns=(0, 1_500_000_000_123_456_789))
+    write(base + b"/diff/by attribute", b"")
+    os.setxattr(base + b"/diff", b"user.overlay.opaque", b"x")
+    os.setxattr(base + b"/diff/by attribute", b"user.overlay.whiteout", b"y")
+
+
 _WHOLE = PlanLimits()
 _ALLOWING = PlanLimits(
     TINY.segment_bytes, TINY.large_file_bytes, min_part_bytes=TINY.min_part_bytes, allow_devices=True
@@ -180,5 +194,6 @@ KINDS = (
     Case("FIFOs", ("names", "owner", "mode"), _pipes),
     Case("sockets", ("names",), _socket, COUNTED, {"sockets": 2}, ("socket", "socket too")),
     Case("devices", ("names", "device"), _devices, COUNTED, {"devices": 3}, ("null", "null too", "disk")),
+    Case("overlay whiteouts, opaque folders", ("names", "device", "user xattrs"), _whiteouts),
     Case("devices, where the writer is told to", ("names", "device"), _devices, limits=_ALLOWING),
 )

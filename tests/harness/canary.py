@@ -162,8 +162,14 @@ def _describe_folder(folder: bytes, skip: int, found: dict[str, str]) -> list[by
         elif stat.S_ISREG(status.st_mode):
             found[key] = f"{mode} {_text(path, status)}"
         else:
-            found[key] = ("fifo " if stat.S_ISFIFO(status.st_mode) else "device ") + mode
+            found[key] = f"{_special(status)} {mode}"
     return folders
+
+
+def _special(status: os.stat_result) -> str:
+    if stat.S_ISFIFO(status.st_mode):
+        return "fifo"
+    return "device" if status.st_rdev or not stat.S_ISCHR(status.st_mode) else "whiteout"
 
 
 def _text(path: bytes, status: os.stat_result) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from tests.hostile.case import CORRUPT, Case, Harmless, rows, tar
+from tests.hostile.case import CORRUPT, DENIED, Case, Harmless, rows, tar
 from tests.hostile.forging import block, file, long_name, pax
 
 LINK = block(b"link", b"2", link=b"../victim")
@@ -12,6 +12,7 @@ OUT = block(b"out", b"2", link=b"..")
 FOLDER = block(b"d/", b"5", mode=b"0000755\0")
 DEVICE = block(b"sda", b"4", device=b"0000010\0" * 2)
 FIFO = block(b"p", b"6")
+WHITEOUT = block(b"w", b"3")
 
 
 def hard(name: bytes, target: bytes) -> bytes:
@@ -80,7 +81,16 @@ HARD_LINKS = rows(
         "to the root": (tar(hard(b"h", b".")), CORRUPT),
         "to itself": (tar(hard(b"h", b"h")), CORRUPT),
         "to one another": (tar(hard(b"a", b"b") + hard(b"b", b"a")), CORRUPT),
-        "to a device that was left out": (tar(DEVICE + hard(b"h", b"sda")), CORRUPT),
+        "to a device that was left out is left out": (
+            tar(DEVICE + hard(b"h", b"sda") + hard(b"i", b"h") + file(b"f")),
+            Harmless({"f": "0644 evil"}, {"devices": 3}),
+        ),
+        "to a device that comes later": (tar(hard(b"h", b"sda") + DEVICE), CORRUPT),
+        "to a whiteout": (
+            tar(WHITEOUT + hard(b"h", b"w")),
+            Harmless({"w": "whiteout 0644", "h": "whiteout 0644"}),
+        ),
+        "to a whiteout, then written through": (tar(WHITEOUT + hard(b"h", b"w") + file(b"w")), CORRUPT),
         "twice": (tar(file(b"f") + hard(b"h", b"f") * 2), Harmless({"f": "0644 evil", "h": "0644 evil"})),
         "with a mode of its own, which does not count": (
             tar(file(b"f") + block(b"h", b"1", link=b"f", mode=b"0006777\0")),
@@ -132,6 +142,41 @@ SPECIALS = rows(
             tar(file(b"sda") + DEVICE),
             Harmless({"sda": "0644 evil"}, {"devices": 1}),
         ),
+        "whiteouts are made": (
+            tar(
+                WHITEOUT + block(b"blank", b"3", device=b"     0 \0" * 2) + block(b"bsd", b"3", device=b"000000 \0" * 2)
+            ),
+            Harmless({"w": "whiteout 0644", "blank": "whiteout 0644", "bsd": "whiteout 0644"}),
+        ),
+        "nearly a whiteout is left out": (
+            tar(
+                block(b"major", b"3", device=b"0000001\0" + b"0000000\0")
+                + block(b"minor", b"3", device=b"0000000\0" + b"0000001\0")
+                + block(b"block", b"4", device=b"0000000\0" * 2)
+                + block(b"without digits", b"3", device=bytes(16))
+                + block(b"in base 256", b"3", device=(b"\x80" + bytes(7)) * 2)
+                + block(b"below zero", b"3", device=b"\xff" * 16)
+                + block(b"no octal", b"3", device=b"0000008\0" * 2)
+                + block(b"words", b"3", device=b"0x00000\0" * 2)
+                + block(b"two words", b"3", device=b"0 00000\0" * 2)
+                + block(b"behind its end", b"3", device=b"0\x00000001" * 2)
+                + block(b"of an old form", b"3", magic=bytes(8))
+                + pax((b"SCHILY.devmajor", b"262144"))
+                + block(b"major in a record", b"3")
+                + pax((b"SCHILY.devminor", b"262144"))
+                + block(b"minor in a record", b"3")
+                + pax((b"SCHILY.devminor", b"1"), kind=b"g")
+                + block(b"minor in a record for all", b"3")
+            ),
+            Harmless({}, {"devices": 14}),
+        ),
+        "whiteout over a file": (tar(file(b"w") + WHITEOUT), Harmless({"w": "whiteout 0644"})),
+        "whiteout over a folder": (tar(block(b"w/", b"5") + WHITEOUT), CORRUPT),
+        "whiteout as root": (tar(block(b"./", b"3")), CORRUPT),
+        "file over a whiteout, which is not opened": (tar(WHITEOUT + file(b"w", b"x")), Harmless({"w": "0644 x"})),
+        "file below a whiteout": (tar(WHITEOUT + file(b"w/f")), CORRUPT),
+        "whiteout below a link": (tar(OUT + block(b"out/w", b"3")), CORRUPT),
+        "whiteout with an attribute of a user": (tar(pax((b"SCHILY.xattr.user.x", b"1")) + WHITEOUT), DENIED),
         "setuid and setgid of a file go": (
             tar(block(b"su", mode=b"0006755\0")),
             Harmless({"su": "0755 "}, {"setuid": 1}),

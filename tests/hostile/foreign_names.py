@@ -30,6 +30,7 @@ CASES: list[Case] = rows(
         "parent alone": (tar(block(b"..", b"5")), CORRUPT),
         "parent as folder": (tar(block(b"../new/", b"5")), CORRUPT),
         "parent as FIFO": (tar(block(b"../pipe", b"6")), CORRUPT),
+        "parent as whiteout": (tar(block(b"../null", b"3")), CORRUPT),
         "parent as device": (tar(block(b"../null", b"3", device=b"0000001\0" * 2)), CORRUPT),
         "parent as symbolic link": (tar(block(b"../link", b"2", link=b"x")), CORRUPT),
         "parent as hard link": (tar(file(b"f") + block(b"../link", b"1", link=b"f")), CORRUPT),

@@ -62,6 +62,7 @@ KINDS = {
     "folder": files(block(b"d/", b"5"), b"a", b"z"),
     "FIFO": files(block(b"p", b"6"), b"p"),
     "device": files(block(b"d", b"4", device=b"0000010\0" * 2), b"d"),
+    "whiteout": files(block(b"d", b"3"), b"d"),
     "contiguous file": files(block(b"f", b"7"), b"f"),
     "old file type": files(block(b"f", b"\0"), b"f"),
     "GNU sparse file": files(block(b"f", b"S"), b"f"),

@@ -75,6 +75,9 @@ LINKS = {
     "FIFO outside": tail(special(b"../p", FileType.FIFO)),
     "FIFO below a link": tail(symlink(b"out", b".."), special(b"out/p", FileType.FIFO)),
     "device outside": tail(special(b"../d", FileType.CHARACTER_DEVICE, (1, 3))),
+    "whiteout outside": tail(special(b"../d", FileType.CHARACTER_DEVICE)),
+    "whiteout over a file": tail(special(b"good", FileType.CHARACTER_DEVICE)),
+    "whiteout below a link": tail(symlink(b"out", b".."), special(b"out/d", FileType.CHARACTER_DEVICE)),
 }
 FOLDERS = {
     "absolute folder": tail(folder(b"/tmp/evil")),
@@ -159,6 +162,14 @@ ATTRIBUTES: dict[str, tuple[Forged, Expected]] = {
     "device, made only where one may": (
         tail(DEVICE),
         Harmless({**GOOD, "null": "device 0666"}) if IS_ROOT else Harmless(GOOD, {"devices": 1}),
+    ),
+    "whiteouts, made by everybody": (
+        tail(special(b"gone", FileType.CHARACTER_DEVICE, mode=0), hard(b"gone too", b"gone")),
+        Harmless({**GOOD, "gone": "whiteout 0000", "gone too": "whiteout 0000"}),
+    ),
+    "block device 0/0 is no whiteout": (
+        tail(special(b"disk", FileType.BLOCK_DEVICE)),
+        Harmless({**GOOD, "disk": "device 0644"}) if IS_ROOT else Harmless(GOOD, {"devices": 1}),
     ),
     "links out are text": (
         tail(symlink(b"a", b"/etc/passwd"), symlink(b"b", OUT), symlink(b"c", b"..")),

@@ -17,6 +17,7 @@ from activities.dataplane.plan import PlanLimits
 from codehub_storage.keys import archive_key, manifest_key
 from tests.harness.archives import make_archive
 from tests.harness.habitats import BACKEND
+from tests.harness.overlay import SEEN, make_store, seen_together
 from tests.harness.s3server import S3Server
 from tests.harness.site import Site, open_site
 from tests.harness.trees import IS_ROOT, make_rich_tree, snapshot
@@ -91,6 +92,24 @@ async def test_what_is_left_out_is_counted(common_site: Site) -> None:
     restored = await (await site.storage.start_restore(archived.archive_key)).result()
     assert restored.skipped == left_out
     assert output(site.volume(workspace), "find", ".", "-printf", "%P ").split() == ["folder", "folder/file"]
+
+
+@pytest.mark.field("D8")
+async def test_a_container_store_comes_back_whole(common_site: Site) -> None:
+    """Layers of an overlay file system: whiteouts, further names of them, opaque folders; the kernel sees the same."""
+    site, workspace = common_site, common_site.workspace_id()
+    volume = await site.storage.provision(workspace)
+    home = site.volume(workspace)
+    make_store(home / ".local/share/containers")
+    before = snapshot(home)
+    archived = await (await site.storage.start_archive(volume)).result()
+    assert archived.archive_key is not None
+    assert archived.skipped == {}
+    restored = await (await site.storage.start_restore(archived.archive_key)).result()
+    assert restored.skipped == {}
+    assert snapshot(site.volume(workspace)) == before
+    if IS_ROOT:
+        assert seen_together(site.volume(workspace) / ".local/share/containers") == SEEN
 
 
 @pytest.mark.skipif(not IS_ROOT, reason="needs root: makes a device")

@@ -207,7 +207,7 @@ async def test_an_ordinary_user_gets_all_but_owners_and_privileged_attributes(
     archived: Archived,
 ) -> None:
     """What the kernel does not let a user set is skipped and counted; everything else is there and compared."""
-    report = await _as_user(archived.store, archived.made, lambda target: _look_as_user(target, archived.source))
+    report = await as_user(archived.store, archived.made, lambda target: _look_as_user(target, archived.source))
     assert report["files"] == archived.made.manifest.totals.files
     assert set(report["skipped"]) == {"owners", "trusted_xattrs", "security_xattrs"}
     assert report["skipped"]["trusted_xattrs"] == 2
@@ -220,7 +220,7 @@ def _look_as_user(target: Path, source: Path) -> None:
     assert os.getxattr(target / "a.b", "system.posix_acl_default")
 
 
-async def _as_user(store: MemoryStore, made: Made, look: Callable[[Path], None] = lambda target: None) -> Any:
+async def as_user(store: MemoryStore, made: Made, look: Callable[[Path], None] = lambda target: None) -> Any:
     """Restore in a program that has dropped all rights; answers its report."""
     found = await store.get(made.info.key)
     assert found is not None
@@ -311,5 +311,5 @@ async def test_devices_come_back_where_they_may_be_made(tmp_path: Path) -> None:
     made = await make_archive(source, store, limits=replace(TINY, allow_devices=True))
     await restore_archive(ArchiveRestore(target, store, made.manifest, wall=Wall.REQUIRED))
     assert snapshot(target) == snapshot(source)
-    report = await _as_user(store, made)
+    report = await as_user(store, made)
     assert report["skipped"]["devices"] == 2

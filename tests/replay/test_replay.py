@@ -6,6 +6,7 @@ A history is what released code has commanded. CONTRIBUTING.md says how a workfl
 from __future__ import annotations
 
 import asyncio
+import gc
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -74,6 +75,18 @@ async def test_todays_workflows_follow_it(name: str) -> None:
     """Replayed with the worker's own options and converter."""
     result = await replayer().replay_workflow(load(name), raise_on_replay_failure=False)
     assert result.replay_failure is None
+
+
+async def test_a_run_makes_no_message_class_of_its_own() -> None:
+    """The sandbox isolates what decides; that each run made these anew was most of what it cost."""
+    gc.collect()
+    gc.disable()  # what a run has made would be gone with it
+    try:
+        await replayer().replay_workflow(load("provision_happy"))
+        found = [each for each in gc.get_objects() if isinstance(each, type) and each.__name__ == StepInput.__name__]
+    finally:
+        gc.enable()
+    assert found == [StepInput]
 
 
 @workflow.defn(name="provision")

@@ -166,6 +166,17 @@ async def test_further_names_of_what_is_left_out(tree: Path) -> None:
         assert allowed.summary.totals.skipped == {"sockets": 2}
 
 
+@pytest.mark.field("D8")
+async def test_whiteouts_go_into_every_archive(tree: Path) -> None:
+    """With all their names, whether devices are allowed or not, since they give access to nothing."""
+    os.mknod(tree / "gone", 0o20000, os.makedev(0, 0))
+    os.link(tree / "gone", tree / "zz-gone")
+    plan, allowed = await plan_of(tree), await plan_of(tree, PlanLimits(allow_devices=True))
+    assert plan.summary.totals.skipped == {}
+    assert (plan.summary.totals.specials, plan.summary.totals.hard_links) == (1, 1)
+    assert plan.summary.content_fingerprint == allowed.summary.content_fingerprint
+
+
 async def test_folders_come_last_inner_before_outer(tree: Path) -> None:
     """So a plain reader without root's rights can set their modes as they come."""
     make_rich_tree(tree)

@@ -148,6 +148,7 @@ def _lost(found: Abilities) -> list[str]:
     return [
         *([] if found.owners else ["owners"]),
         *([] if found.devices else ["devices"]),
+        *([] if found.whiteouts else ["overlay whiteouts"]),
         *([] if found.all_privileged else ["file capabilities and trusted attributes"]),
         *([] if found.can_set(b"user.x") else ["user attributes"]),
     ]
