@@ -57,6 +57,7 @@ class DirectoryBackend:
     """
 
     name = "directory"
+    movers_outlive_worker = False
 
     def __init__(
         self,
