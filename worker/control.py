@@ -63,6 +63,7 @@ def control_worker(client: Client, services: Services) -> Worker:
             volumes.mark_archived,
             volumes.mark_ready_again,
             volumes.delete_volume,
+            volumes.detach_mover,
             archives.begin_archive,
             archives.complete_archive,
             archives.sync_store,
@@ -109,7 +110,8 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         await asyncio.wait([*runs, stopped], return_when=asyncio.FIRST_COMPLETED)
         log.info("shutting down, work is handed back")
         stopped.cancel()
-        # The leases first: their movers end, and the workflows hear it from this worker while it still answers.
+        # The leases first: a worker that stays takes over what can outlive this one; of movers that end, the workflows
+        # hear from this worker while it still answers.
         for worker in reversed(workers):
             with contextlib.suppress(RuntimeError):
                 await worker.shutdown()
