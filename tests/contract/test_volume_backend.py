@@ -277,7 +277,7 @@ class VolumeBackendContract:
 
     @pytest.mark.field("O1")
     async def test_a_mover_of_another_protocol_is_not_adopted(self, place: Place, record: RecordFile) -> None:
-        """It would wait for steps that it does not know. Where it could be adopted it is ended; then the next starts."""
+        """It would wait for steps that it does not know. Where it can outlive its worker it is ended at once."""
         await self.ready(place, record)
         spec = place.mover(WS, "u1", "run-1")
         newer = replace(spec, protocol=spec.protocol + 1)
