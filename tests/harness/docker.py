@@ -23,7 +23,7 @@ from typing import Any, Self
 
 import pytest
 
-from tests.harness.enclosure import Enclosure, can_enclose, child_of, remove_cgroups
+from tests.harness.enclosure import Enclosure, can_enclose, child_of, kill_cgroup, remove_cgroups
 from worker.dev.process import Child
 
 _READY_SECONDS = 60.0
@@ -93,6 +93,10 @@ class Engine:
 
     def kill(self) -> None:
         """SIGKILL; its containers go on until it is started again."""
+        self.stop()
+
+    def crash(self) -> None:
+        """SIGKILL to it and to all that it has started, containers too: what a power cut leaves."""
         self.stop()
 
     def restart(self) -> None:
@@ -179,8 +183,14 @@ class OwnEngine(Engine):
         self._end(signal.SIGTERM)
 
     def kill(self) -> None:
-        """SIGKILL. Its containers go on. Fine if it does not run."""
+        """SIGKILL; its containerd ends with it. Its containers go on. Fine if it does not run."""
         self._end(signal.SIGKILL)
+
+    def crash(self) -> None:
+        """SIGKILL to it and to all that it has started, containers too: what a power cut leaves."""
+        self.kill()
+        self.enclosure.kill_all()
+        kill_cgroup(self.cgroup)
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
