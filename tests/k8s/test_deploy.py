@@ -165,18 +165,26 @@ class Dripping(Fault):
         return body
 
 
-def roll(kubectl: Kubectl, timeout: str = "300s") -> None:
-    """Replace all workers, as a new image or setting does, and return when that is done."""
+def roll(cluster: Cluster, kubectl: Kubectl) -> None:
+    """Replace all workers, as a new image or setting does, and return when the old ones are gone."""
+    before = ready_workers(cluster)
     kubectl("-n", WORKERS, "rollout", "restart", "deployment/codehub-storage")
-    kubectl("-n", WORKERS, "rollout", "status", "deployment/codehub-storage", f"--timeout={timeout}")
+    kubectl("-n", WORKERS, "rollout", "status", "deployment/codehub-storage", "--timeout=300s")
+    wait_for("the old workers are gone", lambda: before.isdisjoint(workers(cluster)), 120)
+    assert len(ready_workers(cluster)) == 2
+
+
+def workers(cluster: Cluster) -> dict[str, dict[str, Any]]:
+    """The Pods of the Deployment, by name; also those that are about to end."""
+    pods = cluster.api.get(f"/api/v1/namespaces/{WORKERS}/pods")["items"]
+    return {pod["metadata"]["name"]: pod for pod in pods if "pod-template-hash" in pod["metadata"]["labels"]}
 
 
 def ready_workers(cluster: Cluster) -> set[str]:
     """The names of the workers that are ready."""
-    pods = cluster.api.get(f"/api/v1/namespaces/{WORKERS}/pods?labelSelector=app.kubernetes.io/name=codehub-storage")
     return {
-        pod["metadata"]["name"]
-        for pod in pods["items"]
+        name
+        for name, pod in workers(cluster).items()
         if any(each["type"] == "Ready" and each["status"] == "True" for each in pod["status"].get("conditions") or ())
     }
 
@@ -208,9 +216,7 @@ async def test_a_rolling_update_costs_an_operation_nothing(
             drip = proxy.add(Dripping(), on(method=method, key="ws1/home.tar.gz", query=query))
             await asyncio.wait_for(drip.reached.wait(), 300)
             [mover] = movers(cluster)
-            before = ready_workers(cluster)
-            await asyncio.to_thread(roll, kubectl)
-            assert before.isdisjoint(ready_workers(cluster))
+            await asyncio.to_thread(roll, cluster, kubectl)
             assert movers(cluster) == [mover]
             drip.resume.set()
             proxy.clear()
@@ -241,9 +247,8 @@ async def test_a_rollout_to_a_broken_setting_leaves_the_workers(
         deployed("-n", WORKERS, "patch", "configmap", "codehub-storage", "-p", json.dumps({"data": {name: bucket}}))
 
     def has_failed() -> bool:
-        pods = cluster.api.get(f"/api/v1/namespaces/{WORKERS}/pods")["items"]
-        statuses = [status for pod in pods for status in pod["status"].get("containerStatuses") or ()]
-        return any(status["restartCount"] > 1 for status in statuses if status["name"] == "worker")
+        statuses = [each for pod in workers(cluster).values() for each in pod["status"].get("containerStatuses") or ()]
+        return any(each["restartCount"] > 1 for each in statuses)
 
     set_bucket("misspelled")
     deployed("-n", WORKERS, "rollout", "restart", "deployment/codehub-storage")
@@ -253,6 +258,5 @@ async def test_a_rollout_to_a_broken_setting_leaves_the_workers(
         deployed("-n", WORKERS, "rollout", "status", "deployment/codehub-storage", "--timeout=2s")
     key = await storage.provision("ws2")
     set_bucket(right)
-    await asyncio.to_thread(roll, deployed)
-    assert before.isdisjoint(ready_workers(cluster))
+    await asyncio.to_thread(roll, cluster, deployed)
     await storage.purge(key, None)
