@@ -55,10 +55,10 @@ def main(spec: MoverSpec, folder: str, lock_fd: int) -> None:
 
 def run(spec: MoverSpec, folder: Path) -> NoReturn:
     """Serve until SIGTERM, then end the process."""
-    bound_heap()
-    settings = Settings.load()
     if spec.protocol != MOVER_PROTOCOL:
         sys.exit(f"this mover speaks protocol {MOVER_PROTOCOL}, its worker {spec.protocol}: take one image for both")
+    bound_heap()
+    settings = Settings.load()
     # Before the loop, its threads and the SDK's are there. They have the lock, too, so it is held until all are gone.
     pool = ChildPool.fork(settings.mover_processes, name="mover-child", on_loss=_end_at_once)
     # Not one of the others, which confine themselves for good to write what an archive says.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -11,12 +12,13 @@ from temporalio.activity import ActivityCancellationDetails
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from temporalio.testing import ActivityEnvironment
 
-from activities.backends.base import VolumeBackend
+from activities.backends.base import MoverSpec, VolumeBackend
 from activities.movers import HANDED_OVER, STARTED, MoverActivities
 from activities.objectstore.base import ObjectStore
 from activities.services import Services
 from codehub_storage.errors import ErrorCode, StorageError
 from tests.fakes.movers import LeasedMovers
+from worker.mover import run
 from workflows.messages import MOVER_PROTOCOL, HoldMoverInput
 from workflows.policies import LEASE_ATTEMPTS
 
@@ -136,6 +138,13 @@ async def test_a_lease_asks_for_its_own_protocol() -> None:
     error = await Attempt(movers, 2, first.heard).ends()
     assert isinstance(error, StorageError)
     assert error.code is ErrorCode.MOVER_FAILED
+
+
+def test_a_mover_of_another_image_than_its_worker_says_so(tmp_path: Path) -> None:
+    """At once, instead of being asked for steps that it does not know."""
+    spec = MoverSpec("ws1", "u1", "run-1", "mover/token/1", writable=False, protocol=MOVER_PROTOCOL + 1)
+    with pytest.raises(SystemExit, match="take one image for both"):
+        run(spec, tmp_path)
 
 
 async def test_so_many_attempts_without_a_mover_are_final() -> None:
