@@ -113,15 +113,19 @@ class Engine:
 
 class OwnEngine(Engine):
     """A dockerd with folders, network and processes of its own. ``start`` after ``stop`` or ``kill`` has the same
-    containers, images, volumes and id; after ``close`` nothing is left. Use it with ``with``."""
+    containers, images, volumes and id; after ``close`` nothing is left. Use it with ``with``.
+
+    ``group``: by name or number, of its socket; each start makes that anew.
+    """
 
     is_own = True
 
-    def __init__(self) -> None:
+    def __init__(self, group: str = "root") -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="storage-docker-"))
         super().__init__(f"unix://{self.folder}/docker.sock", _program())
         self.cgroup = self.folder.name
         self.enclosure = Enclosure(self.folder)
+        self._group = group
         self._config = self.folder / "daemon.json"
         # Its id is made from this key, and the key's usual place is the machine's.
         self._config.write_text(json.dumps({"deprecated-key-path": str(self.folder / "key.json")}))
@@ -253,7 +257,7 @@ class OwnEngine(Engine):
             f"--pidfile={self.folder}/docker.pid",
             f"--cgroup-parent=/{self.cgroup}",
             "--exec-opt=native.cgroupdriver=cgroupfs",
-            "--group=root",
+            f"--group={self._group}",
         ]
 
 
