@@ -134,12 +134,12 @@ async def beating(progress: Progress) -> AsyncIterator[None]:
 _steady_details: ContextVar[list[str] | None] = ContextVar("steady_details", default=None)
 
 
-def beat_with(detail: str) -> None:
-    """From now on the steady beats of this activity carry ``detail``, the first of them at once."""
+def beat_with(*said: str) -> None:
+    """From now on the steady beats of this activity carry ``said``, the first of them at once."""
     details = _steady_details.get()
     if details is not None:
-        details[:] = [detail]
-    activity.heartbeat(detail)
+        details[:] = said
+    activity.heartbeat(*said)
 
 
 class SteadyHeartbeats(Interceptor):

@@ -1,20 +1,34 @@
-"""The lease: an activity that starts a mover and lives exactly as long as it."""
+"""The lease: an activity that starts a mover, or adopts it, and watches it as long as it lives.
+
+A mover that can outlive its worker (a container, a Pod) is stopped only when its run asks for that. Whatever else ends
+an attempt, the next one adopts it, on whichever worker.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
 
 from temporalio import activity
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from activities.backends.base import Mover, MoverSpec
 from activities.heartbeats import beat_with
 from activities.services import Services
+from codehub_storage.converter import to_application_error
 from codehub_storage.errors import ErrorCode, StorageError
-from workflows.messages import HoldMoverInput
+from workflows.messages import MOVER_PROTOCOL, HoldMoverInput
+from workflows.policies import LEASE_ATTEMPTS
 
 LOOK_SECONDS = 0.2
 STARTED = "started"
-"""In the heartbeat of a lease whose mover was started: the next attempt may only adopt that one."""
+"""In the heartbeat of a lease that had its mover, with the number of that attempt: the next may only adopt that one."""
+HANDED_OVER = "HandedOver"
+"""Type of the failure with which a worker that shuts down ends an attempt; it never ends the lease."""
+AT_ONCE = timedelta(milliseconds=1)
+"""The SDK takes a delay of 0 for none."""
 
 
 class MoverActivities:
@@ -25,23 +39,40 @@ class MoverActivities:
 
     @activity.defn
     async def hold_mover(self, step: HoldMoverInput) -> None:
-        """Start the mover, live while it lives, fail at once when it dies, stop it on cancel.
+        """Have the mover, watch it, fail at once when it dies, stop it on cancel.
 
         An attempt after one that had a mover only adopts it: a second writer must not come to life behind the
-        workflow's back. When this worker shuts down its movers end with it, and the workflow hears at once.
+        workflow's back. After ``LEASE_ATTEMPTS`` in a row without one the failure is final.
         """
         info = activity.info()
+        last = _last_that_held(info.heartbeat_details)
+        tries = info.attempt - last
+        if tries > LEASE_ATTEMPTS:  # also where a worker died each time, and nobody could say it
+            raise final(StorageError(ErrorCode.BACKEND_UNAVAILABLE, f"no mover was held in {LEASE_ATTEMPTS} attempts"))
+        try:
+            await self._hold(step, info, adopt_only=last > 0)
+        except asyncio.CancelledError as error:
+            details = activity.cancellation_details()
+            if details is not None and details.worker_shutdown:
+                raise handed_over() from error
+            raise
+        except Exception as error:
+            if tries == LEASE_ATTEMPTS:
+                raise final(error) from error
+            raise
+
+    async def _hold(self, step: HoldMoverInput, info: activity.Info, *, adopt_only: bool) -> None:
         spec = MoverSpec(
             workspace_id=step.workspace_id,
             volume_uid=step.volume_uid,
             run_id=info.workflow_run_id or "",
             queue=step.queue,
             writable=step.writable,
+            protocol=MOVER_PROTOCOL,
         )
         fence = self._services.fenced(step.workspace_id).check
-        had_one = STARTED in info.heartbeat_details
-        mover = await self._services.backend.attach(spec, fence=fence, adopt_only=had_one)
-        beat_with(STARTED)
+        mover = await self._services.backend.attach(spec, fence=fence, adopt_only=adopt_only)
+        beat_with(STARTED, str(info.attempt))
         try:
             while (death := await mover.wait(LOOK_SECONDS)) is None:
                 pass
@@ -51,14 +82,40 @@ class MoverActivities:
         raise StorageError(ErrorCode.MOVER_FAILED, f"the mover ended: {death}")
 
     async def _cancelled(self, mover: Mover) -> None:
-        """Stop the mover, unless an operator paused or reset the lease: then its next attempt adopts it.
+        """Stop the mover if its run asks for that. Otherwise leave it to the next attempt.
 
-        Also where the server no longer knows this attempt (run terminated or closed, attempt timed out): nobody else
-        would stop the mover, and a mover too few only costs a new one.
+        One that cannot outlive this worker is left only where an operator paused or reset the lease. Where the server
+        no longer knows this attempt (run terminated or closed, attempt timed out) nobody else would stop it.
         """
         details = activity.cancellation_details()
         if details is not None and (details.paused or details.reset):
             return
+        is_asked = details is not None and details.cancel_requested
+        if self._services.backend.movers_outlive_worker and not is_asked:
+            return
         await mover.stop()
         if details is not None and details.worker_shutdown:
             raise StorageError(ErrorCode.MOVER_FAILED, "the worker that held the mover shuts down")
+
+
+def handed_over() -> ApplicationError:
+    """Ends an attempt, and begins the next at once on a worker that stays."""
+    return ApplicationError(
+        "the worker that held the mover shuts down; the next one takes the mover over",
+        type=HANDED_OVER,
+        next_retry_delay=AT_ONCE,
+        category=ApplicationErrorCategory.BENIGN,
+    )
+
+
+def final(error: Exception) -> ApplicationError:
+    """The failure that stands for ``error``, not to be tried again."""
+    failure = to_application_error(error) if isinstance(error, StorageError) else ApplicationError(str(error))
+    return ApplicationError(
+        failure.message, *failure.details, type=failure.type or type(error).__name__, non_retryable=True
+    )
+
+
+def _last_that_held(details: Sequence[Any]) -> int:
+    """The number of the last attempt that had a mover; 0 if none had."""
+    return int(details[1]) if len(details) == 2 and details[0] == STARTED else 0

@@ -92,6 +92,13 @@ class VolumeActivities:
             await self._backend.detach(step.workspace_id, step.volume_uid, fence=fenced.check)
             await self._backend.delete(step.workspace_id, step.volume_uid, fence=fenced.check, deletion=None)
 
+    # ------------------------------------------------------------ its mover
+
+    @activity.defn
+    async def detach_mover(self, step: VolumeInput) -> None:
+        """Whatever became of the lease: one that is cancelled between two attempts, or while it adopts, stops none."""
+        await self._backend.detach(step.workspace_id, step.volume_uid, fence=self._fenced(step).check)
+
     # ------------------------------------------------------------ the end of a volume
 
     @activity.defn

@@ -28,6 +28,7 @@ from codehub_storage.client import connect
 from codehub_storage.errors import StorageError
 from codehub_storage.keys import movers_queue, storage_queue
 from worker.logging import configure
+from worker.readiness import ReadyFile, new_identity
 from worker.registration import ensure_search_attributes, workflow_options
 from worker.settings import Settings
 from worker.wiring import open_services
@@ -63,6 +64,7 @@ def control_worker(client: Client, services: Services) -> Worker:
             volumes.mark_archived,
             volumes.mark_ready_again,
             volumes.delete_volume,
+            volumes.detach_mover,
             archives.begin_archive,
             archives.complete_archive,
             archives.sync_store,
@@ -98,18 +100,26 @@ def lease_worker(client: Client, services: Services, max_movers: int) -> Worker:
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """Run both workers until ``stop``, or until one of them fails; then hand the work back."""
     policies.configure(settings.time_scale)
+    ready_file = ReadyFile(settings.ready_file) if settings.ready_file is not None else None
+    if ready_file is not None:
+        ready_file.withdraw()
     async with open_services(settings) as services:
-        client = await connect(**settings.temporal_connect_config())
+        client = await connect(**settings.temporal_connect_config(), identity=new_identity())
         await ensure_search_attributes(client)
         await services.ground()
         workers = (control_worker(client, services), lease_worker(client, services, settings.max_movers))
         log.info("serving place %s (%s)", settings.place, settings.backend)
         runs = [asyncio.create_task(worker.run()) for worker in workers]
         stopped = asyncio.create_task(stop.wait())
+        if ready_file is not None:
+            await ready_file.announce(client, settings.place, unless=[*runs, stopped])
         await asyncio.wait([*runs, stopped], return_when=asyncio.FIRST_COMPLETED)
         log.info("shutting down, work is handed back")
         stopped.cancel()
-        # The leases first: their movers end, and the workflows hear it from this worker while it still answers.
+        if ready_file is not None:
+            ready_file.withdraw()
+        # The leases first: a worker that stays takes over what can outlive this one; of movers that end, the workflows
+        # hear from this worker while it still answers.
         for worker in reversed(workers):
             with contextlib.suppress(RuntimeError):
                 await worker.shutdown()

@@ -34,6 +34,7 @@ from codehub_storage.keys import workflow_id
 from worker.logging import configure
 from worker.settings import Settings
 from worker.wiring import open_known_store
+from workflows.messages import MOVER_PROTOCOL
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +55,8 @@ def main(spec: MoverSpec, folder: str, lock_fd: int) -> None:
 
 def run(spec: MoverSpec, folder: Path) -> NoReturn:
     """Serve until SIGTERM, then end the process."""
+    if spec.protocol != MOVER_PROTOCOL:
+        sys.exit(f"this mover speaks protocol {MOVER_PROTOCOL}, its worker {spec.protocol}: take one image for both")
     bound_heap()
     settings = Settings.load()
     # Before the loop, its threads and the SDK's are there. They have the lock, too, so it is held until all are gone.

@@ -214,6 +214,11 @@ class Settings(BaseSettings):
     budget_bytes: Annotated[ByteSize, Field(ge=16 << 20)] = Field(
         default=ByteSize(128 << 20), description="Compressed bytes in flight in one mover, such as 128MiB."
     )
+    ready_file: Path | None = Field(
+        default=None,
+        description="File that a worker makes when it serves its place and removes when it begins to stop, for probes; "
+        "absolute, in a folder that is there.",
+    )
     time_scale: float = Field(
         default=1.0, gt=0, allow_inf_nan=False, description="Factor on every timeout and retry interval."
     )
@@ -224,7 +229,7 @@ class Settings(BaseSettings):
     _stack: DevInfo | None = PrivateAttr(default=None)
     _origins: Mapping[str, Origin] = PrivateAttr(default_factory=dict)
 
-    @field_validator("volume_root", "settle_sync_dir", "data_dir", "k8s_kubeconfig", "k8s_pod_template")
+    @field_validator("volume_root", "settle_sync_dir", "data_dir", "k8s_kubeconfig", "k8s_pod_template", "ready_file")
     @classmethod
     def _is_absolute(cls, path: Path | None) -> Path | None:
         """A relative folder would be another one in each process."""

@@ -106,6 +106,10 @@ class Upload(Message):
     created_at: str = ""
 
 
+MOVER_PROTOCOL = 1
+"""Raised when the steps that a mover serves change, or their messages: a lease adopts no mover of another number."""
+
+
 class HoldMoverInput(StepInput):
     """A mover for one volume, serving one task queue for as long as the lease lives."""
 

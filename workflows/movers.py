@@ -3,6 +3,8 @@
 All movers of one run and volume serve one task queue, one after the other: the lease starts the next only when the
 former is known to be gone, and then a step that was cut off is tried again there with its heartbeat. Where bytes are
 written (restore) a dead mover is not replaced; the caller starts over on a new volume.
+
+A lease is handed from worker to worker without the workflow: its activity is tried again, and adopts the mover.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from codehub_storage.converter import storage_error
 from codehub_storage.errors import ErrorCode
 from codehub_storage.keys import mover_queue, movers_queue
 from workflows import policies, steps
-from workflows.messages import HoldMoverInput
+from workflows.messages import HoldMoverInput, VolumeInput
 from workflows.operation import OperationWorkflow, unbroken
 
 T = TypeVar("T")
@@ -99,7 +101,21 @@ class MoverLease:
                 await workflow.sleep(policies.mover_backoff(deaths), summary="pause before the next mover")
 
     async def _release(self) -> None:
-        """End the lease; when this returns the mover is known to be gone."""
+        """End the lease, then its mover, if that lives on; where the backend answers, it is known to be gone then.
+
+        A lease that is cancelled between two attempts has stopped nothing. A volume that was written to is detached
+        by the step that hands it out or gives it up.
+        """
+        await self._end_lease()
+        if not self._writable:
+            await self._operation.attempt(
+                steps.detach_mover,
+                self._operation.input(VolumeInput, volume_uid=self._input.volume_uid),
+                "make sure that the mover is gone",
+                timeouts=policies.detach(),
+            )
+
+    async def _end_lease(self) -> None:
         assert self._keeper is not None
         self._ending = True
         self._keeper.cancel()

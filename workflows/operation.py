@@ -153,10 +153,12 @@ class OperationWorkflow:
         """One control activity behind the gate or in a compensation, where a cancel no longer counts."""
         return await workflow.execute_activity(step, argument, summary=summary, **(timeouts or policies.control()))
 
-    async def attempt(self, step: Callable[[I], Awaitable[None]], argument: I, summary: str) -> StorageError | None:
+    async def attempt(
+        self, step: Callable[[I], Awaitable[None]], argument: I, summary: str, *, timeouts: Timeouts | None = None
+    ) -> StorageError | None:
         """A step whose failure must not stop what else is to be done: told in the log, to who looks, and answered."""
         try:
-            await self.undisturbed(step, argument, summary, timeouts=policies.undo())
+            await self.undisturbed(step, argument, summary, timeouts=timeouts or policies.undo())
         except FailureError as error:
             found = self.note_error(error)
             workflow.logger.warning("%s failed: %s", summary, found)

@@ -68,18 +68,21 @@ def undo() -> Timeouts:
     return {**control(), "cancellation_type": ActivityCancellationType.ABANDON}
 
 
+def detach() -> Timeouts:
+    """Making sure that a mover is gone. Bounded, as it stands between a person and the answer to a cancel; a mover on a
+    machine that does not answer for so long ends with its run."""
+    return {**undo(), "schedule_to_close_timeout": seconds(300)}
+
+
 def lease() -> Timeouts:
     """Holding a mover: queueing for one is admission, so no bound in time that counts the queue.
 
-    Tried again is only what failed before there was a mover, which passes or does not: here attempts stand for time,
-    about half an hour.
+    Nor in attempts: workers that hand a mover over cost one each. The lease itself gives up after ``LEASE_ATTEMPTS``.
     """
     return {
         "start_to_close_timeout": timedelta(days=7),
         "heartbeat_timeout": seconds(30),
-        "retry_policy": RetryPolicy(
-            initial_interval=seconds(1), maximum_interval=seconds(30), maximum_attempts=LEASE_ATTEMPTS
-        ),
+        "retry_policy": RetryPolicy(initial_interval=seconds(1), maximum_interval=seconds(30)),
         "cancellation_type": ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
     }
 
@@ -99,6 +102,8 @@ def data() -> Timeouts:
 
 
 LEASE_ATTEMPTS = 60
+"""So many attempts in a row may come to no mover before the lease fails. What keeps them from one passes or does not,
+so here attempts stand for time, about half an hour."""
 
 
 def mover_backoff(deaths: int) -> timedelta:

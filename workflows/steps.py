@@ -184,7 +184,13 @@ async def confirm_purge(step: PurgeStepInput) -> PurgeStepResult:
 
 @activity.defn
 async def hold_mover(step: HoldMoverInput) -> None:
-    """The lease: start the mover, live as long as it, stop it on cancel. Never returns by itself."""
+    """The lease: start or adopt the mover, watch it, stop it on cancel. Never returns by itself."""
+    raise NotImplementedError
+
+
+@activity.defn
+async def detach_mover(step: VolumeInput) -> None:
+    """End the volume's mover, if there is one still, and return when it is known to be gone."""
     raise NotImplementedError
 
 

@@ -62,7 +62,10 @@ class VolumeView:
 
 @dataclass(frozen=True)
 class MoverSpec:
-    """A mover to start. ``environment`` has no credentials; the mover takes those from its own surroundings."""
+    """A mover to start. ``environment`` has no credentials; the mover takes those from its own surroundings.
+
+    ``protocol``: which steps and messages it and its lease speak; one of another number is not adopted.
+    """
 
     workspace_id: str
     volume_uid: str
@@ -70,6 +73,7 @@ class MoverSpec:
     queue: str
     writable: bool
     environment: Mapping[str, str] = field(default_factory=dict)
+    protocol: int = 0
 
 
 class Mover(Protocol):
@@ -107,9 +111,13 @@ class Glancing(Protocol):
 
 
 class VolumeBackend(Protocol):
-    """One place with volumes: a root folder, a Docker engine, a namespace."""
+    """One place with volumes: a root folder, a Docker engine, a namespace.
+
+    ``movers_outlive_worker``: a mover goes on when the process that started it ends, and any other can adopt it.
+    """
 
     name: str
+    movers_outlive_worker: bool
 
     def home_store_key(self, workspace_id: str) -> str:
         """The name of the workspace's volume here. Pure."""
@@ -159,10 +167,10 @@ class VolumeBackend(Protocol):
         ...
 
     async def attach(self, spec: MoverSpec, *, fence: Fence, adopt_only: bool = False) -> Mover:
-        """Start the mover of this run for this volume; adopt the one that bears this run's id and queue.
+        """Start the mover of this run for this volume; adopt the one that bears this run's id, queue and protocol.
 
         ``adopt_only``: ``MoverFailed`` instead of starting one (a lease that is tried again must not bring a second
-        writer to life).
+        writer to life). The run's mover of another protocol is ended before that is raised.
 
         Any other mover of the volume is evicted first, and attach waits until it is known to be gone.
         """

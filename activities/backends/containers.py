@@ -51,6 +51,11 @@ class MoverImage:
         return {**self.environment, **(spec.environment if spec else {}), "TMPDIR": SCRATCH}
 
 
+def other_protocol(spec: MoverSpec, spoken: int) -> str:
+    """Why a mover that lives is not adopted."""
+    return f"the mover on queue {spec.queue} speaks protocol {spoken}, this worker {spec.protocol}; it was ended"
+
+
 def read_spec(text: str) -> MoverSpec:
     """The other end of ``mover_arguments``."""
     return MoverSpec(**json.loads(text))

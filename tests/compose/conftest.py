@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.harness import standins
-from tests.harness.compose import Compose
+from tests.harness.compose import GROUP, Compose
 from tests.harness.docker import OwnEngine, their_engine
 from tests.harness.standins import report
 
@@ -17,7 +17,7 @@ def compose() -> Iterator[Compose]:
     """An engine with all images."""
     if their_engine() is not None:
         pytest.skip("needs root, dockerd and debootstrap, to start an engine of its own")
-    with OwnEngine() as engine:
+    with OwnEngine(GROUP) as engine:
         standins.provide(engine)
         yield Compose(engine, {"CODEHUB_STORAGE_SETTLE": "1"})
 

@@ -23,6 +23,7 @@ ONCE = {"bucket", "init", "temporal-namespace", "temporal-schema"}
 CHECKED = {"minio", "postgresql", "worker"}
 """They say of themselves whether they are healthy."""
 MOVER_SECONDS = 120.0
+HEALTHY_SECONDS = 300.0
 
 
 @pytest.fixture
@@ -129,6 +130,40 @@ def wait_for_mover(compose: Compose, workspace_id: str) -> None:
     while not compose.engine.docker(*command).strip():
         assert time.monotonic() < deadline, "no mover was started"
         time.sleep(0.05)
+
+
+@pytest.mark.field("O3")
+@pytest.mark.parametrize("fall", ["kill", "crash"])
+def test_the_engine_crashes_in_mid_archive(running: Compose, fall: str) -> None:
+    """Nobody says `up`: all servers come back with the engine, and the operation, or the next one, ends well."""
+    key = running.storage("provision", "ws4")["home_store_key"]
+    home = home_of(running, key)
+    fill(home)
+    (home / "noise").write_bytes(os.urandom(48 << 20))
+    expected = tree(running, key)
+    with running.start_storage("archive", key) as archiving:
+        wait_for_mover(running, "ws4")
+        getattr(running.engine, fall)()
+        archiving.kill()  # who has called is on that machine, too
+    running.engine.start()
+    wait_until_healthy(running)
+    archive = running.storage("archive", key)["archive_key"]
+    assert key not in volumes(running)
+    running.storage("restore", archive)
+    assert tree(running, key) == expected
+    running.storage("purge", "--volume", key, "--archive", archive)
+
+
+def wait_until_healthy(compose: Compose) -> None:
+    """Until each server runs, and those that say so are well."""
+    deadline = time.monotonic() + HEALTHY_SECONDS
+    while True:
+        services = compose.services()
+        runs = {name for name in SERVERS if services.get(name, {}).get("State") == "running"}
+        if runs == SERVERS and all(services[name]["Health"] == "healthy" for name in CHECKED):
+            return
+        assert time.monotonic() < deadline, f"{services}\n{compose('logs', '--tail', '40')}"
+        time.sleep(0.5)
 
 
 def test_archives_outlive_the_deployment(running: Compose) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -273,6 +274,26 @@ class VolumeBackendContract:
             await place.backend.attach(place.mover(WS, "u1", "run-1"), fence=record.fence, adopt_only=True)
         assert error.value.code is ErrorCode.MOVER_FAILED
         await place.other.delete(WS, "u1", fence=record.fence, deletion=record.deletion())
+
+    @pytest.mark.field("O1")
+    async def test_a_mover_of_another_protocol_is_not_adopted(self, place: Place, record: RecordFile) -> None:
+        """It would wait for steps that it does not know. Where it can outlive its worker it is ended at once."""
+        await self.ready(place, record)
+        spec = place.mover(WS, "u1", "run-1")
+        newer = replace(spec, protocol=spec.protocol + 1)
+        old = await place.backend.attach(spec, fence=record.fence)
+        with pytest.raises(StorageError) as error:
+            await place.other.attach(newer, fence=record.fence, adopt_only=True)
+        assert error.value.code is ErrorCode.MOVER_FAILED
+        if place.other.movers_outlive_worker:
+            assert f"speaks protocol {spec.protocol}, this worker {newer.protocol}" in error.value.message
+            assert await old.wait(0)
+        new = await place.other.attach(newer, fence=record.fence)
+        try:
+            assert await old.wait(30)
+            assert await new.wait(0) is None
+        finally:
+            await new.stop()
 
     async def test_stop_means_gone(self, place: Place, record: RecordFile) -> None:
         """After ``stop`` the volume can be deleted at once; stopping twice is fine; ``wait`` says why it ended."""

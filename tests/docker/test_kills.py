@@ -12,6 +12,7 @@ import pytest
 from codehub_storage import ErrorCode, StorageError
 from codehub_storage.contracts import Phase
 from tests.docker.habitat import DockerHabitat
+from tests.harness.docker import inspected
 from tests.harness.homes import archived, provisioned, record_of
 from tests.harness.s3server import S3Server
 from tests.harness.site import Site, open_site
@@ -88,13 +89,18 @@ async def test_a_killed_mover_is_replaced(site: Site) -> None:
     assert first.uid in record.given_up
 
 
-async def test_an_engine_restart_in_mid_archive(site: Site) -> None:
-    """The engine ends the mover; the operation waits for the engine, and ends."""
+@pytest.mark.field("O3")
+@pytest.mark.parametrize("fall", ["stop", "kill", "crash"])
+async def test_an_engine_starts_again_in_mid_archive(site: Site, fall: str) -> None:
+    """It ends the mover, or finds it dead, and starts no mover by itself; the operation waits for it, and ends."""
     assert isinstance(site.habitat, DockerHabitat)
+    engine = site.habitat.engine
     workspace, volume, tree = await home(site)
     archiving = asyncio.create_task(site.storage.archive(volume))
-    await until_copying(site, workspace)
-    site.habitat.engine.restart()  # not in a thread: the engine would end with it
+    mover = await until_copying(site, workspace)
+    assert inspected(engine, mover)["HostConfig"]["RestartPolicy"]["Name"] == "no"
+    getattr(engine, fall)()  # not in a thread: the engine would end with it
+    engine.start()
     key = await archiving
     await site.storage.restore(key)
     assert tree_of(site.volume(workspace)) == tree

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from tests.harness import parts
-from tests.harness.docker import ENGINE_SOCKET, OwnEngine
+from tests.harness.docker import OwnEngine
 from tests.pages.shell import Shell
 
 FILE = Path(__file__).parents[2] / "docker-compose.yml"
-_GROUP = 4321
+GROUP = "4321"
 """Of the socket, as on a machine where the engine's users are a group."""
 _CALL_SECONDS = 900.0
 
@@ -25,14 +25,16 @@ class ComposeError(Exception):
 
 
 class Compose:
-    """The deployment on one engine. ``settings``: what an operator would write into `.env`."""
+    """The deployment on one engine, whose socket is of ``GROUP``.
+
+    ``settings``: what an operator would write into `.env`.
+    """
 
     def __init__(self, engine: OwnEngine, settings: Mapping[str, str]) -> None:
         self.engine = engine
         self._program = parts.binary("docker-compose")
         self._settings = dict(settings)
-        self.host("chgrp", str(_GROUP), ENGINE_SOCKET)
-        self._environment = {**engine.environment(), "DOCKER_GID": str(_GROUP), **settings}
+        self._environment = {**engine.environment(), "DOCKER_GID": GROUP, **settings}
 
     def __call__(self, *arguments: str) -> str:
         """What ``docker compose ARGUMENTS`` printed. Raises ``ComposeError``."""

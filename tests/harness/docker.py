@@ -23,7 +23,7 @@ from typing import Any, Self
 
 import pytest
 
-from tests.harness.enclosure import Enclosure, can_enclose, child_of, remove_cgroups
+from tests.harness.enclosure import Enclosure, can_enclose, child_of, kill_cgroup, remove_cgroups
 from worker.dev.process import Child
 
 _READY_SECONDS = 60.0
@@ -95,6 +95,10 @@ class Engine:
         """SIGKILL; its containers go on until it is started again."""
         self.stop()
 
+    def crash(self) -> None:
+        """SIGKILL to it and to all that it has started, containers too: what a power cut leaves."""
+        self.stop()
+
     def restart(self) -> None:
         """Stop and start."""
         self.stop()
@@ -109,15 +113,19 @@ class Engine:
 
 class OwnEngine(Engine):
     """A dockerd with folders, network and processes of its own. ``start`` after ``stop`` or ``kill`` has the same
-    containers, images, volumes and id; after ``close`` nothing is left. Use it with ``with``."""
+    containers, images, volumes and id; after ``close`` nothing is left. Use it with ``with``.
+
+    ``group``: by name or number, of its socket; each start makes that anew.
+    """
 
     is_own = True
 
-    def __init__(self) -> None:
+    def __init__(self, group: str = "root") -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="storage-docker-"))
         super().__init__(f"unix://{self.folder}/docker.sock", _program())
         self.cgroup = self.folder.name
         self.enclosure = Enclosure(self.folder)
+        self._group = group
         self._config = self.folder / "daemon.json"
         # Its id is made from this key, and the key's usual place is the machine's.
         self._config.write_text(json.dumps({"deprecated-key-path": str(self.folder / "key.json")}))
@@ -179,8 +187,14 @@ class OwnEngine(Engine):
         self._end(signal.SIGTERM)
 
     def kill(self) -> None:
-        """SIGKILL. Its containers go on. Fine if it does not run."""
+        """SIGKILL; its containerd ends with it. Its containers go on. Fine if it does not run."""
         self._end(signal.SIGKILL)
+
+    def crash(self) -> None:
+        """SIGKILL to it and to all that it has started, containers too: what a power cut leaves."""
+        self.kill()
+        self.enclosure.kill_all()
+        kill_cgroup(self.cgroup)
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
@@ -243,7 +257,7 @@ class OwnEngine(Engine):
             f"--pidfile={self.folder}/docker.pid",
             f"--cgroup-parent=/{self.cgroup}",
             "--exec-opt=native.cgroupdriver=cgroupfs",
-            "--group=root",
+            f"--group={self._group}",
         ]
 
 

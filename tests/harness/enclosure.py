@@ -110,6 +110,14 @@ class Enclosure:
             self._holder = None
         self._child.stop(_READY_SECONDS)
 
+    def kill_all(self) -> None:
+        """SIGKILL to all in there but the process on which it hangs, and what has a process namespace of its own."""
+        inside = os.readlink(f"/proc/{self.holder}/ns/pid")
+        for pid in filter(str.isdecimal, os.listdir("/proc")):
+            with contextlib.suppress(OSError):
+                if int(pid) != self.holder and os.readlink(f"/proc/{pid}/ns/pid") == inside:
+                    os.kill(int(pid), signal.SIGKILL)
+
     def command(self, command: Sequence[str]) -> list[str]:
         """``command`` run in there. The process that runs this is a parent of it, and lives as long."""
         return ["nsenter", "--target", str(self._holder), "--net", "--mount", "--pid", "--", *command]
@@ -137,6 +145,16 @@ def children_of(pid: int) -> list[int]:
         for task in Path(f"/proc/{pid}/task").iterdir():
             found += map(int, (task / "children").read_text().split())
     return found
+
+
+def kill_cgroup(name: str) -> None:
+    """SIGKILL to all in the control group of that name, and in those below it."""
+    root = Path("/sys/fs/cgroup")
+    for top in [root / name, *root.glob(f"*/{name}")]:
+        for members in top.rglob("cgroup.procs"):
+            with contextlib.suppress(OSError):
+                for pid in members.read_text().split():
+                    os.kill(int(pid), signal.SIGKILL)
 
 
 def remove_cgroups(name: str) -> None:

@@ -19,6 +19,7 @@ from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
 
+from activities.movers import final, handed_over
 from codehub_storage import ErrorCode, StorageClient, StorageError
 from codehub_storage.converter import DATA_CONVERTER
 from codehub_storage.keys import archive_key, workflow_id
@@ -205,11 +206,52 @@ async def test_a_writing_mover_costs_its_volume(play: Play) -> None:
 
 
 async def test_a_mover_that_cannot_be_started_is_tried_for_a_while(play: Play) -> None:
-    """A lease that fails before there is a mover: tried again by the server, then its code."""
-    play.answers |= {LEASE: StorageError(ErrorCode.BACKEND_UNAVAILABLE, "no engine"), "scan_volume": later()}
+    """A lease that fails before there is a mover: tried again by the server until it says itself that it is enough."""
+    away = StorageError(ErrorCode.BACKEND_UNAVAILABLE, "no engine")
+    play.answers |= {
+        LEASE: lambda attempt: away if attempt < policies.LEASE_ATTEMPTS else final(away),
+        "scan_volume": later(),
+    }
     assert await code_of(play.storage.archive(VOLUME)) == ErrorCode.BACKEND_UNAVAILABLE
     assert play.calls[LEASE] == policies.LEASE_ATTEMPTS
     assert await play.timers() == []
+
+
+@pytest.mark.field("O1")
+async def test_handing_over_never_ends_a_lease(play: Play) -> None:
+    """More often than a mover may fail to start, and without a pause between: the workflow does not hear of it."""
+    handed = 2 * policies.LEASE_ATTEMPTS
+    plan = play.answers["scan_volume"]
+    play.answers[LEASE] = lambda attempt: handed_over() if attempt <= handed else None
+    play.answers["scan_volume"] = lambda _: plan if play.calls[LEASE] > handed else ApplicationError("not yet")
+    began = await play.environment.get_current_time()
+    await play.storage.archive(VOLUME)
+    assert len(await play.scheduled(LEASE)) == 1
+    assert await play.timers() == []
+    assert await play.environment.get_current_time() - began < timedelta(minutes=30)
+
+
+@pytest.mark.field("O1")
+async def test_an_archive_makes_sure_that_its_mover_is_gone(play: Play) -> None:
+    """Before `archived` is written, whatever became of the lease; undone, before the upload is forgotten."""
+    await play.storage.archive(VOLUME)
+    [detach], [mark] = await play.scheduled("detach_mover"), await play.scheduled("mark_archived")
+    assert detach.event_id < mark.event_id
+    play.answers["verify_archive"] = StorageError(ErrorCode.ARCHIVE_CORRUPT, "rotten")
+    assert await code_of(play.storage.archive(VOLUME)) == ErrorCode.ARCHIVE_CORRUPT
+    [detach], [abort] = await play.scheduled("detach_mover"), await play.scheduled("abort_archive")
+    assert detach.event_id < abort.event_id
+
+
+@pytest.mark.field("O1")
+async def test_an_engine_that_is_away_does_not_keep_an_archive_from_its_end(play: Play) -> None:
+    """The mover ends with its run; the answer comes."""
+    play.answers |= {
+        "verify_archive": StorageError(ErrorCode.ARCHIVE_CORRUPT, "rotten"),
+        "detach_mover": StorageError(ErrorCode.BACKEND_UNAVAILABLE, "no engine"),
+    }
+    assert await code_of(play.storage.archive(VOLUME)) == ErrorCode.ARCHIVE_CORRUPT
+    assert await play.tried_for("detach_mover") <= policies.detach()["schedule_to_close_timeout"]
 
 
 # ------------------------------------------------------------ steps that fail

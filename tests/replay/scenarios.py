@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from temporalio.api.enums.v1 import EventType
 
+from activities import failpoints
 from codehub_storage import CancelOutcome, ErrorCode, StorageError
 from codehub_storage.keys import archive_key
 from tests.fakes.s3_faults import FlipStored, on
@@ -28,6 +29,7 @@ SEGMENT_BYTES = "16KiB"
 """So each file is a segment, and a batch of data segments is part of every history."""
 
 FIRST_PART = "mover.store.upload_part.before"
+ATTACH = "control.backend.attach.before"
 DELETION = "control.backend.delete.before"
 
 
@@ -94,6 +96,12 @@ class Stage:
         self.armed.unlink()
         yield running
         gate.touch()
+
+    async def hand_over(self) -> None:
+        """The worker ends in order, while another is there. It is armed as the first was."""
+        former = self.site.workers[-1]
+        self.site.start_worker(**{failpoints.VARIABLE: f"@{self.armed}"})
+        await asyncio.to_thread(former.stop)
 
     @contextmanager
     def rotten(self, workspace: str) -> Iterator[None]:
@@ -240,6 +248,28 @@ async def archive_mover_lost(stage: Stage) -> str:
     workspace = await stage.warm()
     with stage.killing(FIRST_PART):
         await stage.archive(workspace)
+    return workspace
+
+
+@scenario
+async def archive_handed_over(stage: Stage) -> str:
+    """The worker is replaced while it starts the mover: the lease is tried again, and the workflow hears nothing."""
+    workspace = await stage.warm()
+    async with stage.holding(ATTACH, stage.archive(workspace)) as running:
+        await stage.hand_over()
+    await running
+    return workspace
+
+
+@scenario
+async def archive_cancelled_in_handover(stage: Stage) -> str:
+    """The user comes back while the next worker is about to have the mover."""
+    workspace = await stage.warm()
+    async with stage.holding(ATTACH, stage.archive(workspace)) as running:
+        async with stage.holding(ATTACH, stage.hand_over()) as handing_over:
+            assert await stage.site.storage.cancel(workspace) == CancelOutcome.CANCELLED
+        await handing_over
+    await fails(running, ErrorCode.CANCELLED)
     return workspace
 
 

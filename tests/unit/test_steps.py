@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import typing
 
 import pytest
@@ -16,7 +17,9 @@ from activities.packing import PackingActivities
 from activities.purges import PurgeActivities
 from activities.records import RecordActivities
 from activities.volumes import VolumeActivities
+from tests.golden import protocol
 from workflows import steps
+from workflows.messages import MOVER_PROTOCOL
 
 CLASSES = (
     ArchiveActivities,
@@ -55,3 +58,10 @@ def test_stub_and_body_take_and_answer_the_same(name: str) -> None:
     stub, body = typing.get_type_hints(STUBS[name]), typing.get_type_hints(BODIES[name])
     assert stub["step"] is body["step"]
     assert stub["return"] == body["return"]
+
+
+@pytest.mark.field("O1")
+def test_other_steps_or_messages_of_movers_are_another_protocol() -> None:
+    """Else a worker adopts a mover that does not know what it will be asked for. See tests/golden/protocol.py."""
+    golden = json.loads(protocol.FILE.read_text())
+    assert golden.get(str(MOVER_PROTOCOL)) == protocol.spoken()

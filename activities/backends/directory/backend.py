@@ -62,6 +62,7 @@ class DirectoryBackend:
     """
 
     name = "directory"
+    movers_outlive_worker = False
 
     def __init__(
         self,

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from activities import failpoints
 from activities.backends.base import Deletion, Fence, Mover, MoverSpec, VolumeUser, VolumeView
-from activities.backends.containers import MoverImage
+from activities.backends.containers import MoverImage, other_protocol
 from activities.backends.docker.engine import Engine, Facts, warnings_of
 from activities.backends.docker.labels import (
     MOVER,
@@ -21,6 +21,7 @@ from activities.backends.docker.labels import (
     is_of,
     is_walk,
     labels_of,
+    protocol_of,
     run_of,
     spec_of,
     uid_of,
@@ -60,6 +61,7 @@ class DockerBackend:
     """
 
     name = "local-docker"
+    movers_outlive_worker = True
 
     def __init__(
         self,
@@ -191,7 +193,7 @@ class DockerBackend:
             if found is not None and is_of(found, spec) and runs(found):
                 return self._mover(found["Id"], spec)
             if adopt_only:
-                raise StorageError(ErrorCode.MOVER_FAILED, f"the mover on queue {spec.queue} is gone")
+                raise await self._not_adopted(spec, found)
             await fence()
             if found is not None and is_of(found, spec) and is_new(found):
                 await self._engine.start(found["Id"])  # another attempt of ours made it, and starts it too
@@ -228,6 +230,13 @@ class DockerBackend:
         return adopted_uid(facts)
 
     # ------------------------------------------------------------ pieces
+
+    async def _not_adopted(self, spec: MoverSpec, found: Facts | None) -> StorageError:
+        """Why there is no mover to adopt; the run's own of another protocol is ended first."""
+        if found is None or is_of(found, spec) or not is_of(found, spec, any_protocol=True):
+            return StorageError(ErrorCode.MOVER_FAILED, f"the mover on queue {spec.queue} is gone")
+        await evict(self._engine, found["Id"], self._patience)
+        return StorageError(ErrorCode.MOVER_FAILED, other_protocol(spec, protocol_of(found)))
 
     def _mover(self, container: str, spec: MoverSpec) -> DockerMover:
         return DockerMover(container, spec, self._engine, self._patience)

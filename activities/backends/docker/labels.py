@@ -13,6 +13,7 @@ from activities.record import Record
 _UID, _WORKSPACE = "codehub-storage.uid", "codehub-storage.workspace"
 _RESTORED_FROM, _SPEC = "codehub-storage.restored-from", "codehub-storage.spec"
 _ROLE, _RUN, _QUEUE = "codehub-storage.role", "codehub-storage.run", "codehub-storage.queue"
+_PROTOCOL = "codehub-storage.protocol"
 UID_LABEL = _UID
 MOVER, WALK = "mover", "walk"
 
@@ -25,7 +26,14 @@ def volume_labels(workspace_id: str, uid: str, restored_from: str | None, spec: 
 
 def container_labels(role: str, spec: MoverSpec) -> dict[str, str]:
     """Of a mover's container, or of a walk's."""
-    return {_ROLE: role, _UID: spec.volume_uid, _WORKSPACE: spec.workspace_id, _RUN: spec.run_id, _QUEUE: spec.queue}
+    return {
+        _ROLE: role,
+        _UID: spec.volume_uid,
+        _WORKSPACE: spec.workspace_id,
+        _RUN: spec.run_id,
+        _QUEUE: spec.queue,
+        _PROTOCOL: str(spec.protocol),
+    }
 
 
 def labels_of(facts: Facts) -> Mapping[str, str]:
@@ -66,11 +74,14 @@ def spec_of(facts: Facts) -> dict[str, str]:
     return dict(json.loads(labels_of(facts).get(_SPEC, "{}")))
 
 
-def is_of(facts: Facts, spec: MoverSpec, role: str = MOVER) -> bool:
-    """True for the container that an attempt of the same run would start again."""
+def is_of(facts: Facts, spec: MoverSpec, role: str = MOVER, *, any_protocol: bool = False) -> bool:
+    """True for the container that an attempt of the same run would start again.
+
+    ``any_protocol``: whichever a mover speaks.
+    """
     wanted = container_labels(role, spec)
     found = labels_of(facts)
-    return all(found.get(key) == value for key, value in wanted.items())
+    return all(found.get(key) == value for key, value in wanted.items() if not (any_protocol and key == _PROTOCOL))
 
 
 def is_ours(facts: Facts, uid: str) -> bool:
@@ -87,6 +98,12 @@ def is_walk(facts: Facts) -> bool:
 def run_of(facts: Facts) -> str | None:
     """The run that a container of ours works for."""
     return labels_of(facts).get(_RUN)
+
+
+def protocol_of(facts: Facts) -> int:
+    """What a mover speaks; 0 where its label does not say so."""
+    said = labels_of(facts).get(_PROTOCOL, "")
+    return int(said) if said.isdecimal() else 0
 
 
 def container_name(uid: str) -> str:

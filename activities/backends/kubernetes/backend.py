@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack
 
 from activities import failpoints
 from activities.backends.base import Deletion, Fence, Mover, MoverSpec, VolumeView
+from activities.backends.containers import other_protocol
 from activities.backends.kubernetes import removal, states
 from activities.backends.kubernetes.admission import Admission
 from activities.backends.kubernetes.claims import ClaimDefaults, is_terminating, manifest, uid_of, view
@@ -19,7 +20,7 @@ from activities.backends.kubernetes.errors import Refused
 from activities.backends.kubernetes.lifecycle import PodLifecycle, Waits
 from activities.backends.kubernetes.movers import PodMover
 from activities.backends.kubernetes.namespace import Namespace, claim_name
-from activities.backends.kubernetes.pods import MOVER, PodShape, mover_pod, role, run_of, serves
+from activities.backends.kubernetes.pods import MOVER, PodShape, mover_pod, protocol_of, role, run_of, serves
 from activities.backends.kubernetes.removal import Removal
 from activities.backends.kubernetes.walks import Walks
 from activities.backends.patience import Patience
@@ -37,6 +38,7 @@ class KubernetesBackend:
     """
 
     name = "k8s"
+    movers_outlive_worker = True
 
     def __init__(
         self,
@@ -199,8 +201,7 @@ class KubernetesBackend:
             if found is not None and serves(found, spec) and not states.is_over(found) and not is_terminating(found):
                 return PodMover(self._pods, await self._pods.adopt(found, claim, keep=adopt_only))
             if adopt_only:
-                how = f": {await self._pods.epitaph(found)}" if found is not None else ""
-                raise StorageError(ErrorCode.MOVER_FAILED, f"the mover on queue {spec.queue} is gone{how}")
+                raise await self._not_adopted(spec, found)
             if found is not None:
                 await self._pods.end(found)
             if spec.writable:
@@ -228,6 +229,14 @@ class KubernetesBackend:
         claim_name(workspace_id)
         await self._namespace.check()
         return await fence()
+
+    async def _not_adopted(self, spec: MoverSpec, found: Json | None) -> StorageError:
+        """Why there is no mover to adopt; the run's own of another protocol is ended first."""
+        if found is not None and serves(found, spec, any_protocol=True) and not serves(found, spec):
+            await self._pods.end(found)
+            return StorageError(ErrorCode.MOVER_FAILED, other_protocol(spec, protocol_of(found)))
+        how = f": {await self._pods.epitaph(found)}" if found is not None else ""
+        return StorageError(ErrorCode.MOVER_FAILED, f"the mover on queue {spec.queue} is gone{how}")
 
     async def _seal_and_mark(
         self, claim: Json, workspace_id: str, uid: str, fence: Fence, deletion: Deletion | None

@@ -20,6 +20,7 @@ ROLE = "codehub-storage/role"
 RUN = "codehub-storage/run"
 QUEUE = "codehub-storage/queue"
 """An annotation: queues have slashes."""
+PROTOCOL = "codehub-storage/protocol"
 MOVER, WALK = "mover", "walk"
 CONTAINER = "mover"
 _CEILING_SECONDS = 8 * 24 * 3600
@@ -60,16 +61,24 @@ def run_of(pod: Json) -> str | None:
     return (pod["metadata"].get("labels") or {}).get(RUN)
 
 
-def serves(pod: Json, spec: MoverSpec) -> bool:
-    """True for the mover that a lease of ``spec`` would adopt."""
+def protocol_of(pod: Json) -> int:
+    """What a mover speaks; 0 where its label does not say so."""
+    said = (pod["metadata"].get("labels") or {}).get(PROTOCOL, "")
+    return int(said) if said.isdecimal() else 0
+
+
+def serves(pod: Json, spec: MoverSpec, *, any_protocol: bool = False) -> bool:
+    """True for the mover that a lease of ``spec`` would adopt; ``any_protocol``: whichever it speaks."""
     queue = (pod["metadata"].get("annotations") or {}).get(QUEUE)
-    return is_for(pod, spec.volume_uid) and role(pod) == MOVER and run_of(pod) == spec.run_id and queue == spec.queue
+    is_own = is_for(pod, spec.volume_uid) and role(pod) == MOVER and run_of(pod) == spec.run_id and queue == spec.queue
+    return is_own and (any_protocol or protocol_of(pod) == spec.protocol)
 
 
 def mover_pod(shape: PodShape, spec: MoverSpec, claim: str) -> Json:
     """A mover. Credentials come from the Secret, everything else as plain variables."""
     pod = _pod(shape, spec.workspace_id, spec.volume_uid, MOVER, spec.run_id, claim, writable=spec.writable)
     pod["metadata"]["annotations"][QUEUE] = spec.queue
+    pod["metadata"]["labels"][PROTOCOL] = str(spec.protocol)
     container = pod["spec"]["containers"][0]
     container["command"] = shape.image.mover_arguments(spec)
     container["env"] = _variables({**shape.template.env, **shape.image.variables(spec)})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,8 @@ def test_who_is_who() -> None:
     """A mover is adopted by its own run and queue; labels that somebody copied make no mover."""
     pod = mover_pod(SHAPE, SPEC, "ws-ws1-home")
     assert serves(pod, SPEC)
+    assert not serves(pod, replace(SPEC, protocol=SPEC.protocol + 1))
+    assert serves(pod, replace(SPEC, protocol=SPEC.protocol + 1), any_protocol=True)
     assert not serves(pod, MoverSpec("ws1", "ws1-0011", "run-2", SPEC.queue, writable=True))
     assert not serves(pod, MoverSpec("ws1", "ws1-0011", "run-1", "mover/token/2", writable=True))
     assert is_for(walk_pod(SHAPE, "ws1", "ws1-0011", "run-1", "ws-ws1-home", hold=True), "ws1-0011")
