@@ -16,19 +16,28 @@ from model.world import Cfg
 
 # Every backend, every way to start and both kinds of bucket, in configurations small enough for every push.
 SHORT = (
-    "first-2late",
     "new",
-    "warm-versioned",
-    "cold-docker",
-    "cleanup",
-    "stale-call",
+    "first-2late",
+    "versioned-reset",
     "cancel-reset",
     "warm-half",
     "cold-reset",
+    "cleanup",
+    "handover-cold",
     "purge-minio",
+    "unserved",
+    "two-places-warm",
+    "handover",
+    "mirror",
     "docker-half",
+    "pruned",
+    "rolled-back",
     "foreign",
     "undo-k8s",
+    "two-places-lost",
+    "mirror-dir",
+    "torn",
+    "two-places-min",
 )
 
 
