@@ -64,7 +64,13 @@ CONFIGS = (
         mirrors="record",
     ),
     Cfg("rolled-back-dir", Budget(runs=3, term=1, cancel=1, mirror=1, half=1), start="warm", mirrors="record"),
-    Cfg("torn", Budget(runs=3, term=1, write=1, mirror=1, stale=1), backend="docker", start="warm", mirrors="archive"),
+    Cfg(
+        "torn",
+        Budget(runs=3, term=1, cancel=1, write=1, mirror=1, stale=1),
+        backend="docker",
+        start="warm",
+        mirrors="archive",
+    ),
     # a volume vanishes by itself: D10
     Cfg("pruned", Budget(runs=3, term=1, cancel=1, write=1, prune=1, stale=1), backend="docker", start="warm"),
     Cfg("pruned-late", Budget(runs=3, late=1, term=1, cancel=1, prune=1), start="warm"),

@@ -54,7 +54,7 @@ def is_torn(s: State, rec: Record, r: Run, cfg: Cfg) -> bool:
     """P2: the record names another archive than the manifest: two ages in one mirror."""
     if "torn" not in cfg.rules or r.asked.explicit or rec.aid is None:
         return False
-    is_named = rec.state in ("archived", "deleting") or (rec.state == "restoring" and rec.epoch < s.epoch)
+    is_named = rec.state in ("archived", "deleting") or (rec.state in ("restoring", None) and rec.epoch < s.epoch)
     return is_named and (s.man is None or s.man.aid != rec.aid)
 
 

@@ -71,8 +71,12 @@ def _rotten(s: State) -> State | None:
     """Only where the volume stands: the only copy is the store's to keep."""
     o = proven(s)
     rotten = s._replace(obj=tuple(x._replace(good=x.good and x != o) for x in s.obj))
-    is_kept = s.rec is not None and s.rec.state in ("ready", "archived", "deleting")
-    return rotten if o and is_kept and not is_lost(rotten) else None
+    return rotten if o and _is_a_copy(s) and not is_lost(rotten) else None
+
+
+def _is_a_copy(s: State) -> bool:
+    """What a restore has filled so far is none."""
+    return s.rec is not None and s.rec.state in ("ready", "archived", "deleting")
 
 
 def _torn(s: State, obj: tuple[Obj, ...], man: Manifest | None) -> State | None:
@@ -80,6 +84,6 @@ def _torn(s: State, obj: tuple[Obj, ...], man: Manifest | None) -> State | None:
     torn = s._replace(obj=obj, man=man)
     if obj and proven(torn) is None:
         return None
-    if s.rec and s.rec.state == "restoring":  # what a restore has filled so far is no copy
+    if not _is_a_copy(s):
         torn = vanished(torn._replace(vol=None, trash=None))._replace(vol=s.vol, trash=s.trash)
     return vanished(torn)
