@@ -7,7 +7,8 @@ is a step here.  Inside `finish` the walk and the complete are two steps, becaus
 
 from collections.abc import Callable
 
-from model.steps import Do, End, Go, Step, delete, do, give_up, go, put, settle_trash
+from model.looks import is_lost_volume, is_torn, may_be_half_removed, may_stand, must_prove_again
+from model.steps import Do, End, Go, Step, delete, do, give_up, go, prove_again, put, settle_trash
 from model.world import Cfg, Eff, Manifest, Record, Run, State, current, proven
 
 PAST_GATE = ("head", "archived", "delete", "changed", "prune")
@@ -23,21 +24,31 @@ def archive(s: State, rec: Record, r: Run, cfg: Cfg) -> Step:
 
 def inspect(s: State, rec: Record, r: Run, cfg: Cfg) -> Step:
     """Look what an earlier run has left.  A cancelled archive looks just the same, and answers at `ready` (H8)."""
+    if rec.lost is not None and not r.tells:
+        return go(r, "inspect", tells=True)  # D10: every result names what was lost
+    if is_torn(s, rec, r, cfg):
+        return End("ArchiveNotFound")
+    if rec.state == "deleting" and must_prove_again(s, rec, cfg):
+        return go(r, "prove")  # P1: before anything settles a trash
     if back := settle_trash(s, rec, r, cfg):
         return back
     v = s.vol
     if v is None:
-        is_archived = rec.state in ("archived", "deleting") and s.man and s.man.aid == rec.aid and proven(s)
-        return End("ok" if is_archived else "VolumeNotFound")
+        return gone(s, rec, r, cfg)
     if v.uid in rec.given_up:
         return delete(s, rec, r, cfg, v.uid, "inspect")
     if v.uid != rec.uid and "MUTANT no lineage" not in cfg.rules:
         return End("VolumeConflict")
     if rec.state == "restoring":
         return End("VolumeConflict")
-    is_resumable = not r.cancel and s.man and s.man.aid == rec.aid and proven(s)
+    o = may_stand(s, cfg)
+    is_resumable = not r.cancel and o is not None and o.aid == rec.aid
     if (rec.state == "deleting" and "MUTANT revived" not in cfg.rules) or (rec.state == "archived" and is_resumable):
         return go(r, "delete", uid=v.uid, aid=rec.aid, fp=rec.fp)
+    if may_be_half_removed(s, rec, v, cfg) and (rec.state == "ready" or v.content != rec.fp):
+        return End("VolumeConflict")
+    if rec.state == "archived" and not r.cancel and must_prove_again(s, rec, cfg):
+        return go(r, "prove")
     if rec.state in ("archived", "deleting"):
         return put(s, rec, r, "inspect", state="ready", aid=None, fp=None)
     if r.cancel:
@@ -46,6 +57,21 @@ def inspect(s: State, rec: Record, r: Run, cfg: Cfg) -> Step:
     if replaces and s.man and s.man.source != v.uid and v.origin != replaces and "MUTANT no lineage" not in cfg.rules:
         return End("LineageConflict")
     return go(r, "attach", uid=v.uid, aid=("A", r.rid))
+
+
+def gone(s: State, rec: Record, r: Run, cfg: Cfg) -> Step:
+    """No volume: fine where an archive of it is proven; D10: a `ready` one that nobody of ours deleted is lost."""
+    if is_lost_volume(s, rec, cfg):
+        return End("VolumeLost")
+    if must_prove_again(s, rec, cfg):
+        return go(r, "prove")
+    o = may_stand(s, cfg)
+    is_archived = rec.state in ("archived", "deleting") and o is not None and o.aid == rec.aid
+    return End("ok" if is_archived else "VolumeNotFound")
+
+
+def prove(s: State, rec: Record, r: Run, cfg: Cfg) -> Step:
+    return prove_again(s, rec, r, cfg, "inspect")
 
 
 def attach(s: State, rec: Record, r: Run, cfg: Cfg) -> Step:
@@ -90,7 +116,7 @@ def walk(s: State, rec: Record, r: Run, cfg: Cfg) -> Step:
 
 def complete(s: State, rec: Record, r: Run, cfg: Cfg) -> Step:
     """A lost answer is settled by looking; a retry is one of the whole `finish`, so it walks again."""
-    o = current(s)
+    o = current(s)  # that it is this run's says the archive id; `verify` asks for the very copy
     if o and o.aid == r.aid and not any(u.id == r.upload for u in s.ups):
         return go(r, "verify")
     effect = Eff("up.complete", r.rid, r.upload, r.fp)
@@ -99,7 +125,7 @@ def complete(s: State, rec: Record, r: Run, cfg: Cfg) -> Step:
 
 def verify(s: State, rec: Record, r: Run, cfg: Cfg) -> Step:
     o = current(s)
-    if "MUTANT no verify" in cfg.rules or (o and o.aid == r.aid and o.good and o.content == r.fp):
+    if "MUTANT no verify" in cfg.rules or (o and o.aid == r.aid and o.copy == 0 and o.good and o.content == r.fp):
         return go(r, "manifest")
     return give_up(r, "ArchiveCorrupt")
 
@@ -115,11 +141,13 @@ def manifest(s: State, rec: Record, r: Run, cfg: Cfg) -> Step:
 
 def gate(s: State, rec: Record, r: Run, cfg: Cfg) -> Step:
     """The point of no return.  A cancel is modelled at the step where it is noticed, so nothing waits here."""
+    if r.loose and "detach" in cfg.rules:
+        return do(r, Eff("mover.stop", r.rid, r.uid), r._replace(pc="head", loose=False))
     return go(r, "head")
 
 
 def head(s: State, rec: Record, r: Run, cfg: Cfg) -> Step:
-    o = proven(s)
+    o = may_stand(s, cfg)
     return go(r, "archived") if o and o.aid == r.aid else End("ArchiveNotFound")
 
 
@@ -133,6 +161,8 @@ def delete_volume(s: State, rec: Record, r: Run, cfg: Cfg) -> Step:
 
 def changed(s: State, rec: Record, r: Run, cfg: Cfg) -> Step:
     """A resumed deletion whose archive is outdated starts from the beginning."""
+    if s.vol is not None and may_be_half_removed(s, rec, s.vol, cfg):
+        return End("VolumeConflict")
     return End("VolumeChanged") if r.upload else put(s, rec, r, "inspect", state="ready", aid=None, fp=None)
 
 
@@ -151,8 +181,8 @@ def undo(s: State, rec: Record, r: Run, cfg: Cfg) -> Step:
         return do(r, Eff("up.abort", r.rid, frozenset([r.upload])), r)
     if cfg.versioned and r.err == "ArchiveCorrupt" and any(o.aid == r.aid for o in s.obj):
         return do(r, Eff("obj.del", r.rid, frozenset([r.aid])), r)
-    if (r.uid, r.rid) in s.movers:
-        return do(r, Eff("mover.stop", r.rid, r.uid), r)
+    if (r.uid, r.rid) in s.movers and (not r.loose or "detach" in cfg.rules):
+        return do(r, Eff("mover.stop", r.rid, r.uid), r._replace(loose=False))
     if r.err == "Cancelled" and "cancel-looks" in cfg.rules:
         return go(r, "inspect", cancel=True, err=None, uid=None, aid=None, fp=None, upload=None, base=None)
     return End(r.err or "ok")
@@ -165,6 +195,7 @@ def _content(s: State) -> int:
 
 STEPS: dict[str, Callable[[State, Record, Run, Cfg], Go | Do | End]] = {
     "inspect": inspect,
+    "prove": prove,
     "attach": attach,
     "plan": plan,
     "abort": abort,

@@ -1,6 +1,11 @@
 """The configurations: from where the search starts, on what kind of world, with how many faults of which kind."""
 
-from model.world import Budget, Cfg, Manifest, Obj, Record, State, Vol
+from model.world import Budget, Cfg, Manifest, Obj, Record, Site, State, Vol
+
+
+def _two(name: str, budget: Budget, start: str) -> Cfg:
+    return Cfg(name, budget, backend="k8s", start=start, signs=True, places=True)
+
 
 CONFIGS = (
     # from nothing, and from a first volume that was never archived
@@ -42,6 +47,45 @@ CONFIGS = (
     Cfg("purge-row-cold", Budget(runs=3, late=1, term=1, cancel=1, write=1, cleanup=1), purge_keys="row", start="cold"),
     Cfg("purge-minio", Budget(runs=4, late=1, term=1, write=1), start="warm"),
     Cfg("purge-cond", Budget(runs=4, late=1, term=1, write=1), start="warm", cond_delete=True),
+    # the bucket is mirrored object by object, and the mirror is used from now on: [P1] to [P3]
+    Cfg(
+        "mirror",
+        Budget(runs=2, late=1, term=1, cancel=1, half=1, mirror=1, stale=1),
+        backend="docker",
+        start="warm",
+        mirrors="rot",
+    ),
+    Cfg("mirror-dir", Budget(runs=2, late=1, term=1, half=1, mirror=1, cleanup=1), start="warm", mirrors="rot"),
+    Cfg(
+        "rolled-back",
+        Budget(runs=3, term=1, write=1, mirror=1, stale=1, half=1),
+        backend="docker",
+        start="cold",
+        mirrors="record",
+    ),
+    Cfg("rolled-back-dir", Budget(runs=3, term=1, cancel=1, mirror=1, half=1), start="warm", mirrors="record"),
+    Cfg(
+        "torn",
+        Budget(runs=3, term=1, cancel=1, write=1, mirror=1, stale=1),
+        backend="docker",
+        start="warm",
+        mirrors="archive",
+    ),
+    # a volume vanishes by itself: D10
+    Cfg("pruned", Budget(runs=3, term=1, cancel=1, write=1, prune=1, stale=1), backend="docker", start="warm"),
+    Cfg("pruned-late", Budget(runs=3, late=1, term=1, cancel=1, prune=1), start="warm"),
+    Cfg("pruned-new", Budget(runs=3, term=1, cancel=1, write=1, prune=1), backend="docker"),
+    # a worker stops in order, and leaves its mover to the next lease: [P5]
+    Cfg("handover", Budget(runs=2, late=1, cancel=1, die=1, write=1, handover=1), backend="docker", start="warm"),
+    Cfg("handover-cold", Budget(runs=2, late=1, cancel=1, die=1, term=1, handover=1), backend="k8s", start="cold"),
+    # signing off and waiting are steps: [P8]
+    Cfg("unserved", Budget(runs=4, late=1, term=1, write=1), backend="k8s", start="gone", signs=True),
+    # two places, each with runs of its own: [P4]
+    _two("two-places", Budget(runs=2, late=1, term=1, write=1, dead=1), "gone"),
+    _two("two-places-min", Budget(runs=2, dead=1), "gone"),
+    _two("two-places-3", Budget(runs=3, term=1, write=1, dead=1), "gone"),
+    _two("two-places-warm", Budget(runs=3, term=1, write=1, dead=1), "warm"),
+    _two("two-places-lost", Budget(runs=3, term=1, write=1, accept=1), "warm"),
     Cfg("deep", Budget(runs=4, late=2, term=2, cancel=1, write=1), start="warm"),
 )
 BY_NAME = {cfg.name: cfg for cfg in CONFIGS}
@@ -51,6 +95,7 @@ NOT_EXHAUSTED = ("deep",)  # more than memory holds: searched as far as the limi
 def first_state(cfg: Cfg) -> State:
     """Run 0 has brought the workspace here, long ago."""
     aid, old_uid, uid = ("A", 0), ("V", 0, 0), ("V", 0, 1)
+    away = Site() if cfg.places else None
     obj, man, both = (Obj(aid, 1, True),), Manifest(aid, old_uid, 1), frozenset({"vol", "arc"})
     if cfg.start == "first":  # provisioned, written to, never archived
         vol = Vol(old_uid, 1, None)
@@ -58,9 +103,12 @@ def first_state(cfg: Cfg) -> State:
         return State(rec, vol=vol, row="WARM", keys=frozenset({"vol"}), need=1, budget=cfg.budget)
     if cfg.start == "warm":  # restored from archive A0, and written to
         rec, vol = Record(0, uid, "ready"), Vol(uid, 2, aid)
-        return State(rec, obj, man, vol=vol, row="WARM", keys=both, need=2, budget=cfg.budget)
+        return State(rec, obj, man, vol=vol, row="WARM", keys=both, need=2, budget=cfg.budget, away=away)
     if cfg.start == "cold":  # archived, the volume gone
         rec = Record(0, old_uid, "archived", aid, 1)
         return State(rec, obj, man, row="COLD", keys=frozenset({"arc"}), need=1, budget=cfg.budget)
+    if cfg.start == "gone":  # archived, the deletion sealed and finished
+        rec = Record(0, old_uid, "deleting", aid, 1)
+        return State(rec, obj, man, row="COLD", keys=frozenset({"arc"}), need=1, budget=cfg.budget, away=away)
     assert cfg.start == "new", cfg.start
     return State(budget=cfg.budget)

@@ -5,7 +5,7 @@ Every function is one atom with the guard that the real server or file system of
 
 from collections.abc import Callable
 
-from model.world import Cfg, Eff, Obj, Record, State, Upload, Vol, without_movers_of
+from model.world import Cfg, Eff, Obj, Record, State, Upload, Vol, proven, without_movers_of
 
 Answer = tuple[State, bool]
 
@@ -30,6 +30,12 @@ def with_record(s: State, rec: Record | None, cfg: Cfg) -> State:
 
 def rec_put(s: State, e: Eff, cfg: Cfg) -> Answer:
     return (with_record(s, e.b, cfg), True) if s.rec == e.a else (s, False)
+
+
+def with_loss_admitted(s: State) -> State:
+    """What is gone is gone: from here on, what is left is what must not be lost."""
+    o = proven(s)
+    return s._replace(need=o.content if o and o.good else 0, purging=False)
 
 
 def rec_del(s: State, e: Eff, cfg: Cfg) -> Answer:
@@ -115,16 +121,17 @@ def vol_check(s: State, e: Eff, cfg: Cfg) -> Answer:
         return s, False
     if s.trash.uid != e.a or (e.b is not None and s.trash.content != e.b):
         return vol_back(s, e, cfg)[0], False
-    if "deleting" in cfg.rules and s.rec and needs_seal(s.rec, s.trash):
+    if "deleting" in cfg.rules and s.rec and needs_seal(s.rec, s.trash, s.epoch):
         if s.rec.owner != e.rid:
             return vol_back(s, e, cfg)[0], False
         return with_record(s, s.rec._replace(state="deleting"), cfg), True
     return s, True
 
 
-def needs_seal(rec: Record, vol: Vol) -> bool:
+def needs_seal(rec: Record, vol: Vol, epoch: int) -> bool:
     """H2: what was or may be handed out is sealed first; a half-made or given-up volume needs no seal."""
-    return vol.uid == rec.uid and rec.state in ("ready", "archived")
+    is_unsure = rec.state == "restoring" and rec.epoch < epoch
+    return vol.uid == rec.uid and (rec.state in ("ready", "archived") or is_unsure)
 
 
 def mover_start(s: State, e: Eff, cfg: Cfg) -> Answer:

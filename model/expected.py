@@ -31,6 +31,15 @@ BY_CONFIG = {
         "L restore, then: 3 handed out wrong content",
         "L restore, then: 3 handed out wrong content*",
     },
+    # The mirror has rotted, and what stands is sealed: told, and left as it is.  The files can be copied out of it.
+    "mirror": {"L archive answers ArchiveCorrupt for ever"},
+    "mirror-dir": {"L archive answers ArchiveCorrupt for ever", "L restore answers ArchiveCorrupt for ever"},
+    # The mirror has no archive of that age, or a home stands beside an older archive: told; purge is the way on.
+    "torn": {
+        "L archive answers ArchiveNotFound for ever",
+        "L restore answers ArchiveNotFound for ever",
+        "L restore answers VolumeConflict for ever",
+    },
     # Purge with the keys of a row only: what the row does not know stays.  Hence the rule "pass both keys".
     "purge-row-new": {
         "10 after purge a manifest",

@@ -3,18 +3,8 @@
 Both write their intent, create, and set `ready`; restore fills the volume in between.
 """
 
-from model.steps import (
-    End,
-    Step,
-    delete,
-    do,
-    give_up,
-    giving_up,
-    go,
-    is_never_handed_out,
-    put,
-    settle_trash,
-)
+from model.looks import giving_up, is_lost_volume, is_never_handed_out, is_torn, leaving, losing, must_prove_again
+from model.steps import End, Step, delete, do, give_up, go, prove_again, put, settle_trash
 from model.world import HALF_FILLED, ArchiveId, Cfg, Eff, Record, Run, State, proven
 
 
@@ -22,13 +12,13 @@ def restore(s: State, rec: Record, r: Run, cfg: Cfg) -> Step:
     pc = r.pc
     if pc == "inspect":
         o = proven(s)
-        if not s.obj:
+        if not s.obj or is_torn(s, rec, r, cfg):
             return End("ArchiveNotFound")
-        if o is None:
-            return End("ArchiveUnproven")
-        return go(r, "look", aid=o.aid) if o.good else End("ArchiveCorrupt")
+        return End("ArchiveUnproven") if o is None else go(r, "look", aid=o.aid)  # bad bytes show while reading
     if pc == "look":
         return restore_look(s, rec, r, cfg)
+    if pc == "prove":
+        return prove_again(s, rec, r, cfg, "look")
     if pc == "attach":
         if s.vol is None or s.vol.uid != r.uid:
             return go(r, "look")
@@ -39,26 +29,32 @@ def restore(s: State, rec: Record, r: Run, cfg: Cfg) -> Step:
     if pc in ("fill", "fill2", "compare"):
         return fill(s, r, cfg)
     if pc == "gone":
-        return do(r, Eff("mover.stop", r.rid, r.uid), r._replace(pc="ready"))
+        if r.loose and "detach" not in cfg.rules:
+            return go(r, "ready")
+        return do(r, Eff("mover.stop", r.rid, r.uid), r._replace(pc="ready", loose=False))
     return make(s, rec, r, cfg, origin=r.aid, created="attach")
 
 
 def restore_look(s: State, rec: Record, r: Run, cfg: Cfg) -> Step:
     """Is the volume that stands there already the answer?"""
+    is_sealed_here = rec.state == "deleting" and any(x and x.uid == rec.uid for x in (s.vol, s.trash))
+    if is_sealed_here and must_prove_again(s, rec, cfg):
+        return go(r, "prove")  # P1: finishing that deletion leans on the archive
     if back := settle_trash(s, rec, r, cfg):
         return back
     v = s.vol
     if v is None:
-        return go(r, "intent")
-    if is_never_handed_out(rec, v):
+        return go(r, "intent", tells=is_lost_volume(s, rec, cfg))
+    if is_never_handed_out(s, rec, v, cfg, r):
         return go(r, "clear")
     if v.uid != rec.uid:
         return End("VolumeConflict")
+    r = r._replace(tells=rec.lost is not None)
     if "evict" in cfg.rules and any(m[0] == v.uid for m in s.movers):
         return do(r, Eff("mover.stop", r.rid, v.uid), r)
     keeps_aid = "ready-from" in cfg.rules
     if rec.state == "ready" and (v.origin == r.aid or (keeps_aid and rec.aid == r.aid)):
-        return End("ok")
+        return go(r, "handout")
     if rec.state == "archived" and rec.aid == r.aid and v.content == rec.fp:
         return put(s, rec, r, "handout", state="ready", aid=rec.aid if keeps_aid else None, fp=None)
     return End("VolumeConflict")
@@ -75,6 +71,8 @@ def fill(s: State, r: Run, cfg: Cfg) -> Step:
         return do(r, Eff("vol.fill", r.rid, r.uid, HALF_FILLED), r._replace(pc=nxt))
     if o is None or s.man is None or not is_same_archive:
         return give_up(r, "ArchiveNotFound")
+    if not o.good:
+        return give_up(r, "ArchiveCorrupt")
     if r.pc == "fill2":
         return do(r, Eff("vol.fill", r.rid, r.uid, o.content), r._replace(pc="compare"))
     return go(r, "gone") if v.content == s.man.content else give_up(r, "ArchiveCorrupt")
@@ -87,10 +85,15 @@ def provision(s: State, rec: Record, r: Run, cfg: Cfg) -> Step:
         return back
     if s.obj or (s.man and s.man.aid):
         return End("LineageConflict")
+    is_sealed_here = any(x and x.uid == rec.uid for x in (s.vol, s.trash))
+    if is_sealed_here and is_torn(s, rec, r, cfg) and rec.epoch < s.epoch:
+        return End("ArchiveNotFound")  # nothing stands for what would be cleared
     v = s.vol
     if v is None:
+        if is_lost_volume(s, rec, cfg) and (r.asked.accept is None or r.asked.accept not in (rec.uid, rec.lost)):
+            return End("VolumeLost")
         return go(r, "intent")
-    if is_never_handed_out(rec, v):
+    if is_never_handed_out(s, rec, v, cfg, r):
         return go(r, "clear")
     return End("ok" if v.uid == rec.uid and rec.state == "ready" else "VolumeConflict")
 
@@ -98,11 +101,15 @@ def provision(s: State, rec: Record, r: Run, cfg: Cfg) -> Step:
 def make(s: State, rec: Record, r: Run, cfg: Cfg, origin: ArchiveId | None, created: str) -> Step:
     pc, v = r.pc, s.vol
     if pc == "clear":
-        leftovers = [x for x in (v, s.trash) if x and is_never_handed_out(rec, x)]
+        leftovers = [x for x in (v, s.trash) if x and is_never_handed_out(s, rec, x, cfg, r)]
         return delete(s, rec, r, cfg, leftovers[0].uid, "look") if leftovers else go(r, "look")
     if pc == "intent":
         uid, nxt = ("V", r.rid, r.serial), r._replace(serial=r.serial + 1)
-        new = rec._replace(uid=uid, state="restoring", aid=None, fp=None, given_up=giving_up(rec, cfg))
+        new = rec._replace(uid=uid, state="restoring", aid=r.aid if "torn" in cfg.rules else None, fp=None)
+        new = new._replace(
+            given_up=giving_up(rec, cfg), epoch=r.epoch, at=s.here, gone=False, left=leaving(s, rec, cfg)
+        )
+        new = new._replace(lost=None if r.op == "provision" else losing(s, rec, r, cfg))
         return do(r, Eff("rec.put", r.rid, rec, new), nxt._replace(pc="create", uid=uid), retry=nxt)
     if pc == "create":
         if v is None:
@@ -111,11 +118,14 @@ def make(s: State, rec: Record, r: Run, cfg: Cfg, origin: ArchiveId | None, crea
             return do(r, Eff("vol.new", r.rid, r.uid, origin), r)
         if v.uid == r.uid:
             return go(r, created)
-        return go(r, "clear") if is_never_handed_out(rec, v) else End("VolumeConflict")
+        return go(r, "clear") if is_never_handed_out(s, rec, v, cfg, r) else End("VolumeConflict")
     if pc == "ready":
         if rec.uid != r.uid:
             return End("NotYours")
-        return End("ok") if rec.state == "ready" else put(s, rec, r, "handout", state="ready")
+        if v is None or v.uid != r.uid:
+            return give_up(r, "VolumeNotFound")
+        r = r._replace(tells=r.tells or rec.lost is not None)
+        return go(r, "handout") if rec.state == "ready" else put(s, rec, r, "handout", state="ready", aid=None)
     assert pc == "undo", pc
     return undo(s, rec, r, cfg)
 

@@ -1,6 +1,7 @@
 """purge: archive, manifest, uploads and volume gone; the record stays as a tombstone.  It ends in evidence."""
 
-from model.steps import End, Step, delete, do, giving_up, go, is_never_handed_out, put, settle_trash
+from model.looks import giving_up, is_never_handed_out, is_rolled_back, leaving
+from model.steps import End, Step, delete, do, go, put, settle_trash
 from model.world import Cfg, Eff, Record, Run, State
 
 
@@ -24,7 +25,7 @@ def purge(s: State, rec: Record, r: Run, cfg: Cfg) -> Step:
             return go(r, "volume")
         return do(r, Eff("up.abort", r.rid, frozenset(u.id for u in s.ups)), r._replace(pc="volume"))
     if pc == "volume":
-        ours = [x for x in (s.vol, s.trash) if x and (x.uid == rec.uid or is_never_handed_out(rec, x))]
+        ours = [x for x in (s.vol, s.trash) if x and (x.uid == rec.uid or is_never_handed_out(s, rec, x, cfg, r))]
         if with_volume and ours:
             return delete(s, rec, r, cfg, ours[0].uid, "confirm")
         return go(r, "confirm") if not with_volume or s.vol is None else End("PurgeIncomplete")
@@ -39,7 +40,8 @@ def inspect(s: State, rec: Record, r: Run, cfg: Cfg, with_volume: bool, with_arc
     if back := settle_trash(s, rec, r, cfg):
         return back
     if with_archive and "leftovers" in cfg.rules and rec.uid and rec.state in ("restoring", "archived", "deleting"):
-        with_volume = True
+        is_somebodys = rec.state == "restoring" and is_rolled_back(s, rec, cfg)
+        with_volume = with_volume or not is_somebodys
     return go(r, "object" if with_archive else "volume", scope=(with_volume, with_archive))
 
 
@@ -56,5 +58,6 @@ def tombstone(s: State, rec: Record, r: Run, cfg: Cfg, with_volume: bool, with_a
     if "keep-record" in cfg.rules and not whole:
         return End("ok")
     if "tombstone" in cfg.rules:
-        return put(s, rec, r, "done", uid=None, state=None, aid=None, fp=None, given_up=giving_up(rec, cfg))
+        cleared = {"uid": None, "state": None, "aid": None, "fp": None, "lost": None, "gone": False}
+        return put(s, rec, r, "done", given_up=giving_up(rec, cfg), left=leaving(s, rec, cfg), **cleared)
     return do(r, Eff("rec.del", r.rid, rec if cfg.cond_delete else None), r._replace(pc="done"))

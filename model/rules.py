@@ -1,8 +1,8 @@
 """The rules that make the protocol safe, each of which can be dropped alone; and mutants that must be caught.
 
 `mark` is the rule's number in the design; of a mutant, the property that it breaks.  `witness` names a configuration in
-which, without the rule, a trace comes back to a violation that begins with `shows`.  Two rules have no witness: within
-the bounds nothing was found without them.
+which, without the rule, a trace comes back to a violation that begins with `shows`.  Three rules have no witness:
+within the bounds nothing was found without them.
 """
 
 from typing import NamedTuple
@@ -44,6 +44,45 @@ RULES = (
     Rule("evict", "H9", "a restore that returns early stops older movers first", "cleanup", "3 "),
     Rule("leftovers", "", "purge of an archive takes a volume that nobody holds", "purge-row-cold", "L provision"),
     Rule("holder", "", "Docker: something holds the name, so that DELETE refuses; not built", "docker-half", "1 "),
+    Rule(
+        "prove-again",
+        "P1",
+        "a deletion leans on the copy that was read back; else it is read back again",
+        "mirror",
+        "1 ",
+    ),
+    Rule("fence-epoch", "P2", "a claim is for one bucket: no run goes on in a mirror of it", "mirror", "1 "),
+    Rule("epoch", "P2", "a `restoring` volume of an older epoch is not disposable", "rolled-back", "1 "),
+    Rule(
+        "sealed-epoch",
+        "P2",
+        "of an older epoch, a volume of which the archive was made may be half removed",
+        "rolled-back",
+        "1 ",
+    ),
+    Rule("torn", "P2", "a record that names another archive than the manifest is told", "torn", "3 restore covered"),
+    Rule("lost", "D10", "`ready` and absent is told as lost", "pruned", "3 provision covered"),
+    Rule(
+        "lost-kept",
+        "D10",
+        "the record keeps what was lost until an archive was answered",
+        "pruned",
+        "3 restore covered",
+    ),
+    Rule(
+        "detach", "P5", "each path stops the mover, also where no lease holds it", "handover-cold", "3 an older mover"
+    ),
+    Rule("claim-wait", "P8", "a claim over an owner that never signed off waits", "unserved", "1 "),
+    Rule("takes", "P4", "a place takes no `ready` and no `archived` volume of another", "two-places-warm", "3 two"),
+    Rule("one-put", "P4", "owner and place in one PUT, If-Match on what was looked at", "two-places-min", "3 two"),
+    Rule(
+        "left-behind",
+        "P4",
+        "the record names volumes that it leaves at another place",
+        "two-places-warm",
+        "10 purge did",
+    ),
+    Rule("released", "", "a place takes a record only from an owner that signed off, unless told that it is dead"),
     Rule("keep-record", "", "a purge of one key keeps the record"),
     Rule("revision", "", "the record's revision grows with every PUT, so its ETag never recurs"),
 )
@@ -57,5 +96,13 @@ MUTANTS = (
     Rule("MUTANT revived", "1", "archive takes a volume found `deleting` for a ready one", "docker-half", "1 "),
     Rule("MUTANT no compare", "3", "restore hands out what it has filled so far", "undo-k8s", "3 "),
     Rule("MUTANT no fence", "6", "no step reads the record's owner", "cold-reset", "1 "),
+    Rule("MUTANT HEAD suffices", "1", "HEAD by key, size and archive id is enough for a deletion", "mirror-dir", "1 "),
+    Rule(
+        "MUTANT claim raises the epoch",
+        "1",
+        "what the record says bears the epoch of its last PUT",
+        "rolled-back",
+        "1 ",
+    ),
     Rule("MUTANT no confirm", "10", "purge does not look again", "undo-k8s", "10 "),
 )

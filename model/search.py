@@ -77,7 +77,7 @@ def _search(cfg: Cfg, states: int, seconds: float, stop_at: Callable[[str], bool
             if is_lost(after):
                 note(["1 NO COMPLETE COPY" + after.tag], s, label)
                 continue  # beyond a loss nothing more is learnt
-            if after.run is None:
+            if after.run is None and (after.away is None or after.away.run is None):
                 note(at_rest(after, cfg, memo), s, label)
             todo.append(after)
         if stop_at is not None and any(map(stop_at, counts)):

@@ -7,7 +7,8 @@ A step looks at the world and acts in one atom; its effect may instead be captur
 from typing import Any, NamedTuple
 
 from model.effects import needs_seal
-from model.world import Cfg, Eff, Record, Run, State, Uid, Vol
+from model.looks import is_never_handed_out
+from model.world import Cfg, Eff, Record, Run, State, Uid, proven
 
 
 class Go(NamedTuple):
@@ -48,34 +49,40 @@ def give_up(r: Run, err: str) -> Go:
 
 
 def put(s: State, rec: Record, r: Run, nxt: str, **fields: Any) -> Step:
-    """PUT the record If-Match; nothing to write means it is done already."""
+    """PUT the record If-Match; nothing to write means it is done already.
+
+    P2: what is said of the volume bears the epoch in which it was said.
+    """
     new = rec._replace(**fields)
+    if new != rec and fields.keys() & {"uid", "state", "aid", "fp"}:
+        new = new._replace(epoch=r.epoch)
     return go(r, nxt) if new == rec else do(r, Eff("rec.put", r.rid, rec, new), r._replace(pc=nxt))
 
 
-def claim(s: State, r: Run, nxt: str) -> Step:
-    if s.rec is None:
-        return do(r, Eff("rec.put", r.rid, None, Record(r.owner)), r._replace(pc=nxt))
-    return put(s, s.rec, r, nxt, owner=r.owner)
+def prove_again(s: State, rec: Record, r: Run, cfg: Cfg, nxt: str) -> Step:
+    """P1: the archive read back whole; then the manifest anew, If-Match on itself.
 
-
-def is_never_handed_out(rec: Record, v: Vol) -> bool:
-    """A volume of ours that nobody may be given: half made, given up, or being deleted."""
-    return v.uid in rec.given_up or (v.uid == rec.uid and rec.state in ("restoring", "deleting"))
-
-
-def giving_up(rec: Record, cfg: Cfg) -> tuple[Uid, ...]:
-    """H3: the uids given up once the record's own is replaced or cleared."""
-    if "given-up" in cfg.rules and rec.uid:
-        return tuple(sorted({*rec.given_up, rec.uid}))
-    return rec.given_up
+    Read back bad, a volume that is whole is all there is: `ready` again.  What was sealed is left as it stands.
+    """
+    o = proven(s)
+    if o is None or s.man is None or o.copy == s.man.copy:
+        return go(r, nxt)
+    if o.good and o.content == s.man.content:
+        return do(r, Eff("man.put", r.rid, s.man, s.man._replace(copy=o.copy)), r._replace(pc=nxt))
+    if rec.state == "archived":
+        if back := settle_trash(s, rec, r, cfg):
+            return back
+        if s.vol is not None and s.vol.uid == rec.uid:
+            is_whole = s.vol.content == rec.fp
+            return put(s, rec, r, nxt, state="ready", aid=None, fp=None) if is_whole else End("VolumeConflict")
+    return End("ArchiveCorrupt")
 
 
 def settle_trash(s: State, rec: Record, r: Run, cfg: Cfg) -> Step | None:
     """H7: what an earlier deletion left in the trash is settled before anybody looks at the volume."""
     if "trash" not in cfg.rules or s.trash is None:
         return None
-    if is_never_handed_out(rec, s.trash):
+    if is_never_handed_out(s, rec, s.trash, cfg, r):
         return do(r, Eff("vol.rm", r.rid, s.trash.uid), r)
     return do(r, Eff("vol.back", r.rid), r) if s.vol is None else None
 
@@ -98,7 +105,7 @@ def delete(
         return go(r, nxt)
     if fp is not None and s.vol.content != fp:
         return go(r, changed)
-    if "deleting" in cfg.rules and needs_seal(rec, s.vol):
+    if "deleting" in cfg.rules and needs_seal(rec, s.vol, s.epoch):
         return put(s, rec, r, r.pc, state="deleting")
     return do(r, Eff("vol.del", r.rid, uid), r)
 
@@ -118,6 +125,6 @@ def _delete_by_trash(
         if s.vol is not None:
             return go(r, changed)
         return do(r, Eff("vol.back", r.rid), r._replace(pc=changed) if t.uid == uid else r)
-    if "deleting" in cfg.rules and needs_seal(rec, t):
+    if "deleting" in cfg.rules and needs_seal(rec, t, s.epoch):
         return put(s, rec, r, r.pc, state="deleting")
     return do(r, Eff("vol.rm", r.rid, uid), r)

@@ -16,19 +16,27 @@ from model.world import Cfg
 
 # Every backend, every way to start and both kinds of bucket, in configurations small enough for every push.
 SHORT = (
-    "first-2late",
-    "new",
-    "warm-versioned",
-    "cold-docker",
-    "cleanup",
-    "stale-call",
-    "cancel-reset",
     "warm-half",
+    "handover-cold",
     "cold-reset",
+    "versioned-reset",
     "purge-minio",
-    "docker-half",
+    "unserved",
+    "two-places-warm",
+    "handover",
     "foreign",
+    "torn",
+    "mirror",
+    "docker-half",
+    "pruned",
+    "rolled-back",
+    "first-2late",
     "undo-k8s",
+    "two-places-lost",
+    "mirror-dir",
+    "pruned-new",
+    "purge-row-new",
+    "two-places-min",
 )
 
 

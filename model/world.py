@@ -22,6 +22,13 @@ class Record(NamedTuple):
     aid: ArchiveId | None = None
     fp: int | None = None  # the change fingerprint: here simply the content
     given_up: tuple[Uid, ...] = ()
+    epoch: int = 1  # of the bucket when uid, state, aid or fp were written last; a claim does not touch it
+    lost: Uid | None = None  # it vanished while `ready`; kept until the next proof, or purge, or until accepted
+    place: str = "A"  # whose runs may claim without taking it over
+    at: str = "A"  # where the volume of `uid` is
+    signed: bool = True  # the owner signed off (where `Cfg.signs`)
+    gone: bool = False  # said at sign-off: the volume of `uid` is known to be gone
+    left: tuple[tuple[Uid, str], ...] = ()  # may still stand at a place that the record left
 
 
 class Obj(NamedTuple):
@@ -30,6 +37,7 @@ class Obj(NamedTuple):
     aid: ArchiveId
     content: int
     good: bool
+    copy: int = 0  # ETag and version id: 0 as it was written, 1 in a bucket mirrored since
 
 
 class Manifest(NamedTuple):
@@ -39,6 +47,7 @@ class Manifest(NamedTuple):
     source: Uid | None
     content: int | None
     nonce: tuple[int, int] | None = None  # of a placeholder: see the rule own-placeholder
+    copy: int = 0  # ETag and version id of the object that was read back whole
 
 
 class Upload(NamedTuple):
@@ -55,6 +64,14 @@ class Vol(NamedTuple):
     uid: Uid | None
     content: int
     origin: ArchiveId | None
+
+
+class Asked(NamedTuple):
+    """What the caller says besides the keys."""
+
+    accept: Uid | None = None  # accept_loss of this volume
+    dead: bool = False  # the old place is dead
+    explicit: bool = False  # restore exactly the archive that the manifest names
 
 
 class Run(NamedTuple):
@@ -75,6 +92,11 @@ class Run(NamedTuple):
     resume: str | None = None  # archive: the step to go on with behind a new mover
     err: str | None = None
     adopted: bool = True
+    asked: Asked = Asked()
+    tells: bool = False  # its result names what was lost
+    loose: bool = False  # its lease is between two attempts: nobody holds the mover
+    result: str | None = None  # while it signs off
+    epoch: int = 1  # of the bucket when it claimed
 
 
 class Eff(NamedTuple):
@@ -84,6 +106,7 @@ class Eff(NamedTuple):
     rid: int
     a: Any = None
     b: Any = None
+    at: str = "A"
 
 
 class Budget(NamedTuple):
@@ -102,6 +125,11 @@ class Budget(NamedTuple):
     foreign: int = 0  # somebody creates an empty volume of that name
     cleanup: int = 0  # the volume cannot be deleted: cleanup_required
     half: int = 0  # a removal stops half-way
+    mirror: int = 0  # the bucket is mirrored object by object, and the mirror is used from now on
+    prune: int = 0  # a volume that nothing mounts vanishes
+    handover: int = 0  # the worker that holds a lease stops in order
+    dead: int = 0  # a caller says that the old place is dead, whether it is or not
+    accept: int = 0  # a place is lost for good, and a caller accepts the loss of its volume
 
 
 class Cfg(NamedTuple):
@@ -115,6 +143,9 @@ class Cfg(NamedTuple):
     stale_user: bool = False  # somebody writes to a volume that nobody handed out
     purge_keys: str = "both"  # row: purge gets only the keys that the reconciler's row has
     start: str = "new"
+    mirrors: str = ""  # what the mirror may bring: rot | record (rolled back) | archive (rolled back, torn)
+    signs: bool = False  # signing off and waiting are modelled, not assumed
+    places: bool = False  # two, each with runs of its own
     rules: frozenset[str] = frozenset()
 
 
@@ -138,6 +169,22 @@ class State(NamedTuple):
     hist: tuple[Run, ...] = ()  # run 1 before each of its steps: where a reset may go
     budget: Budget = Budget()
     runs: int = 0
+    epoch: int = 1  # the bucket's: `init --adopt` raises it at a mirror
+    past: frozenset[Any] = frozenset()  # what a mirror may roll back to
+    untold: bool = False  # content vanished, and nobody has told yet
+    here: str = "A"  # the place whose volume, movers, run and row stand above
+    away: "Site | None" = None  # those of the other place
+
+
+class Site(NamedTuple):
+    """What one of two places has for itself."""
+
+    vol: Vol | None = None
+    trash: Vol | None = None
+    movers: frozenset[Mover] = frozenset()
+    run: Run | None = None
+    row: str = "COLD"
+    keys: frozenset[str] = frozenset({"arc"})
 
 
 def stored(s: State) -> tuple[object, ...]:
@@ -154,6 +201,24 @@ def proven(s: State) -> Obj | None:
     if s.man is None or s.man.aid is None:
         return None
     return next((o for o in s.obj if o.aid == s.man.aid), None)
+
+
+def standing(s: State) -> Obj | None:
+    """P1: the object that may stand for a volume: the very copy that was read back whole."""
+    o = proven(s)
+    return o if o and s.man and o.copy == s.man.copy else None
+
+
+def focus(s: State, place: str) -> State:
+    """The same state, seen from `place`."""
+    if s.away is None or s.here == place:
+        return s
+    own = Site(s.vol, s.trash, s.movers, s.run, s.row, s.keys)
+    return s._replace(**s.away._asdict(), here=place, away=own)
+
+
+def elsewhere(s: State) -> State:
+    return focus(s, "B" if s.here == "A" else "A")
 
 
 def without_movers_of(s: State, uid: Uid | None) -> frozenset[Mover]:
