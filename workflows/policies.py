@@ -68,6 +68,11 @@ def undo() -> Timeouts:
     return {**control(), "cancellation_type": ActivityCancellationType.ABANDON}
 
 
+def brief() -> Timeouts:
+    """What may as well be left undone: tried for a minute."""
+    return {**undo(), "schedule_to_close_timeout": seconds(60)}
+
+
 def lease() -> Timeouts:
     """Holding a mover: queueing for one is admission, so no bound in time that counts the queue.
 
