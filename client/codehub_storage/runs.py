@@ -233,9 +233,14 @@ async def progress_of(client: Client, handle: WorkflowHandle[Any, Any], workspac
             pass  # no worker answers: the server's own view remains
     if description.status == WorkflowExecutionStatus.COMPLETED:
         return progress.model_copy(update={"phase": Phase.DONE})
-    waits_for = hindered.waits_for or (progress.waits_for if running else None)
-    hinders = {**hindered._asdict(), "waits_for": waits_for}
-    return progress.model_copy(update={**_pending(description, progress), **hinders})
+    return progress.model_copy(
+        update={
+            **_pending(description, progress),
+            "waits_for": hindered.waits_for or (progress.waits_for if running else None),
+            "task_attempt": hindered.task_attempt,
+            "task_failure": hindered.task_failure,
+        }
+    )
 
 
 def _pending(description: WorkflowExecutionDescription, progress: Progress) -> dict[str, Any]:

@@ -35,11 +35,12 @@ ACTIVITIES = TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
 
 
 class Hindrance(NamedTuple):
-    """Why a run does not get on, as ``Progress`` has it."""
+    """Why a run does not get on, as ``Progress`` has it. ``may_pass``: perhaps it only has to wait for its turn."""
 
     waits_for: str | None = None
     task_attempt: int = 1
     task_failure: str | None = None
+    may_pass: bool = False
 
     def __str__(self) -> str:
         """In one line; empty where nothing hinders it."""
@@ -92,7 +93,8 @@ async def hindrance(client: Client, description: WorkflowExecutionDescription) -
     for queue in {each.activity_options.task_queue.name for each in raw.pending_activities if _is_due(each)}:
         if queue in (storage_queue(place), movers_queue(place)) and not await pollers(client, queue, ACTIVITIES):
             is_lease = queue == movers_queue(place)
-            found = found._replace(waits_for=_for_a_mover(place) if is_lease else _for_a_worker(queue, description.id))
+            words = _for_a_mover(place) if is_lease else _for_a_worker(queue, description.id)
+            found = found._replace(waits_for=words, may_pass=is_lease and found.task_failure is None)
     return found
 
 
