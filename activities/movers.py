@@ -7,6 +7,7 @@ import asyncio
 from temporalio import activity
 
 from activities.backends.base import Mover, MoverSpec
+from activities.backends.starting import why_it_ended
 from activities.heartbeats import beat_with
 from activities.services import Services
 from codehub_storage.errors import ErrorCode, StorageError
@@ -48,7 +49,7 @@ class MoverActivities:
         except asyncio.CancelledError:
             await self._cancelled(mover)
             raise
-        raise StorageError(ErrorCode.MOVER_FAILED, f"the mover ended: {death}")
+        raise why_it_ended(death)
 
     async def _cancelled(self, mover: Mover) -> None:
         """Stop the mover, unless an operator paused or reset the lease: then its next attempt adopts it.

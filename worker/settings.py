@@ -306,6 +306,11 @@ class Settings(BaseSettings):
         """Where the value of a field comes from."""
         return self._origins.get(field, Origin.DEFAULT)
 
+    def options(self) -> dict[str, str]:
+        """What the command line said, as variables: a child that inherits our environment knows nothing of it."""
+        told = [name for name, origin in self._origins.items() if origin is Origin.OPTION]
+        return {variable(name): str(getattr(self, name)) for name in told}
+
     @property
     def settle_delay(self) -> timedelta:
         """The wait that `init` notes for this store; see ``settle``."""
