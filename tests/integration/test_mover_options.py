@@ -139,9 +139,7 @@ def test_the_last_words_of_a_mover(code: ErrorCode) -> None:
     assert found.code == (ErrorCode.MOVER_FAILED if error.transient else code)
 
 
-@pytest.mark.parametrize(
-    "death", ["SIGKILL", "x\nthe mover cannot start: {", "the mover cannot start: 5"]
-)
+@pytest.mark.parametrize("death", ["SIGKILL", "x\nthe mover cannot start: {", "the mover cannot start: 5"])
 def test_any_other_end_of_a_mover(death: str) -> None:
     """MoverFailed, with all that is known."""
     found = why_it_ended(death)
