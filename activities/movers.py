@@ -15,6 +15,7 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from activities.backends.base import Mover, MoverSpec
+from activities.backends.starting import why_it_ended
 from activities.heartbeats import beat_with
 from activities.services import Services
 from codehub_storage.converter import to_application_error
@@ -79,7 +80,7 @@ class MoverActivities:
         except asyncio.CancelledError:
             await self._cancelled(mover)
             raise
-        raise StorageError(ErrorCode.MOVER_FAILED, f"the mover ended: {death}")
+        raise why_it_ended(death)
 
     async def _cancelled(self, mover: Mover) -> None:
         """Stop the mover if its run asks for that. Otherwise leave it to the next attempt.

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from temporalio import activity
 
+from activities.record import Record
 from activities.services import Services
+from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import check_workspace_id
 from workflows.messages import ClaimInput, ClaimResult, StepInput
 
@@ -19,24 +19,41 @@ class RecordActivities:
 
     @activity.defn
     async def claim(self, step: ClaimInput) -> ClaimResult:
-        """Become the owner. ``WrongStore`` before anything else where bucket or place is another.
+        """Become the owner. Before anything else ``InvalidInput`` where the run is on the queue of another place than
+        its own, and ``WrongStore`` where bucket or place is another.
 
-        Where the store ignores If-Match on DELETE, one of an owner that never signed off may still be under way: it
-        is waited out, *after* the fence has changed, so that no further one is sent meanwhile.
+        Where the store ignores If-Match on DELETE, one of an owner that never signed off may still be under way: the
+        workflow waits it out, *after* the fence has changed here, so that no further one is sent meanwhile.
         """
+        if step.place != self._services.place:
+            raise StorageError(
+                ErrorCode.INVALID_INPUT,
+                f"a run of place {step.place!r} is on the task queue of place {self._services.place!r}",
+                hint="Start operations by StorageClient or the CLI.",
+            )
         identity = await self._services.ground()
         fenced = self._services.fenced(check_workspace_id(step.workspace_id))
         before = await fenced.claim(step.place, step.operation)
-        unsure = activity.info().attempt > 1 or (before is not None and not before.owner.signed_off)
-        if unsure and not identity.capabilities.conditional_delete:
-            await asyncio.sleep(self._services.delete_wait(identity))
+        waits_for = None if identity.capabilities.conditional_delete else _unsure_of(before)
         return ClaimResult(
             home_store_key=self._services.backend.home_store_key(step.workspace_id),
             settle_seconds=self._services.settle(identity),
             settle_by_sync=self._services.sync_dir is not None,
+            wait_seconds=self._services.delete_wait(identity) if waits_for else 0.0,
+            waits_for=waits_for,
         )
 
     @activity.defn
     async def sign_off(self, step: StepInput) -> None:
         """Say that this run writes nothing more."""
         await self._services.fenced(step.workspace_id).sign_off()
+
+
+def _unsure_of(before: Record | None) -> str | None:
+    """Whose last write may still be under way; ``None`` if nobody's is."""
+    if before is not None and not before.owner.signed_off:
+        if before.owner.run_id != activity.info().workflow_run_id:
+            return f"{before.owner.operation}, run {before.owner.run_id}, which never signed off"
+    elif activity.info().attempt == 1:
+        return None
+    return "whoever owned the workspace before this run, which claims it again"

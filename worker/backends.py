@@ -62,6 +62,7 @@ async def open_backend(settings: Settings) -> AsyncIterator[VolumeBackend]:
             walk=change_fingerprint,
             patience=patience(settings),
             preload=(*PRELOAD, PRELOADED),
+            environment=settings.options(),
         )
 
 

@@ -20,6 +20,7 @@ from temporalio.worker import Worker
 
 from activities.backends.base import MoverSpec
 from activities.backends.containers import VOLUME, read_spec
+from activities.backends.starting import last_words
 from activities.dataplane.confine import Wall
 from activities.dataplane.memory import bound_heap
 from activities.dataplane.plan import PlanLimits
@@ -30,6 +31,7 @@ from activities.packing import PackingActivities
 from activities.points import pointed_store
 from activities.transfers import MoverGround
 from codehub_storage.client import connect
+from codehub_storage.errors import StorageError
 from codehub_storage.keys import workflow_id
 from worker.logging import configure
 from worker.settings import Settings
@@ -58,7 +60,10 @@ def run(spec: MoverSpec, folder: Path) -> NoReturn:
     if spec.protocol != MOVER_PROTOCOL:
         sys.exit(f"this mover speaks protocol {MOVER_PROTOCOL}, its worker {spec.protocol}: take one image for both")
     bound_heap()
-    settings = Settings.load()
+    try:
+        settings = Settings.load()
+    except StorageError as error:
+        _cannot_start(error)
     # Before the loop, its threads and the SDK's are there. They have the lock, too, so it is held until all are gone.
     pool = ChildPool.fork(settings.mover_processes, name="mover-child", on_loss=_end_at_once)
     # Not one of the others, which confine themselves for good to write what an archive says.
@@ -67,6 +72,8 @@ def run(spec: MoverSpec, folder: Path) -> NoReturn:
     status = 0
     try:
         asyncio.run(serve(settings, spec, folder, pool, walkers))
+    except StorageError as error:
+        _cannot_start(error)
     except Exception:
         log.exception("the mover fails")
         status = 1
@@ -139,6 +146,12 @@ async def _end_with_run(client: Client, spec: MoverSpec, pause: timedelta, stop:
         if not is_open:
             log.warning("run %s is closed, so this mover ends", spec.run_id)
             stop.set()
+
+
+def _cannot_start(error: StorageError) -> NoReturn:
+    """One line, which the lease reads."""
+    sys.stderr.write(f"{last_words(error)}\n")
+    _exit(1)
 
 
 def _end_at_once() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from collections.abc import Mapping
+from typing import Any, NamedTuple, cast
 
 from pydantic import ValidationError
+from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
 from temporalio.client import Client
 from temporalio.common import SearchAttributeKey
@@ -44,24 +46,59 @@ def workflow_options() -> dict[str, Any]:
     }
 
 
-async def missing_search_attributes(client: Client) -> list[SearchAttributeKey[Any]]:
-    """Those of ours that the namespace does not know."""
-    known = await client.operator_service.list_search_attributes(
-        ListSearchAttributesRequest(namespace=client.namespace)
+class Registered(NamedTuple):
+    """What the namespace lacks of our search attributes, and which have another type there, by its name."""
+
+    missing: list[SearchAttributeKey[Any]]
+    wrong: dict[SearchAttributeKey[Any], str]
+
+
+async def registered_search_attributes(client: Client) -> Registered:
+    """What the namespace knows of ours. ``RPCError``."""
+    known = (
+        await client.operator_service.list_search_attributes(ListSearchAttributesRequest(namespace=client.namespace))
+    ).custom_attributes
+    # The SDK's enum has the numbers of the API's.
+    wrong = {
+        key: IndexedValueType.Name(known[key.name]).removeprefix("INDEXED_VALUE_TYPE_")
+        for key in SEARCH_ATTRIBUTES
+        if key.name in known and int(known[key.name]) != int(key.indexed_value_type)
+    }
+    return Registered([key for key in SEARCH_ATTRIBUTES if key.name not in known], wrong)
+
+
+def of_wrong_type(client: Client, wrong: Mapping[SearchAttributeKey[Any], str]) -> StorageError:
+    """The error that they are, and how each is made anew: the server changes no type."""
+    command = f"temporal operator search-attribute {{}} --namespace {client.namespace} --name {{}}"
+    remove = [f"`{command.format('remove', key.name)} --yes`" for key in wrong]
+    create = [f"`{command.format('create', key.name)} --type {_type_name(key)}`" for key in wrong]
+    return StorageError(
+        ErrorCode.UNSUPPORTED,
+        "; ".join(
+            f"search attribute {key.name} is registered as {found}, not as {key.indexed_value_type.name}"
+            for key, found in wrong.items()
+        ),
+        hint=f"Make it anew ({', '.join([*remove, *create])}), or set TEMPORAL_NAMESPACE to another. Until then every "
+        "workflow task that sets it fails.",
     )
-    return [key for key in SEARCH_ATTRIBUTES if key.name not in known.custom_attributes]
+
+
+def _type_name(key: SearchAttributeKey[Any]) -> str:
+    """As `temporal` takes it."""
+    return key.indexed_value_type.name.title()
 
 
 async def ensure_search_attributes(client: Client) -> None:
-    """Register what is missing. ``AccessDenied`` if the server does not let us: a run that sets an attribute that the
-    server does not know would never get further."""
+    """Register what is missing. ``AccessDenied`` if the server does not let us, ``Unsupported`` if one has another
+    type: a run that sets an attribute that the server does not take would never get further."""
     try:
-        missing = await missing_search_attributes(client)
+        missing, wrong = await registered_search_attributes(client)
+        if wrong:
+            raise of_wrong_type(client, wrong)
         if missing:
             await client.operator_service.add_search_attributes(
                 AddSearchAttributesRequest(
                     namespace=client.namespace,
-                    # The SDK's enum has the numbers of the API's.
                     search_attributes=cast(Any, {key.name: key.indexed_value_type for key in missing}),
                 )
             )

@@ -18,8 +18,9 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import ByteSize, Field, PrivateAttr, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
-from temporalio.envconfig import ClientConfig, ClientConnectConfig
+from temporalio.envconfig import ClientConnectConfig
 
+from codehub_storage.client import DEFAULT_ADDRESS, connect_config
 from codehub_storage.contracts import DEFAULT_PLACE, Place
 from codehub_storage.errors import ErrorCode, StorageError
 from worker.dev.info import DevInfo, Layout
@@ -28,7 +29,6 @@ PREFIX = "CODEHUB_STORAGE_"
 _STORE_FIELDS = ("s3_endpoint", "s3_access_key", "s3_secret_key")
 _NOT_SETTINGS = frozenset({"CODEHUB_STORAGE_FAILPOINT", "CODEHUB_STORAGE_FAILPOINT_TRACE"})
 _TEMPORAL_CHOICES = ("TEMPORAL_ADDRESS", "TEMPORAL_PROFILE", "TEMPORAL_CONFIG_FILE")
-_TEMPORAL_DEFAULT = "localhost:7233"
 _AWS_SUFFIXES = (".amazonaws.com", ".amazonaws.com.cn")
 _SELF_HOSTED_SETTLE = timedelta(seconds=60)
 
@@ -312,6 +312,11 @@ class Settings(BaseSettings):
         """Where the value of a field comes from."""
         return self._origins.get(field, Origin.DEFAULT)
 
+    def options(self) -> dict[str, str]:
+        """What the command line said, as variables: a child that inherits our environment knows nothing of it."""
+        told = [name for name, origin in self._origins.items() if origin is Origin.OPTION]
+        return {variable(name): str(getattr(self, name)) for name in told}
+
     @property
     def settle_delay(self) -> timedelta:
         """The wait that `init` notes for this store; see ``settle``."""
@@ -351,12 +356,7 @@ class Settings(BaseSettings):
         if stack is not None:
             namespace = os.environ.get("TEMPORAL_NAMESPACE") or stack.namespace
             return ClientConnectConfig(target_host=stack.temporal_address, namespace=namespace)
-        try:
-            config = ClientConfig.load_client_connect_config()
-        except (RuntimeError, ValueError) as error:
-            raise StorageError(ErrorCode.INVALID_INPUT, f"Temporal's configuration: {error}", hint=_HINT) from error
-        config.setdefault("target_host", _TEMPORAL_DEFAULT)
-        return config
+        return connect_config()
 
     def temporal_connection(self) -> TemporalConnection:
         """What ``temporal_connect_config`` says, for people, and who said it. Raises ``InvalidInput`` as that does."""
@@ -367,7 +367,7 @@ class Settings(BaseSettings):
             origin = Origin.STACK
         elif os.environ.get("TEMPORAL_ADDRESS"):
             origin = Origin.ENVIRONMENT
-        elif address != _TEMPORAL_DEFAULT:
+        elif address != DEFAULT_ADDRESS:
             origin = Origin.FILE
         return TemporalConnection(
             address,

@@ -15,7 +15,7 @@ from temporalio.exceptions import ActivityError, ApplicationError, FailureError
 from codehub_storage.contracts import ArchiveInput, OperationResult, Phase
 from codehub_storage.converter import storage_error
 from codehub_storage.errors import ErrorCode, StorageError
-from codehub_storage.keys import archive_key, check_workspace_id, workspace_of_volume
+from codehub_storage.keys import archive_key, workspace_of_volume
 from workflows import policies, steps
 from workflows.messages import (
     AbortInput,
@@ -97,7 +97,7 @@ class ArchiveWorkflow(OperationWorkflow):
                 return result
 
     def _check(self, request: ArchiveInput) -> None:
-        check_workspace_id(request.workspace_id)
+        self.check_names()
         key = request.home_store_key
         if key is not None and workspace_of_volume(key) != request.workspace_id:
             raise StorageError(ErrorCode.INVALID_INPUT, f"{key} is not a volume of workspace {request.workspace_id}")
@@ -220,22 +220,21 @@ class ArchiveWorkflow(OperationWorkflow):
         """Take back what this run did. Raises ``error``, unless it is a cancel that comes too late: then the look."""
         self.enter(Phase.UNDOING)
         failure = self.failure(error)
-        if self.claimed is None:
-            if not is_cancel(error):
-                raise failure from error
-            await self.claim()
         if self.upload is not None:
             abort = self.input(AbortInput, key=self.upload.key, upload_id=self.upload.upload_id, corrupt=self.corrupt)
             await self.attempt(steps.abort_archive, abort, "forget the upload")
         if is_cancel(error):
             try:
+                if self.claimed is None:
+                    await self.claim()
                 look = await self.undisturbed(
                     steps.look_after_cancel, self._look_input(request), "see whether the cancel comes too late"
                 )
             except FailureError as refused:
-                raise self.note_error(refused) from error
-            if look.verdict != Verdict.GO:
-                return look
+                failure = self.note_error(refused)
+            else:
+                if look.verdict != Verdict.GO:
+                    return look
         await self.sign_off()
         raise failure from error
 
@@ -261,7 +260,11 @@ class ArchiveWorkflow(OperationWorkflow):
         except FailureError as error:
             found = self.note_error(error)
             if look.verdict == Verdict.DELETE and found.code == ErrorCode.VOLUME_CHANGED:
-                await self.undisturbed(steps.mark_ready_again, volume, "record: ready, the old archive is outdated")
+                try:
+                    await self.undisturbed(steps.mark_ready_again, volume, "record: ready, the old archive is outdated")
+                except FailureError as refused:
+                    await self.sign_off()
+                    raise self.note_error(refused) from error
                 return None
             if self.phase == Phase.COMMITTING or found.code in KEEPS_VOLUME:
                 await self.sign_off()

@@ -6,7 +6,6 @@ from temporalio import workflow
 
 from codehub_storage.contracts import Phase
 from codehub_storage.errors import ErrorCode, StorageError
-from codehub_storage.keys import check_workspace_id
 from workflows import steps
 from workflows.messages import AnnounceInput, LookResult, VolumeInput
 from workflows.operation import OperationWorkflow, Request
@@ -21,8 +20,9 @@ class FillingWorkflow(OperationWorkflow):
         self.replaces: str | None = None
 
     def check(self, request: Request, workspace_of_key: str) -> None:
-        """``InvalidInput`` unless id and key are well formed and belong together."""
-        if check_workspace_id(request.workspace_id) != workspace_of_key:
+        """``InvalidInput`` unless id and key are well formed and belong together, and to this run."""
+        self.check_names()
+        if request.workspace_id != workspace_of_key:
             raise StorageError(ErrorCode.INVALID_INPUT, f"the key is not one of workspace {request.workspace_id}")
 
     def volume(self, look: LookResult) -> VolumeInput:
@@ -57,7 +57,9 @@ class FillingWorkflow(OperationWorkflow):
         """Take back what this run did, then raise ``error`` as what it is."""
         self.enter(Phase.UNDOING)
         failure = self.failure(error)
-        if look is not None:
-            await self.abandon(look)
-        await self.sign_off()
+        try:
+            if look is not None:
+                await self.abandon(look)
+        finally:
+            await self.sign_off()
         raise failure from error

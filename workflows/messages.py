@@ -33,11 +33,16 @@ class ClaimInput(StepInput):
 
 
 class ClaimResult(Message):
-    """What the run needs to know of the place. ``settle_seconds`` 0 with ``settle_by_sync``: the store is synced."""
+    """What the run needs to know of the place. ``settle_seconds`` 0 with ``settle_by_sync``: the store is synced.
+
+    ``wait_seconds``: so long a write of ``waits_for``, which never signed off, may still take effect.
+    """
 
     home_store_key: str
     settle_seconds: float = 60.0
     settle_by_sync: bool = False
+    wait_seconds: float = 0.0
+    waits_for: str | None = None
 
 
 class Verdict(StrEnum):

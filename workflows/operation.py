@@ -7,6 +7,7 @@ arrives while an activity is completing, and then nothing but a look shows it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
@@ -18,6 +19,7 @@ from temporalio.exceptions import FailureError, is_cancelled_exception
 from codehub_storage.contracts import OperationResult, Phase, Progress
 from codehub_storage.converter import storage_error
 from codehub_storage.errors import ErrorCode, StorageError
+from codehub_storage.keys import check_workspace_id, workflow_id
 from workflows import policies, steps
 from workflows.messages import ClaimInput, ClaimResult, StepInput
 from workflows.policies import Timeouts
@@ -84,6 +86,8 @@ class OperationWorkflow:
         self.place = request.place
         self.phase = Phase.CLAIMING
         self.claimed: ClaimResult | None = None
+        self.may_own = False
+        self.waits_for: str | None = None
         self.bytes_done = 0
         self.bytes_total = 0
         self.last_error: str | None = None
@@ -103,6 +107,7 @@ class OperationWorkflow:
             bytes_done=self.bytes_done,
             bytes_total=self.bytes_total,
             last_error=self.last_error,
+            waits_for=self.waits_for,
         )
 
     def enter(self, phase: Phase) -> None:
@@ -120,6 +125,8 @@ class OperationWorkflow:
             counted = f"{self.bytes_done:,} of {self.bytes_total:,} bytes"
             is_counting = self.phase is Phase.COPYING and self.bytes_done < self.bytes_total
             lines.append(f"{counted} in steps that have ended. {_UNDER_WAY}" if is_counting else counted)
+        if self.waits_for:
+            lines.append(f"It waits for {self.waits_for}")
         if self.last_error:
             lines.append(f"Last error: {self.last_error}")
         workflow.set_current_details("\n\n".join(lines))
@@ -170,18 +177,48 @@ class OperationWorkflow:
         if is_cancelled():
             raise asyncio.CancelledError("asked to cancel")
 
+    def check_names(self) -> None:
+        """The first line of every run: ``InvalidInput`` unless it has the one id of its workspace.
+
+        Under another one it would exclude nobody, and no status, cancel or mover would find it.
+        """
+        named = workflow_id(check_workspace_id(self.workspace_id))
+        if workflow.info().workflow_id != named:
+            raise StorageError(
+                ErrorCode.INVALID_INPUT,
+                f"this run's workflow id is {workflow.info().workflow_id}, and that of its workspace is {named}",
+                hint="Start operations by StorageClient or the CLI. A Temporal Schedule appends the time to the id: "
+                "let it start a workflow of your own, whose activity calls StorageClient.",
+            )
+
     async def claim(self) -> ClaimResult:
-        """The first step: without it nothing may be written. Answers what is to be known of the place."""
-        self.claimed = await self.undisturbed(
+        """The first step: without it nothing may be written. Answers what is to be known of the place.
+
+        A late write of an earlier owner is waited out here, whatever cancels arrive, and told to who looks.
+        """
+        self.may_own = True  # from here on: an attempt that nobody heard of again may have taken the record
+        claimed = await self.undisturbed(
             steps.claim, self.input(ClaimInput, operation=self.operation), "claim the workspace's record"
         )
-        return self.claimed
+        if claimed.wait_seconds:
+            self.waits_for = f"the last write of {claimed.waits_for} ({claimed.wait_seconds:.0f} s)"
+            workflow.logger.warning("waiting for %s", self.waits_for)
+            self.describe()
+            await unbroken(workflow.sleep(claimed.wait_seconds, summary="a late write of an earlier owner may land"))
+            self.waits_for = None
+            self.describe()
+        self.claimed = claimed
+        return claimed
 
     async def sign_off(self) -> None:
-        """The last step. Its failure costs the next run a wait, nothing else."""
-        if self.claimed is None:
-            return
-        await self.attempt(steps.sign_off, self.input(StepInput), "sign off in the record")
+        """The last step of every run that may own the record, failed or not. Its failure costs the next run a wait,
+        nothing else; after a claim that failed it is tried for a minute only."""
+        if self.claimed is not None:
+            await self.attempt(steps.sign_off, self.input(StepInput), "sign off in the record")
+        elif self.may_own:
+            summary = "sign off, if the claim got through"
+            with contextlib.suppress(FailureError):  # the record was not ours after all, or its store is still away
+                await self.undisturbed(steps.sign_off, self.input(StepInput), summary, timeouts=policies.brief())
 
     def result(self, **fields: Any) -> OperationResult:
         """The result, with what every result has."""

@@ -74,6 +74,11 @@ def detach() -> Timeouts:
     return {**undo(), "schedule_to_close_timeout": seconds(300)}
 
 
+def brief() -> Timeouts:
+    """What may as well be left undone: tried for a minute."""
+    return {**undo(), "schedule_to_close_timeout": seconds(60)}
+
+
 def lease() -> Timeouts:
     """Holding a mover: queueing for one is admission, so no bound in time that counts the queue.
 

@@ -12,7 +12,7 @@ from temporalio.exceptions import FailureError
 
 from codehub_storage.contracts import OperationResult, Phase, PurgeInput
 from codehub_storage.errors import ErrorCode, StorageError
-from codehub_storage.keys import check_workspace_id, workspace_of_archive, workspace_of_volume
+from codehub_storage.keys import workspace_of_archive, workspace_of_volume
 from workflows import policies, steps
 from workflows.messages import PurgeStepInput, PurgeStepResult
 from workflows.operation import EXPECTED, OperationWorkflow, unbroken
@@ -37,7 +37,7 @@ class PurgeWorkflow(OperationWorkflow):
         return await unbroken(self._purge(request))
 
     def _check(self, request: PurgeInput) -> None:
-        check_workspace_id(request.workspace_id)
+        self.check_names()
         named = [workspace_of_volume(request.home_store_key)] if request.home_store_key is not None else []
         named += [workspace_of_archive(request.archive_key)] if request.archive_key is not None else []
         if any(workspace_id != request.workspace_id for workspace_id in named):

@@ -20,9 +20,9 @@ from temporalio.client import (
     WorkflowHandle,
 )
 from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes, WorkflowIDConflictPolicy
-from temporalio.envconfig import ClientConfig
+from temporalio.envconfig import ClientConfig, ClientConnectConfig
 from temporalio.exceptions import WorkflowAlreadyStartedError
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.service import RPCError
 
 from codehub_storage import keys
 from codehub_storage.contracts import (
@@ -40,31 +40,77 @@ from codehub_storage.contracts import (
 )
 from codehub_storage.converter import DATA_CONVERTER
 from codehub_storage.errors import ErrorCode, StorageError
-from codehub_storage.runs import outcome, progress_of, unreachable
+from codehub_storage.runs import (
+    cancelled_outcome,
+    exact,
+    is_no_run,
+    no_server,
+    outcome,
+    progress_of,
+    request_cancel,
+    told,
+)
+from codehub_storage.serving import hindrance
 
 WS_ID = SearchAttributeKey.for_keyword("WsId")
 WS_OP = SearchAttributeKey.for_keyword("WsOp")
 _INPUT_DIGEST = "input-digest"
 _STARTS = 3
+DEFAULT_ADDRESS = "localhost:7233"
+_TLS_FILES = {
+    "server_root_ca_cert": "TEMPORAL_TLS_SERVER_CA_CERT_PATH",
+    "client_cert": "TEMPORAL_TLS_CLIENT_CERT_PATH",
+    "client_private_key": "TEMPORAL_TLS_CLIENT_KEY_PATH",
+}
+_PEM = b"-----BEGIN "
+_OF_THE_CONNECTION = (
+    "TEMPORAL_ADDRESS (host:port), TEMPORAL_PROFILE, TEMPORAL_CONFIG_FILE, and the files of TEMPORAL_TLS..."
+)
 _LAST_WAIT_SECONDS = 0.05
 
 
+@told
 async def connect(**options: Any) -> Client:
-    """A Temporal client as the environment says (``TEMPORAL_ADDRESS``, ``TEMPORAL_NAMESPACE``, ...).
+    """A Temporal client as the environment says (``TEMPORAL_ADDRESS``, ``TEMPORAL_NAMESPACE``, ...), else at
+    ``localhost:7233``.
 
     ``options`` override single settings of ``temporalio.client.Client.connect``. ``BackendUnavailable`` if there is
-    no server.
+    no server, ``InvalidInput`` for settings that cannot be used.
     """
     _wait_at_exit()
-    settings: dict[str, Any] = {**ClientConfig.load_client_connect_config(), **options}
+    settings: dict[str, Any] = {"data_converter": DATA_CONVERTER, **connect_config(), **options}
+    host = settings["target_host"]
     try:
-        return await Client.connect(**{"data_converter": DATA_CONVERTER, **settings})
+        if "://" in host:
+            raise ValueError("it is host:port, not a URL")
+        return await Client.connect(**settings)
     except RuntimeError as error:
+        raise no_server(host) from error
+    except Exception as error:
         raise StorageError(
-            ErrorCode.BACKEND_UNAVAILABLE,
-            f"no Temporal server at {settings.get('target_host')}",
-            hint="Check TEMPORAL_ADDRESS and that the server is up.",
+            ErrorCode.INVALID_INPUT,
+            f"Temporal at {host!r} cannot be connected to: {error}",
+            hint=f"Check {_OF_THE_CONNECTION}.",
         ) from error
+
+
+def connect_config() -> ClientConnectConfig:
+    """The arguments of ``Client.connect`` that Temporal's environment and configuration file give, the address always
+    among them. ``InvalidInput`` for a file, a profile or a certificate that cannot be used."""
+    try:
+        found = ClientConfig.load_client_connect_config()
+        for field, variable in _TLS_FILES.items():
+            data = getattr(found.get("tls"), field, None)
+            if data is not None and _PEM not in data:
+                raise ValueError(f"{variable} or its profile names a file that holds no PEM")
+    except Exception as error:
+        raise StorageError(
+            ErrorCode.INVALID_INPUT,
+            f"Temporal's configuration: {' '.join(str(error).split())}",
+            hint=f"Check {_OF_THE_CONNECTION}.",
+        ) from error
+    found.setdefault("target_host", DEFAULT_ADDRESS)
+    return found
 
 
 @functools.cache
@@ -85,22 +131,29 @@ class OperationHandle:
     operation: Operation
     run_id: str
     _handle: WorkflowHandle[Any, OperationResult]
+    _client: Client
 
+    @told
     async def result(self) -> OperationResult:
-        """Wait for the end. ``StorageError`` if it failed or was cancelled."""
-        return await outcome(self._handle)
+        """Wait for the end. ``StorageError`` if it failed or was cancelled.
 
+        What keeps it from getting on, such as that nobody serves its place, is a WARNING of the ``codehub_storage``
+        logger within seconds.
+        """
+        return await outcome(self._client, self._handle)
+
+    @told
     async def progress(self) -> Progress:
-        """Phase, bytes, last error, next attempt. ``BackendUnavailable`` if the server does not answer."""
-        try:
-            return await progress_of(self._handle, self.workspace_id)
-        except RPCError as error:
-            raise unreachable(error) from error
+        """Phase, bytes, last error, next attempt, what it waits for. ``BackendUnavailable`` if the server does not
+        answer."""
+        return await progress_of(self._client, exact(self._client, self._handle), self.workspace_id)
 
+    @told
     async def cancel(self) -> None:
         """Ask this run to stop and undo. How that ends, ``result`` tells: ``Cancelled``, or what it returns if it was
-        too late. Fine if it has ended."""
-        await _request_cancel(self._handle)
+        too late. Fine if it has ended. A run that no worker has ever taken, and whose queue none polls, ends at
+        once."""
+        await request_cancel(self._client, exact(self._client, self._handle))
 
 
 class StorageClient:
@@ -110,6 +163,12 @@ class StorageClient:
     """
 
     def __init__(self, client: Client, *, place: str = DEFAULT_PLACE) -> None:
+        if not isinstance(client, Client):
+            raise StorageError(
+                ErrorCode.INVALID_INPUT,
+                f"a StorageClient is made of a Temporal client, not of {type(client).__name__}",
+                hint="Use `await StorageClient.connect()`.",
+            )
         self._client = client
         self._place = place
 
@@ -120,6 +179,7 @@ class StorageClient:
 
     # ------------------------------------------------------------ the four operations, blocking
 
+    @told
     async def provision(
         self,
         workspace_id: str,
@@ -134,6 +194,7 @@ class StorageClient:
         )
         return _required((await handle.result()).home_store_key)
 
+    @told
     async def archive(
         self,
         home_store_key: str,
@@ -152,6 +213,7 @@ class StorageClient:
         )
         return _required((await handle.result()).archive_key)
 
+    @told
     async def restore(
         self,
         archive_key: str,
@@ -167,6 +229,7 @@ class StorageClient:
         )
         return _required((await handle.result()).home_store_key)
 
+    @told
     async def purge(
         self,
         home_store_key: str | None,
@@ -190,6 +253,7 @@ class StorageClient:
 
     # ------------------------------------------------------------ start and poll
 
+    @told
     async def start_provision(
         self,
         workspace_id: str,
@@ -203,11 +267,12 @@ class StorageClient:
             Operation.PROVISION,
             ProvisionInput(
                 workspace_id=keys.check_workspace_id(workspace_id),
-                place=place or self._place,
+                place=self._place if place is None else place,
                 volume=_volume(size_bytes, storage_class),
             ),
         )
 
+    @told
     async def start_archive(
         self,
         home_store_key: str,
@@ -222,12 +287,13 @@ class StorageClient:
             ArchiveInput(
                 workspace_id=keys.workspace_of_volume(home_store_key),
                 home_store_key=home_store_key,
-                place=place or self._place,
+                place=self._place if place is None else place,
                 expected_volume_uid=expected_volume_uid,
                 remove_stopped=remove_stopped,
             ),
         )
 
+    @told
     async def start_restore(
         self,
         archive_key: str,
@@ -244,11 +310,12 @@ class StorageClient:
                 workspace_id=keys.workspace_of_archive(archive_key),
                 archive_key=archive_key,
                 archive_id=archive_id,
-                place=place or self._place,
+                place=self._place if place is None else place,
                 volume=_volume(size_bytes, storage_class),
             ),
         )
 
+    @told
     async def start_purge(
         self,
         home_store_key: str | None,
@@ -269,43 +336,48 @@ class StorageClient:
                 workspace_id=named.pop(),
                 home_store_key=home_store_key,
                 archive_key=archive_key,
-                place=place or self._place,
+                place=self._place if place is None else place,
                 expected_volume_uid=expected_volume_uid,
                 remove_stopped=remove_stopped,
             ),
         )
 
+    @told
     async def progress(self, workspace_id: str) -> Progress | None:
         """The workspace's latest operation; ``None`` if the server knows of none."""
         handle = self._client.get_workflow_handle(keys.workflow_id(keys.check_workspace_id(workspace_id)))
         try:
-            return await progress_of(handle, workspace_id)
+            return await progress_of(self._client, handle, workspace_id)
         except RPCError as error:
-            if error.status == RPCStatusCode.NOT_FOUND:
+            if is_no_run(error):
                 return None
-            raise unreachable(error) from error
+            raise
 
     # ------------------------------------------------------------ the user comes back
 
+    @told
     async def cancel(self, workspace_id: str, *, place: str | None = None) -> CancelOutcome:
         """Stop what runs and undo it. ``CANCELLED``: the workspace is as it was before. ``TOO_LATE``: it is done.
 
+        A run that no worker has ever taken, and whose queue none polls, is ended: ``CANCELLED``.
         Where nothing runs, an archive is asked to look whether an earlier one is past its point of no return:
         ``CANCELLED`` then means that the volume is there and ready. ``VolumeNotFound`` if there is none and no archive.
         """
         handle = await self._open_run(workspace_id)
         if handle is not None:
-            await _request_cancel(handle)
+            ending = cancelled_outcome(self._client, handle)
         else:
             started = await self._start(
                 Operation.ARCHIVE,
                 ArchiveInput(
-                    workspace_id=keys.check_workspace_id(workspace_id), place=place or self._place, cancel_only=True
+                    workspace_id=keys.check_workspace_id(workspace_id),
+                    place=self._place if place is None else place,
+                    cancel_only=True,
                 ),
             )
-            handle = started._handle
+            ending = outcome(self._client, started._handle)
         try:
-            await outcome(handle)
+            await ending
         except StorageError as error:
             if error.code == ErrorCode.CANCELLED:
                 return CancelOutcome.CANCELLED
@@ -318,9 +390,9 @@ class StorageClient:
         try:
             description = await handle.describe()
         except RPCError as error:
-            if error.status == RPCStatusCode.NOT_FOUND:
+            if is_no_run(error):
                 return None
-            raise unreachable(error) from error
+            raise
         if description.status != WorkflowExecutionStatus.RUNNING:
             return None
         return self._client.get_workflow_handle(workflow_id, run_id=description.run_id, result_type=OperationResult)
@@ -352,13 +424,12 @@ class StorageClient:
                     static_summary=f"{operation.value} workspace {request.workspace_id}",
                     static_details=_details(operation, request),
                 )
-                return OperationHandle(request.workspace_id, operation, handle.first_execution_run_id or "", handle)
+                run_id = handle.first_execution_run_id or ""
+                return OperationHandle(request.workspace_id, operation, run_id, handle, self._client)
             except WorkflowAlreadyStartedError as error:
-                joined = await self._join(operation, request, digest, error)
+                joined = await self._join(operation, request, digest, error.run_id)
                 if joined is not None:
                     return joined
-            except RPCError as error:
-                raise unreachable(error) from error
         raise StorageError(ErrorCode.OPERATION_IN_PROGRESS, f"workspace {request.workspace_id} is never free")
 
     async def _join(
@@ -366,35 +437,29 @@ class StorageClient:
         operation: Operation,
         request: ProvisionInput | ArchiveInput | RestoreInput | PurgeInput,
         digest: str,
-        error: WorkflowAlreadyStartedError,
+        run_id: str | None,
     ) -> OperationHandle | None:
         """The open run, if it does the same; ``None`` if it has ended meanwhile."""
+        workflow_id = keys.workflow_id(request.workspace_id)
         handle: WorkflowHandle[Any, OperationResult] = self._client.get_workflow_handle(
-            error.workflow_id, run_id=error.run_id, result_type=OperationResult
+            workflow_id, run_id=run_id, result_type=OperationResult
         )
-        try:
-            description = await handle.describe()
-        except RPCError as failed:
-            raise unreachable(failed) from failed
+        description = await handle.describe()
         if description.status != WorkflowExecutionStatus.RUNNING:
             return None
         same = description.workflow_type == operation.value
         if same and await description.memo_value(_INPUT_DIGEST, None) == digest:
-            return OperationHandle(request.workspace_id, operation, description.run_id, handle)
+            return OperationHandle(request.workspace_id, operation, description.run_id, handle, self._client)
+        hindered = str(await hindrance(self._client, description))
+        way_out = f"Remove what hinders it, or `codehub-storage cancel {request.workspace_id}` and call again."
         raise StorageError(
             ErrorCode.OPERATION_IN_PROGRESS,
             f"{description.workflow_type} of workspace {request.workspace_id} is running"
-            + (", with other parameters" if same else ""),
+            + (", with other parameters" if same else "")
+            + (f", and {hindered}" if hindered else ""),
+            hint=way_out if hindered else None,
             details={"operation": description.workflow_type, "run_id": description.run_id},
         )
-
-
-async def _request_cancel(handle: WorkflowHandle[Any, OperationResult]) -> None:
-    try:
-        await handle.cancel()
-    except RPCError as error:
-        if error.status != RPCStatusCode.NOT_FOUND:  # that: it ended just now, and its outcome tells
-            raise unreachable(error) from error
 
 
 def input_digest(operation: Operation, request: Contract) -> str:
@@ -404,8 +469,6 @@ def input_digest(operation: Operation, request: Contract) -> str:
 
 
 def _volume(size_bytes: int | None, storage_class: str | None) -> VolumeSpec:
-    if size_bytes is not None and size_bytes <= 0:
-        raise StorageError(ErrorCode.INVALID_INPUT, f"a volume of {size_bytes} bytes cannot be made")
     return VolumeSpec(size_bytes=size_bytes, storage_class=storage_class)
 
 

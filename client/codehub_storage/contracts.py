@@ -146,6 +146,13 @@ class Progress(Contract):
     attempt: int = Field(default=1, description="attempt of the step under way; above 1 while it is tried again")
     next_attempt_at: str | None = Field(default=None, description="RFC 3339 time of the next attempt while retrying")
     closed: bool = Field(default=False, description="the run has ended")
+    waits_for: str | None = Field(
+        default=None, description="what it waits for: a worker, an earlier owner's last write, ...; null: for nothing"
+    )
+    task_attempt: int = Field(
+        default=1, description="attempt of the workflow task; above 1 while workers fail at carrying the run on"
+    )
+    task_failure: str | None = Field(default=None, description="why they do; null where they do not")
 
 
 class CancelOutcome(StrEnum):

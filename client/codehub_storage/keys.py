@@ -87,6 +87,11 @@ def storage_queue(place: str) -> str:
     return f"storage/{place}"
 
 
+def place_of_queue(queue: str) -> str:
+    """The place that ``storage_queue`` or ``movers_queue`` made this of."""
+    return queue.partition("/")[2]
+
+
 def movers_queue(place: str) -> str:
     """The task queue of the mover leases of one place."""
     return f"movers/{place}"

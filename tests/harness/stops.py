@@ -166,6 +166,7 @@ async def how_it_ends(site: Site, workspace_id: str) -> ErrorCode | None:
         Operation(description.workflow_type),
         description.run_id,
         handle_of(site, workspace_id, description.run_id),
+        site.temporal,
     )
     try:
         await run.result()

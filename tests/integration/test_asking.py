@@ -85,7 +85,7 @@ async def status_of(site: Site, workspace_id: str) -> WorkflowExecutionStatus | 
 async def asked(site: Site, workspace_id: str, *arguments: str) -> AsyncIterator[Person]:
     """A provision that nobody works at, interrupted once, so that it asks."""
     async with at_a_terminal(site, "provision", workspace_id, *arguments) as person:
-        await person.see("no worker answers yet")
+        await person.see("waits for a worker")
         person.type("\x03")
         await person.see("[d]etach")
         yield person

@@ -113,7 +113,7 @@ async def test_interrupted_wait(common_site: Site) -> None:
     async with running(common_site.environment, "provision", ws, "--place", "nobody-serves-it", "--json") as process:
         assert process.stderr is not None
         first = (await process.stderr.readline()).decode()
-        assert "no worker answers yet" in first
+        assert "waits for a worker" in first
         process.send_signal(signal.SIGINT)
         done = await end_of(process, "provision")
     assert done.status == 128 + signal.SIGINT, done

@@ -9,11 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError
 
 from codehub_storage import CancelOutcome, ErrorCode, Phase, StorageClient, StorageError, StorageProvider
 from codehub_storage.converter import storage_error
-from codehub_storage.keys import storage_queue, workflow_id
+from codehub_storage.keys import record_key, storage_queue, workflow_id
 from tests.harness.homes import archived, provisioned, read
 from tests.harness.seaweed import Seaweed
 from tests.harness.site import Site, open_site
@@ -118,3 +119,54 @@ async def test_a_server_that_is_not_there_is_said() -> None:
         await StorageClient.connect(target_host="127.0.0.1:1", namespace="default")
     assert refused.value.code == ErrorCode.BACKEND_UNAVAILABLE
     assert "TEMPORAL_ADDRESS" in refused.value.hint
+
+
+@pytest.mark.field("E18")
+@pytest.mark.parametrize(
+    ("operation", "argument"),
+    [
+        ("provision", {}),
+        ("archive", {"home_store_key": "ws_{}_home"}),
+        ("archive", {"cancel_only": True}),
+        ("restore", {"archive_key": "{}/home.tar.gz"}),
+        ("purge", {"home_store_key": "ws_{}_home"}),
+    ],
+)
+async def test_a_run_under_another_id_refuses_itself(
+    common_site: Site, operation: str, argument: dict[str, object]
+) -> None:
+    """As a Temporal Schedule starts it: InvalidInput at the first line, no step asked for, no record; the hint says
+    what a Schedule does instead."""
+    workspace = common_site.workspace_id()
+    filled = {name: each.format(workspace) if isinstance(each, str) else each for name, each in argument.items()}
+    handle = await common_site.temporal.start_workflow(
+        operation,
+        {"workspace_id": workspace, "place": common_site.place, **filled},
+        id=f"{workflow_id(workspace)}-2026-11-30T00:00:00Z",
+        task_queue=storage_queue(common_site.place),
+    )
+    with pytest.raises(WorkflowFailureError) as failed:
+        await asyncio.wait_for(handle.result(), 60)
+    error = storage_error(failed.value)
+    assert error.code == ErrorCode.INVALID_INPUT
+    assert "Schedule" in error.hint
+    assert "StorageClient" in error.hint
+    events = (await handle.fetch_history()).events
+    assert EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED not in {event.event_type for event in events}
+    assert await common_site.truth.get(record_key(workspace)) is None
+
+
+@pytest.mark.field("E18")
+async def test_a_run_on_the_queue_of_another_place_refuses_itself(common_site: Site) -> None:
+    """Right id, wrong queue: its worker would look for the volume at its own place."""
+    workspace = common_site.workspace_id()
+    handle = await common_site.temporal.start_workflow(
+        "provision",
+        {"workspace_id": workspace, "place": "elsewhere"},
+        id=workflow_id(workspace),
+        task_queue=storage_queue(common_site.place),
+    )
+    with pytest.raises(WorkflowFailureError) as failed:
+        await asyncio.wait_for(handle.result(), 60)
+    assert storage_error(failed.value).code == ErrorCode.INVALID_INPUT
+    assert await common_site.truth.get(record_key(workspace)) is None

@@ -73,7 +73,7 @@ async def test_temporal_is_gone(common_site: Site) -> None:
     done, checks = await doctor(common_site, TEMPORAL_ADDRESS=f"127.0.0.1:{free_ports(1)[0]}")
     assert (done.status, failing(checks)) == (Exit.RETRY, {"temporal.server"}), done
     assert {name for name, each in checks.items() if each["state"] == "skipped"} == {
-        *("temporal.namespace", "temporal.search-attributes", "temporal.worker")
+        *("temporal.namespace", "temporal.search-attributes", "temporal.worker", "temporal.runs")
     }
 
 

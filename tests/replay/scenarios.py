@@ -6,6 +6,7 @@ The history taken is that of the workspace's latest run. A scenario's name start
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -16,8 +17,10 @@ import pytest
 from temporalio.api.enums.v1 import EventType
 
 from activities import failpoints
+from activities.objectstore.identity import IDENTITY_KEY
+from activities.record import Owner, Record
 from codehub_storage import CancelOutcome, ErrorCode, StorageError
-from codehub_storage.keys import archive_key
+from codehub_storage.keys import archive_key, record_key
 from tests.fakes.s3_faults import FlipStored, on
 from tests.fakes.s3_proxy import S3Proxy
 from tests.harness.site import Site
@@ -150,6 +153,28 @@ async def fails(call: Awaitable[object], code: ErrorCode) -> None:
     assert failed.value.code == code, failed.value
 
 
+async def leave_record(stage: Stage, workspace: str, *, place: str) -> None:
+    """The record that a run left which never signed off, and never had a volume."""
+    record = Record(workspace_id=workspace, place=place, owner=Owner(run_id="an-earlier-run", operation="purge"))
+    data = record.model_dump_json(exclude_none=True).encode()
+    await stage.site.truth.put_if(record_key(workspace), data, etag=None)
+
+
+@asynccontextmanager
+async def believing_nothing(stage: Stage) -> AsyncIterator[None]:
+    """The store is taken for one that ignores If-Match on DELETE."""
+    truth = stage.site.truth
+    data, info = await truth.get(IDENTITY_KEY) or pytest.fail("the bucket was never marked")
+    identity = json.loads(data)
+    identity["capabilities"]["conditional_delete"] = False
+    identity["delete_wait_seconds"] = 10.0  # scaled down like every time-out
+    changed = await truth.put_if(IDENTITY_KEY, json.dumps(identity).encode(), etag=info.etag)
+    try:
+        yield
+    finally:
+        await truth.put_if(IDENTITY_KEY, data, etag=changed.etag)
+
+
 # ------------------------------------------------------------ provision
 
 
@@ -185,6 +210,25 @@ async def provision_cancelled(stage: Stage) -> str:
         await stage.until_cancel_arrived(workspace)
     assert await cancel == CancelOutcome.CANCELLED
     await fails(running, ErrorCode.CANCELLED)
+    return workspace
+
+
+@scenario
+async def provision_claim_refused(stage: Stage) -> str:
+    """The record says that the workspace lives elsewhere: the sign-off finds that it was never ours."""
+    workspace = stage.site.workspace_id()
+    await leave_record(stage, workspace, place="elsewhere")
+    await fails(stage.site.storage.provision(workspace), ErrorCode.WRONG_STORE)
+    return workspace
+
+
+@scenario
+async def provision_after_an_earlier_owner(stage: Stage) -> str:
+    """One that never signed off, in a store without conditional DELETE: its last write is waited out."""
+    workspace = stage.site.workspace_id()
+    await leave_record(stage, workspace, place=stage.site.place)
+    async with believing_nothing(stage):
+        await stage.site.storage.provision(workspace)
     return workspace
 
 
@@ -239,6 +283,14 @@ async def archive_asked_to_cancel_when_cold(stage: Stage) -> str:
     """No run is open; the look says too late."""
     workspace = await stage.cold()
     assert await stage.site.storage.cancel(workspace) == CancelOutcome.TOO_LATE
+    return workspace
+
+
+@scenario
+async def archive_asked_to_cancel_nothing(stage: Stage) -> str:
+    """No run is open, no volume and no archive is there: refused, and signed off."""
+    workspace = stage.site.workspace_id()
+    await fails(stage.site.storage.cancel(workspace), ErrorCode.VOLUME_NOT_FOUND)
     return workspace
 
 

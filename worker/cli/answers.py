@@ -147,6 +147,7 @@ class RunRow(Answer):
     run_id: str = Field(description="the run, as Temporal names it")
     started_at: str = Field(description="when it began")
     seconds: float = Field(description="how long it took, or has been running")
+    problem: str | None = Field(default=None, description="why it does not get on; null where nothing keeps it")
     link: str | None = Field(description="where Temporal's web UI shows it; null where no web UI is known")
 
 

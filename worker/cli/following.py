@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from argparse import Namespace
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import TypeVar
 
-from temporalio.service import RPCError
-
 from codehub_storage.client import OperationHandle
 from codehub_storage.contracts import OperationResult, Phase, Progress
 from codehub_storage.errors import StorageError
+from codehub_storage.serving import hindered
 from worker.cli.asking import attended
 from worker.cli.bars import Standing
 from worker.cli.exits import Exit
@@ -22,7 +22,8 @@ from worker.cli.output import Output, one_line
 T = TypeVar("T")
 
 _LOOK_SECONDS = 0.5
-_UNANSWERED_LOOKS = 3
+_FIRST_LOOKS = 6
+_LATER_LOOK_SECONDS = 10.0
 _DONE_WORDS = {"provision": "provisioned", "archive": "archived", "restore": "restored", "purge": "purged"}
 
 
@@ -33,6 +34,8 @@ async def finish(handle: OperationHandle, args: Namespace, output: Output, *, ke
     """
     output.context.update(operation=handle.operation.value, workspace_id=handle.workspace_id, run_id=handle.run_id)
     if args.no_wait:
+        with suppress(StorageError):
+            note_hindrance(await handle.progress(), output)
         output.answer({}, handle.run_id)
         return Exit.DONE
 
@@ -68,19 +71,23 @@ async def follow(ending: Awaitable[T], look: Callable[[], Awaitable[Progress | N
 
 
 async def _show(look: Callable[[], Awaitable[Progress | None]], output: Output) -> None:
-    unanswered = 0
-    while True:
-        await asyncio.sleep(_LOOK_SECONDS)
-        with suppress(RPCError, StorageError):
+    said = ""
+    for looks in itertools.count():
+        is_watched = output.is_terminal or looks < _FIRST_LOOKS
+        await asyncio.sleep(_LOOK_SECONDS if is_watched else _LATER_LOOK_SECONDS)
+        with suppress(StorageError):
             progress = await look()
-            if progress is None:
-                continue
-            unanswered = unanswered + 1 if progress.phase is Phase.UNKNOWN and not progress.closed else 0
-            if unanswered == _UNANSWERED_LOOKS:
-                output.note("no worker answers yet; is one running for this place?")
-            output.progress(standing(progress))
-        if not output.is_terminal and not unanswered:
-            return  # a worker is there, and nobody watches
+            if progress is not None:
+                said = note_hindrance(progress, output, said)
+                output.progress(standing(progress))
+
+
+def note_hindrance(progress: Progress, output: Output, said: str = "") -> str:
+    """Say on stderr what keeps the operation from getting on, once; answers it, empty where nothing does."""
+    found = "" if progress.closed else _hindered(progress)
+    if found and found != said:
+        output.note(f"{progress.operation} of {progress.workspace_id} {found}")
+    return found
 
 
 def standing(progress: Progress) -> Standing:
@@ -94,8 +101,13 @@ def standing(progress: Progress) -> Standing:
 
 
 def _trouble(progress: Progress) -> list[str]:
-    attempt = [f"attempt {progress.attempt}"] if progress.attempt > 1 else []
-    return [*attempt, one_line(progress.last_error)] if progress.last_error else attempt
+    words = [f"attempt {progress.attempt}"] if progress.attempt > 1 else []
+    words += [one_line(progress.last_error)] if progress.last_error else []
+    return [*words, _hindered(progress)] if _hindered(progress) else words
+
+
+def _hindered(progress: Progress) -> str:
+    return one_line(hindered(progress.waits_for, progress.task_attempt, progress.task_failure))
 
 
 def progress_line(progress: Progress) -> str:

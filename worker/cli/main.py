@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import logging
 import os
 import signal
 import sys
@@ -47,6 +48,7 @@ def run(argv: Sequence[str], stdout: TextIO | None = None, stderr: TextIO | None
 def _run(args: Namespace, output: Output) -> int:
     from codehub_storage.errors import StorageError
 
+    logging.getLogger("codehub_storage").addHandler(logging.NullHandler())  # `following` says it, on a line of its own
     module, _, function = args.command.partition(":")
     signals: list[int] = []
     try:

@@ -12,13 +12,11 @@ from activities.objectstore.base import ObjectStore
 from activities.objectstore.client import S3Settings
 from activities.objectstore.identity import StoreIdentity, load_identity
 from activities.objectstore.s3 import S3Store, open_store
-from codehub_storage.client import StorageClient, connect
+from codehub_storage.client import DEFAULT_ADDRESS, StorageClient, connect
 from codehub_storage.errors import StorageError
 from worker.dev.info import DevInfo
 from worker.settings import Settings, variable
 from worker.wiring import s3_settings
-
-_DEFAULT_ADDRESS = "localhost:7233"
 
 
 def load_settings(args: Namespace) -> Settings:
@@ -29,7 +27,7 @@ def load_settings(args: Namespace) -> Settings:
 async def connect_temporal(settings: Settings) -> Client:
     """Temporal, as the environment or the running stack says. ``BackendUnavailable`` if it does not answer."""
     config = settings.temporal_connect_config()
-    with _hint(settings, None if config.get("target_host") != _DEFAULT_ADDRESS else "TEMPORAL_ADDRESS"):
+    with _hint(settings, None if config.get("target_host") != DEFAULT_ADDRESS else "TEMPORAL_ADDRESS"):
         return await connect(**config)
 
 

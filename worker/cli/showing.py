@@ -26,7 +26,7 @@ from worker.cli.answers import KeptArchive, ShownArchive, ShownUser, ShownVolume
 from worker.cli.exits import Exit, exit_of
 from worker.cli.listing import duration, size, table
 from worker.cli.output import Output, one_line
-from worker.cli.runs import OURS, executions, row
+from worker.cli.runs import OURS, executions, problems_of, row
 from worker.cli.session import connect_temporal, load_settings, open_marked
 from worker.settings import Settings
 
@@ -169,7 +169,9 @@ def _shown(view: VolumeView) -> ShownVolume:
 async def _runs(settings: Settings, workspace_id: str, limit: int) -> list[Found]:
     client = await connect_temporal(settings)
     query = f"{OURS} AND WorkflowId = '{workflow_id(workspace_id)}'"
-    return [row(each, settings.web_ui_address) async for each in executions(client, query, limit)]
+    runs = [each async for each in executions(client, query, limit)]
+    problems = await problems_of(client, runs)
+    return [row(each, settings.web_ui_address, problems.get(each.run_id)) for each in runs]
 
 
 # ------------------------------------------------------------ for people
@@ -240,4 +242,5 @@ def _run_lines(runs: list[Found]) -> list[str]:
         )
         for each in runs
     ]
-    return ["runs:", *(f"  {line}" for line in table([heading, *rows]).splitlines())]
+    problems = [f"  {each['operation']} {one_line(each['problem'])}" for each in runs if each["problem"]]
+    return ["runs:", *(f"  {line}" for line in table([heading, *rows]).splitlines()), *problems]

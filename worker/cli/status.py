@@ -15,8 +15,8 @@ from codehub_storage.keys import archive_key, check_workspace_id
 from worker.cli.exits import Exit, exit_of
 from worker.cli.following import progress_line
 from worker.cli.listing import duration, size, table
-from worker.cli.output import Output
-from worker.cli.runs import ENDED, OPEN, executions, row
+from worker.cli.output import Output, one_line
+from worker.cli.runs import ENDED, OPEN, executions, problems_of, row
 from worker.cli.session import connect_temporal, load_settings, open_bucket
 from worker.settings import Settings
 
@@ -40,9 +40,14 @@ async def _list(args: Namespace, output: Output) -> int:
     settings = load_settings(args)
     client = await connect_temporal(settings)
     web_ui = settings.web_ui_address
-    running = [row(each, web_ui) async for each in executions(client, OPEN)]
+    open_runs = [each async for each in executions(client, OPEN)]
+    problems = await problems_of(client, open_runs)
+    running = [row(each, web_ui, problems.get(each.run_id)) for each in open_runs]
     ended = [row(each, web_ui) async for each in executions(client, ENDED, max(args.limit, 0))]
     output.answer({"open": running, "ended": ended}, _as_table([*running, *ended]))
+    for each in running:
+        if each["problem"]:
+            output.note(f"{each['operation']} of {each['workspace_id'] or '?'} {one_line(each['problem'])}")
     return Exit.DONE
 
 

@@ -57,6 +57,7 @@ class DirectoryBackend:
     """Folders below ``root``, moved by children of this process.
 
     ``mover_entry``: ``package.module:function``, called in the mover as (spec, folder, lock descriptor).
+    ``environment``: what movers are told besides that of this process.
     Several may serve one root, in one process or in several of one machine and pid namespace: a mover that another
     worker started is found, and killed if need be, by its process id.
     """
@@ -72,11 +73,12 @@ class DirectoryBackend:
         walk: FolderWalk,
         patience: Patience | None = None,
         preload: tuple[str, ...] = PRELOAD,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self._layout = Layout(root)
         self._walk = walk
         self._patience = patience or Patience()
-        self._starter = MoverStarter(mover_entry, preload, self._patience)
+        self._starter = MoverStarter(mover_entry, preload, self._patience, environment or {})
         self._movers: dict[str, DirectoryMover] = {}
         self._attaching: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._identity: str | None = None

@@ -10,7 +10,8 @@ import shutil
 import signal
 import tempfile
 import threading
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
@@ -117,16 +118,21 @@ class DirectoryMover:
 
 @dataclass(frozen=True)
 class MoverStarter:
-    """How movers are started. ``preload``: modules that the fork server imports once, for all of them."""
+    """How movers are started. ``preload``: modules that the fork server imports once, for all of them.
+
+    ``environment``: what they are told besides the environment of this process.
+    """
 
     entry: str
     preload: tuple[str, ...]
     patience: Patience
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     async def start(self, spec: MoverSpec, folder: Path, log: Path, lock: Lock, lock_path: Path) -> DirectoryMover:
         """Start a mover and hand it ``lock``; ours is let go. ``MoverFailed`` if it dies while it starts."""
         with contextlib.suppress(FileNotFoundError):
             os.rename(log, log.with_name(log.name + ".old"))
+        spec = replace(spec, environment={**self.environment, **spec.environment})
         task = Task(self.entry, spec, os.fspath(folder), os.fspath(log), InheritedFd(lock.fd))
         # A daemon: a process that ends in order ends its movers, instead of waiting for them for ever.
         child = _context(self.entry, self.preload).Process(

@@ -200,10 +200,12 @@ async def test_follow_shows_where_it_stands(monkeypatch: pytest.MonkeyPatch) -> 
 async def test_follow_says_that_no_worker_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where nobody watches: a start in a place without a worker would wait silently for ever. Once."""
     monkeypatch.setattr(following, "_LOOK_SECONDS", 0)
-    look, seen = _looks(*[at(Phase.UNKNOWN)] * 10)
+    monkeypatch.setattr(following, "_LATER_LOOK_SECONDS", 0)
+    waits = at(Phase.UNKNOWN).model_copy(update={"waits_for": "a worker: none asks for work on storage/nosuch"})
+    look, seen = _looks(*[waits] * 10)
     output, _, err = output_to()
     await follow(seen.wait(), look, output)
-    assert err.getvalue().count("no worker answers yet") == 1
+    assert err.getvalue().count("waits for a worker: none asks for work on storage/nosuch") == 1
 
 
 async def test_follow_raises_what_the_operation_raises() -> None:

@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable
 from datetime import timedelta
 from typing import TypeVar
 
-from temporalio.api.enums.v1 import TaskQueueType
-from temporalio.api.taskqueue.v1 import TaskQueue
-from temporalio.api.workflowservice.v1 import (
-    DescribeNamespaceRequest,
-    DescribeTaskQueueRequest,
-    GetSystemInfoRequest,
-)
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest, GetSystemInfoRequest
 from temporalio.client import Client
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.service import RPCError
 
 from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import movers_queue, storage_queue
 from codehub_storage.runs import unreachable
-from worker.cli.checks.running import Check, Finding, fails, ok
+from codehub_storage.serving import ACTIVITIES, WORKFLOWS, pollers
+from worker.cli.checks.running import Check, Finding, failed, fails, ok, warning
+from worker.cli.runs import OPEN, executions, hindered_runs
 from worker.cli.session import connect_temporal
-from worker.registration import missing_search_attributes
+from worker.registration import of_wrong_type, registered_search_attributes
 from worker.settings import Settings
 
 T = TypeVar("T")
 
 _TIMEOUT = timedelta(seconds=8)
-_POLL_SECONDS = 90.0
-"""A worker asks anew each minute. For minutes more the server names those that are gone."""
-_DENIED = (RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNAUTHENTICATED)
+_RUNS_NAMED = 5
 
 
 class TemporalChecks:
@@ -47,6 +40,7 @@ class TemporalChecks:
             Check("temporal.namespace", self._namespace, needs=("temporal.server",)),
             Check("temporal.search-attributes", self._attributes, needs=("temporal.namespace",)),
             Check("temporal.worker", self._worker, needs=("temporal.namespace",)),
+            Check("temporal.runs", self._runs, needs=("temporal.namespace",)),
         ]
 
     async def _server(self) -> Finding:
@@ -72,7 +66,9 @@ class TemporalChecks:
 
     async def _attributes(self) -> Finding:
         client = self._connected()
-        missing = await _asked(missing_search_attributes(client))
+        missing, wrong = await _asked(registered_search_attributes(client))
+        if wrong:
+            return failed(of_wrong_type(client, wrong))
         if not missing:
             return ok("all search attributes are registered")
         names = ", ".join(f"{key.name} ({key.indexed_value_type.name})" for key in missing)
@@ -85,11 +81,18 @@ class TemporalChecks:
     async def _worker(self) -> Finding:
         place = self._settings.place
         storage, movers = storage_queue(place), movers_queue(place)
-        workers = await self._pollers(storage, TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW)
-        activities = await self._pollers(storage, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY)
-        leases = await self._pollers(movers, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY)
+        client = self._connected()
+        workers = await _asked(pollers(client, storage, WORKFLOWS))
+        activities = await _asked(pollers(client, storage, ACTIVITIES))
+        leases = await _asked(pollers(client, movers, ACTIVITIES))
         deserted = {storage: workers and activities, movers: leases}
-        silent = [queue for queue, pollers in deserted.items() if not pollers]
+        silent = [queue for queue, asking in deserted.items() if not asking]
+        if silent == [movers]:  # a worker whose movers are all taken does not ask, either
+            return warning(
+                f"no worker asks for leases on {movers}, while {', '.join(sorted(workers))} serves the rest of {place}",
+                "Either each worker has as many movers as it may (CODEHUB_STORAGE_MAX_MOVERS), which passes, or its "
+                "leases stopped: start it anew if operations stay at `attaching`.",
+            )
         if silent:
             return fails(
                 f"no worker asks for work on {' and '.join(silent)}",
@@ -97,14 +100,23 @@ class TemporalChecks:
             )
         return ok(f"place {place} is served by {', '.join(sorted(workers))}")
 
-    async def _pollers(self, queue: str, kind: TaskQueueType.ValueType) -> set[str]:
+    async def _runs(self) -> Finding:
+        """Of any place: a run that nobody serves shows only here where its place was misspelled."""
         client = self._connected()
-        request = DescribeTaskQueueRequest(
-            namespace=client.namespace, task_queue=TaskQueue(name=queue), task_queue_type=kind
+        runs = [each async for each in executions(client, OPEN)]
+        hindered = await _asked(hindered_runs(client, runs))
+        if not hindered:
+            return ok(f"{len(runs)} operations are open, and nothing keeps them")
+        own = storage_queue(self._settings.place)
+        ours = [(run, why) for run, why in hindered if run.task_queue == own]
+        hindered = [*ours, *(each for each in hindered if each not in ours)]
+        named = [f"{run.workflow_type} of {run.id.partition('/')[2]} {why}" for run, why in hindered[:_RUNS_NAMED]]
+        more = len(hindered) - len(named)
+        tell = fails if any(not why.may_pass for _, why in ours) else warning
+        return tell(
+            "; ".join([*named, *([f"and {more} more"] if more else [])]),
+            "Do what each says; `codehub-storage cancel WORKSPACE_ID` ends a run that no worker has ever taken.",
         )
-        found = await _asked(client.workflow_service.describe_task_queue(request, timeout=_TIMEOUT))
-        since = time.time() - _POLL_SECONDS
-        return {each.identity for each in found.pollers if each.last_access_time.ToNanoseconds() / 1e9 > since}
 
     def _connected(self) -> Client:
         assert self._client is not None, "temporal.server comes first"
@@ -115,6 +127,4 @@ async def _asked(call: Awaitable[T]) -> T:
     try:
         return await call
     except RPCError as error:
-        if error.status in _DENIED:
-            raise StorageError(ErrorCode.ACCESS_DENIED, f"the Temporal server says: {error.message}") from error
         raise unreachable(error) from error
