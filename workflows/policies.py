@@ -98,6 +98,11 @@ def data() -> Timeouts:
     }
 
 
+def reading() -> Timeouts:
+    """Reading a whole archive back without a mover: as long as it takes, and a cancel waits until nothing is read."""
+    return {**data(), "cancellation_type": ActivityCancellationType.WAIT_CANCELLATION_COMPLETED}
+
+
 LEASE_ATTEMPTS = 60
 
 

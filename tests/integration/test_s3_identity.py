@@ -14,6 +14,7 @@ from activities.objectstore.client import S3Settings
 from activities.objectstore.identity import (
     DELETE_WAIT_SECONDS,
     IDENTITY_KEY,
+    MARKER_KEY,
     SETTLE_SECONDS,
     StoreIdentity,
     check_place,
@@ -78,7 +79,7 @@ async def test_init_marks_an_empty_bucket(store: S3Store, s3_server: S3Server, b
     everything = client.list_object_versions(Bucket=bucket)
     uploads = client.list_multipart_uploads(Bucket=bucket)
     client.close()
-    assert [each["Key"] for each in everything.get("Versions", ())] == [IDENTITY_KEY]
+    assert [each["Key"] for each in everything.get("Versions", ())] == [MARKER_KEY, IDENTITY_KEY]
     assert not everything.get("DeleteMarkers")
     assert not uploads.get("Uploads")
 
@@ -179,7 +180,7 @@ async def test_without_conditional_delete(store: S3Store) -> None:
     assert made.capabilities == Capabilities(conditional_delete=False, full_object_crc=True)
     assert made.delete_wait_seconds == DELETE_WAIT_SECONDS
     assert S3Settings(bucket="b").call_timeout.total_seconds() < DELETE_WAIT_SECONDS
-    assert await store.list_keys("") == [IDENTITY_KEY]
+    assert await store.list_keys("") == [MARKER_KEY, IDENTITY_KEY]
 
 
 @pytest.mark.parametrize(
