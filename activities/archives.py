@@ -7,7 +7,6 @@ import ctypes
 import os
 import secrets
 from datetime import UTC, datetime
-from functools import partial
 
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
@@ -16,7 +15,7 @@ from activities.dataplane.manifest import Manifest
 from activities.dataplane.segments import unpack_records
 from activities.dataplane.verify import verify_archive
 from activities.fencing import FencedRecord
-from activities.heartbeats import beat_with
+from activities.heartbeats import Progress, beating
 from activities.objectstore.base import ARCHIVE_ID, ObjectInfo, PreconditionFailed, UploadedPart, UploadLost
 from activities.proofs import copies, may_be_read, proven_object, read_manifest
 from activities.services import Services
@@ -129,20 +128,21 @@ class ArchiveActivities:
         manifest, there = found
         if await proven_object(self._store, key, manifest) is not None:
             return
-        async with self._proofs:
-            proven = await self._read_back(key, manifest)
+        progress = Progress()
+        async with self._proofs, beating(progress):
+            proven = await self._read_back(key, manifest, progress)
         await fenced.check()
         try:
             await self._store.put_if(manifest_key(key), manifest.pinned_to(proven).to_json(), etag=there.etag)
         except PreconditionFailed as error:
             raise StorageError(ErrorCode.NOT_YOURS, f"the manifest of {key} was replaced meanwhile") from error
 
-    async def _read_back(self, key: str, manifest: Manifest) -> ObjectInfo:
+    async def _read_back(self, key: str, manifest: Manifest, progress: Progress) -> ObjectInfo:
         """The copy whose every byte is what the manifest says."""
         refused: StorageError | None = None
         async for info in copies(self._store, key, manifest):
             try:
-                await verify_archive(self._store, info, manifest, progress=partial(_tell, info))
+                await verify_archive(self._store, info, manifest, progress=progress.moved)
             except PreconditionFailed:
                 continue  # replaced while it was read: what stands there now is another one
             except StorageError as error:
@@ -204,10 +204,6 @@ class ArchiveActivities:
 def upload_lost(error: UploadLost) -> ApplicationError:
     """How a step says that only a new upload helps."""
     return ApplicationError(f"the store lost the upload: {error}", type=UPLOAD_LOST, non_retryable=True)
-
-
-def _tell(info: ObjectInfo, seen: int) -> None:
-    beat_with(f"{seen} of {info.size_bytes} bytes of {info.key} read back")
 
 
 def _older(versions: list[ObjectInfo], version_id: str | None) -> list[ObjectInfo] | None:
