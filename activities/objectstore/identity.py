@@ -126,6 +126,12 @@ def check_place(identity: StoreIdentity, place: str, place_identity: str) -> Non
         )
 
 
+async def knows_place(store: ObjectStore, place: str, place_identity: str | None) -> bool:
+    """True if the bucket's identity, be the bucket a copy or not, has the place by exactly this identity."""
+    found = await _find(store)
+    return found is not None and place_identity is not None and found[0].places.get(place) == place_identity
+
+
 async def init_store(
     store: ObjectStore, *, place: str, place_identity: str, adopt: bool, settle_seconds: float | None = None
 ) -> StoreIdentity:
