@@ -49,7 +49,7 @@ test: $(STAMP) ## the whole test suite; skipped tests are listed with their reas
 	$(TO_FIELD) $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-parts: $(STAMP) ## build ahead what the tests need of Go modules and Debian packages; needs Go, root, debootstrap
-	$(BIN)/python -m tests.harness.parts minio compose kubernetes local-path
+	$(BIN)/python -m tests.harness.parts minio compose kubernetes local-path mc
 	$(BIN)/python -m tests.harness.image
 	$(BIN)/python -m tests.harness.standins
 

@@ -1,4 +1,4 @@
-"""Activities on archive objects that move no bytes: begin, complete, sync, prune, abort."""
+"""Activities on archive objects beside no volume: begin, complete, sync, prove again, prune, abort."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import ctypes
 import os
 import secrets
-from collections.abc import Callable
 from datetime import UTC, datetime
 
 from temporalio import activity
@@ -14,17 +13,22 @@ from temporalio.exceptions import ApplicationError
 
 from activities.dataplane.manifest import Manifest
 from activities.dataplane.segments import unpack_records
+from activities.dataplane.verify import verify_archive
 from activities.fencing import FencedRecord
-from activities.objectstore.base import ObjectInfo, UploadedPart, UploadLost
-from activities.proofs import ARCHIVE_ID, read_manifest
+from activities.heartbeats import Progress, beating
+from activities.objectstore.base import ARCHIVE_ID, ObjectInfo, PreconditionFailed, UploadedPart, UploadLost
+from activities.proofs import copies, may_be_read, proven_object, read_manifest
 from activities.services import Services
 from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import archive_key, manifest_key
 from workflows.archive import UPLOAD_LOST
-from workflows.messages import AbortInput, ArchivedInput, CompleteInput, StepInput, StoredArchive, Upload
+from workflows.messages import AbortInput, ArchivedInput, CompleteInput, ProveInput, StepInput, StoredArchive, Upload
 
 SWEEPS = 100
 """So often a listing of uploads, which may be only a page, is asked for anew."""
+
+PROOFS_AT_A_TIME = 2
+"""A worker has much else to do while it reads whole archives back."""
 
 
 class ArchiveActivities:
@@ -33,6 +37,7 @@ class ArchiveActivities:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._store = services.store
+        self._proofs = asyncio.Semaphore(PROOFS_AT_A_TIME)
 
     @activity.defn
     async def begin_archive(self, step: StepInput) -> Upload:
@@ -108,29 +113,78 @@ class ArchiveActivities:
             await asyncio.to_thread(_syncfs, self._services.sync_dir)
 
     @activity.defn
+    async def prove_again(self, step: ProveInput) -> None:
+        """Read the archive back whole, then rewrite its manifest with today's ETag and version, If-Match on itself.
+
+        Of several copies the first that the digests accept. ``ArchiveCorrupt``: they accept none. ``NotYours``: another
+        archive, or another manifest, is there by now. Proven already: fine.
+        """
+        key = archive_key(step.workspace_id)
+        fenced = self._services.fenced(step.workspace_id)
+        await fenced.check()
+        found = await read_manifest(self._store, key)
+        if found is None or found[0].archive_id != step.archive_id:
+            raise StorageError(ErrorCode.NOT_YOURS, f"the manifest of {key} no longer names {step.archive_id}")
+        manifest, there = found
+        if await proven_object(self._store, key, manifest) is not None:
+            return
+        progress = Progress()
+        async with self._proofs, beating(progress):
+            proven = await self._read_back(key, manifest, progress)
+        await fenced.check()
+        try:
+            await self._store.put_if(manifest_key(key), manifest.pinned_to(proven).to_json(), etag=there.etag)
+        except PreconditionFailed as error:
+            raise StorageError(ErrorCode.NOT_YOURS, f"the manifest of {key} was replaced meanwhile") from error
+
+    async def _read_back(self, key: str, manifest: Manifest, progress: Progress) -> ObjectInfo:
+        """The copy whose every byte is what the manifest says."""
+        refused: StorageError | None = None
+        async for info in copies(self._store, key, manifest):
+            try:
+                await verify_archive(self._store, info, manifest, progress=progress.moved)
+            except PreconditionFailed:
+                continue  # replaced while it was read: what stands there now is another one
+            except StorageError as error:
+                if error.code != ErrorCode.ARCHIVE_CORRUPT:
+                    raise
+                refused = error
+            else:
+                return info
+        raise refused or StorageError(ErrorCode.NOT_YOURS, f"{key} was replaced while it was read back")
+
+    @activity.defn
     async def prune_archive(self, step: ArchivedInput) -> None:
         """Versions older than the one that the manifest names, and manifests older than it; listed anew.
 
-        A newer version, of whomever, stays. Nothing happens with `retention: keep` or without versioning.
+        A newer version, of whomever, stays, and so does what may be another copy of that archive. Nothing happens with
+        `retention: keep`, without versioning, or where the listing lacks what is proven.
         """
         key = archive_key(step.workspace_id)
         found = await read_manifest(self._store, key)
         if self._services.retention_keep or found is None or found[0].archive_id != step.archive_id:
             return
-        proven = found[0].object
+        manifest, there = found
+        proven = manifest.object
         if proven is None or not await self._store.is_versioned():
             return
-        await self._prune(step, key, lambda version: version.version_id == proven.version_id)
-        await self._prune(step, manifest_key(key), lambda version: version.version_id == found[1].version_id)
-
-    async def _prune(self, step: ArchivedInput, key: str, is_kept: Callable[[ObjectInfo], bool]) -> None:
+        objects = _older(await self._store.list_versions(key), proven.version_id)
+        manifests = _older(await self._store.list_versions(manifest_key(key)), there.version_id)
+        if objects is None or manifests is None:
+            return
         fenced = self._services.fenced(step.workspace_id)
-        older = False
-        for version in await self._store.list_versions(key):
-            if older:
-                await fenced.check()
-                await self._services.delete(key, version)
-            older = older or (is_kept(version) and not version.is_delete_marker)
+        for version in [*objects, *manifests]:
+            if version.key == key and await self._is_copy(version, manifest):
+                continue
+            await fenced.check()
+            await self._services.delete(version.key, version)
+
+    async def _is_copy(self, version: ObjectInfo, manifest: Manifest) -> bool:
+        """Whether a listed version may be the archive of ``manifest`` as well."""
+        if version.is_delete_marker or manifest.object is None or version.size_bytes != manifest.object.size_bytes:
+            return False
+        info = await self._store.head(version.key, version_id=version.version_id)
+        return info is not None and may_be_read(info, version.key, manifest)
 
     @activity.defn
     async def abort_archive(self, step: AbortInput) -> None:
@@ -150,6 +204,14 @@ class ArchiveActivities:
 def upload_lost(error: UploadLost) -> ApplicationError:
     """How a step says that only a new upload helps."""
     return ApplicationError(f"the store lost the upload: {error}", type=UPLOAD_LOST, non_retryable=True)
+
+
+def _older(versions: list[ObjectInfo], version_id: str | None) -> list[ObjectInfo] | None:
+    """What is older than that version; ``None`` if it is not among them."""
+    for place, version in enumerate(versions):
+        if version.version_id == version_id and not version.is_delete_marker:
+            return versions[place + 1 :]
+    return None
 
 
 def _stored(info: ObjectInfo, archive_id: str) -> StoredArchive:

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from activities.backends.base import Presence, VolumeView
 from activities.fencing import FencedRecord
-from activities.proofs import is_proven
+from activities.proofs import Standing, standing
 from activities.record import Record, VolumeState
 from activities.services import Services
 from codehub_storage.errors import ErrorCode, StorageError
@@ -32,16 +32,34 @@ class Clearing:
         return await self._cleared(fenced, is_rubbish, keep)
 
     async def settled_for_archive(self, fenced: FencedRecord) -> tuple[VolumeView | None, Record]:
-        """The same, but a `restoring` volume is the caller's to refuse, and one whose deletion was sealed for a proven
-        archive is answered, so that its deletion is finished as a commit and not by a look."""
+        """The same, but a `restoring` volume is the caller's to refuse, and one whose deletion was sealed is answered
+        where there is any trace of an archive, so that its deletion is finished as a commit and not by a look."""
 
         async def is_rubbish(record: Record, uid: str) -> bool:
             volume = record.volume
             if volume is None or volume.uid != uid or volume.state != VolumeState.DELETING:
                 return record.is_given_up(uid)
-            return not await is_proven(self._store, record.workspace_id, volume.archive_id)
+            return await self.standing(record) is Standing.NOTHING
 
         return await self._cleared(fenced, is_rubbish)
+
+    async def sealed(self, record: Record) -> Standing:
+        """What is stored of the archive that stands for a volume whose deletion was sealed and never seen to its end;
+        ``STANDS`` where there is no such volume.
+
+        To be asked before the backend is: whatever it is asked, it may settle what a crash left, and finish a deletion.
+        """
+        volume = record.volume
+        if volume is None or volume.state != VolumeState.DELETING or volume.gone:
+            return Standing.STANDS
+        return await self.standing(record)
+
+    async def standing(self, record: Record) -> Standing:
+        """The same of the record's archive. A volume that purge sealed need not have one."""
+        archive_id = record.volume.archive_id if record.volume else None
+        if archive_id is None:
+            return Standing.NOTHING
+        return await standing(self._store, record.workspace_id, archive_id)
 
     async def _cleared(
         self,

@@ -7,42 +7,52 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TypeVar
 
 from temporalio import activity
 
 from activities.dataplane.confine import Wall
 from activities.dataplane.foreign import restore_foreign
 from activities.dataplane.manifest import Manifest
+from activities.dataplane.report import RestoreReport
 from activities.dataplane.restore import ArchiveRestore, sync_folder
-from activities.objectstore.base import ObjectInfo
-from activities.proofs import find_archive
+from activities.heartbeats import Progress
+from activities.proofs import copies, find_archive
 from activities.transfers import MoverGround
 from codehub_storage.errors import ErrorCode, StorageError
 from workflows.messages import FillInput, FillResult
 
+T = TypeVar("T")
+
 
 class FillingActivities:
-    """See the module. ``wall``: whether the kernel must confine the writers to the volume's folder."""
+    """See the module. ``wall``: whether the kernel must confine the writers to the volume's folder.
+
+    The manifest is read once, the object is looked up anew by each activity: its ETag pins what that one reads.
+    """
 
     def __init__(self, ground: MoverGround, wall: Wall) -> None:
         self._ground = ground
         self._wall = wall
-        self._found: tuple[Manifest | None, ObjectInfo, str] | None = None
+        self._found: Manifest | None = None
 
     @activity.defn
     async def prepare_restore(self, step: FillInput) -> FillResult:
         """``NoSpace`` before a byte is written; then the folders."""
         async with self._ground.alone(step.volume_uid) as progress:
-            await (await self._restore(step)).prepare(progress=lambda folders: progress.stir())
+            await self._of_a_copy(step, lambda restore: restore.prepare(progress=lambda folders: progress.stir()))
         return FillResult()
 
     @activity.defn
     async def fill_segments(self, step: FillInput) -> FillResult:
         """Data segments ``first`` to ``last``, digests checked as they stream."""
         async with self._ground.alone(step.volume_uid) as progress:
-            restore = await self._restore(step)
-            report = await restore.restore_segments(
-                step.first, step.last, progress=progress.moved, restored=lambda number: progress.stir()
+            report = await self._of_a_copy(
+                step,
+                lambda restore: restore.restore_segments(
+                    step.first, step.last, progress=progress.moved, restored=lambda number: progress.stir()
+                ),
             )
         return FillResult(skipped=dict(report.skipped))
 
@@ -50,11 +60,7 @@ class FillingActivities:
     async def finish_restore(self, step: FillInput) -> FillResult:
         """Links and metadata, then the comparison, then everything onto the disk."""
         async with self._ground.alone(step.volume_uid) as progress:
-            restore = await self._restore(step)
-            report = await restore.finish(progress=lambda entries: progress.stir())
-            await restore.compare(progress=lambda entries: progress.stir())
-            async with progress.bounded():
-                await restore.sync()
+            report = await self._of_a_copy(step, lambda restore: self._finish(restore, progress))
             manifest = await self._manifest(step)
         totals = manifest.totals
         skipped = dict(report.skipped + Counter(totals.skipped))
@@ -70,7 +76,9 @@ class FillingActivities:
         if activity.info().attempt > 1:
             raise StorageError(ErrorCode.MOVER_FAILED, "the restore of a foreign archive was cut off")
         async with self._ground.alone(step.volume_uid) as progress:
-            _, info, _ = await self._find(step)
+            manifest, info, found = await find_archive(self._ground.store, step.archive_key, step.archive_id)
+            if manifest is not None or found != step.archive_id:
+                raise _replaced(step)
             report = await restore_foreign(
                 self._ground.root,
                 self._ground.store,
@@ -83,25 +91,51 @@ class FillingActivities:
                 await asyncio.to_thread(sync_folder, self._ground.root)
         return FillResult(files=report.files, raw_bytes=report.bytes, skipped=dict(report.skipped))
 
-    async def _find(self, step: FillInput) -> tuple[Manifest | None, ObjectInfo, str]:
-        if self._found is None:
-            self._found = await find_archive(self._ground.store, step.archive_key, step.archive_id)
-        return self._found
+    async def _finish(self, restore: ArchiveRestore, progress: Progress) -> RestoreReport:
+        report = await restore.finish(progress=lambda entries: progress.stir())
+        await restore.compare(progress=lambda entries: progress.stir())
+        async with progress.bounded():
+            await restore.sync()
+        return report
+
+    async def _of_a_copy(self, step: FillInput, work: Callable[[ArchiveRestore], Awaitable[T]]) -> T:
+        """``work`` on the newest copy that the digests accept. Every step may be repeated, so what a refused one wrote
+        is written over."""
+        refused: StorageError | None = None
+        async for manifest in self._copies(step):
+            try:
+                return await work(self._restore(manifest))
+            except StorageError as error:
+                if error.code != ErrorCode.ARCHIVE_CORRUPT:
+                    raise
+                refused = error
+        raise refused or _replaced(step)
+
+    async def _copies(self, step: FillInput) -> AsyncIterator[Manifest]:
+        """The map, pinned to each copy of the object in turn, as it stands there now."""
+        manifest = await self._manifest(step)
+        async for info in copies(self._ground.store, step.archive_key, manifest):
+            yield manifest.pinned_to(info)
 
     async def _manifest(self, step: FillInput) -> Manifest:
         """The map. ``ArchiveNotFound`` if another archive took the place of the one that the workflow looked at."""
-        manifest, _, found = await self._find(step)
-        if manifest is None or found != step.archive_id:
-            raise StorageError(ErrorCode.ARCHIVE_NOT_FOUND, f"{step.archive_key} is no longer {step.archive_id}")
-        return manifest
+        if self._found is None or self._found.archive_id != step.archive_id:
+            self._found, _, _ = await find_archive(self._ground.store, step.archive_key, step.archive_id)
+        if self._found is None or self._found.archive_id != step.archive_id:
+            raise _replaced(step)
+        return self._found
 
-    async def _restore(self, step: FillInput) -> ArchiveRestore:
+    def _restore(self, manifest: Manifest) -> ArchiveRestore:
         return ArchiveRestore(
             self._ground.root,
             self._ground.store,
-            await self._manifest(step),
+            manifest,
             wall=self._wall,
             concurrency=self._ground.concurrency,
             pool=self._ground.pool,
             walker=self._ground.walker,
         )
+
+
+def _replaced(step: FillInput) -> StorageError:
+    return StorageError(ErrorCode.ARCHIVE_NOT_FOUND, f"{step.archive_key} is no longer {step.archive_id}")

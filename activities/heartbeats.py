@@ -1,7 +1,8 @@
 """Heartbeats: from progress where bytes move, steady where a step only talks to servers.
 
-A steady beat would hide a wedged transfer, so data activities beat only when something moved. Control steps are
-bounded by the time-outs of the calls they make; their beat is what brings them a cancel.
+A steady beat would hide a wedged transfer, so data activities beat only when something moved, and so does a control
+step while it reads an archive. Control steps are bounded by the time-outs of the calls they make; their beat is what
+brings them a cancel.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import contextlib
 import inspect
 from collections.abc import AsyncIterator
 from contextvars import ContextVar
+from dataclasses import dataclass
 from functools import wraps
 from typing import Any, cast
 
@@ -111,7 +113,7 @@ def beating_store(store: ObjectStore) -> ObjectStore:
 
 @contextlib.asynccontextmanager
 async def beating(progress: Progress) -> AsyncIterator[None]:
-    """Within the block a heartbeat follows every movement, at most one each half second."""
+    """Within the block a heartbeat follows every movement, at most one each half second, and there is no steady one."""
 
     async def beat() -> None:
         seen = -1
@@ -122,23 +124,36 @@ async def beating(progress: Progress) -> AsyncIterator[None]:
             await asyncio.sleep(BEAT_SECONDS)
 
     _current.set(progress)
+    steady = _steady.get()
+    if steady is not None:
+        steady.is_held = True
     task = asyncio.create_task(beat())
     try:
         yield
     finally:
         task.cancel()
+        if steady is not None:
+            steady.is_held = False
         if progress.moves:
             activity.heartbeat(progress.details())  # flushed if the attempt fails: the next one goes on from here
 
 
-_steady_details: ContextVar[list[str] | None] = ContextVar("steady_details", default=None)
+@dataclass
+class _SteadyBeat:
+    """What the steady beats of an activity carry; ``is_held``: none is sent now."""
+
+    details: list[str]
+    is_held: bool = False
+
+
+_steady: ContextVar[_SteadyBeat | None] = ContextVar("steady", default=None)
 
 
 def beat_with(*said: str) -> None:
     """From now on the steady beats of this activity carry ``said``, the first of them at once."""
-    details = _steady_details.get()
-    if details is not None:
-        details[:] = said
+    steady = _steady.get()
+    if steady is not None:
+        steady.details = list(said)
     activity.heartbeat(*said)
 
 
@@ -152,12 +167,13 @@ class SteadyHeartbeats(Interceptor):
 
 class _Steady(ActivityInboundInterceptor):
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
-        details: list[str] = [str(each) for each in activity.info().heartbeat_details]
-        _steady_details.set(details)
+        steady = _SteadyBeat([str(each) for each in activity.info().heartbeat_details])
+        _steady.set(steady)
 
         async def beat() -> None:
             while True:
-                activity.heartbeat(*details)
+                if not steady.is_held:
+                    activity.heartbeat(*steady.details)
                 await asyncio.sleep(BEAT_SECONDS)
 
         task = asyncio.create_task(beat())

@@ -12,12 +12,19 @@ from activities.clearing import Clearing, conflict
 from activities.dataplane.manifest import Manifest, VolumeBlock
 from activities.fencing import FencedRecord
 from activities.objectstore.base import ObjectInfo
-from activities.proofs import check_lineage, find_archive, is_proven, read_manifest
+from activities.proofs import (
+    Standing,
+    check_lineage,
+    check_same_bucket,
+    find_archive,
+    read_manifest,
+    refuse_missing,
+)
 from activities.record import Record, VolumeRecord, VolumeState
 from activities.services import Services
 from codehub_storage.contracts import VolumeSpec
 from codehub_storage.errors import ErrorCode, StorageError
-from codehub_storage.keys import archive_key, check_workspace_id
+from codehub_storage.keys import archive_key, check_workspace_id, is_foreign
 from workflows.messages import LookInput, LookResult, StepInput, Verdict
 
 
@@ -56,15 +63,21 @@ class LookActivities:
         """See ``Verdict``. ``VolumeNotFound`` where neither a volume nor an archive made from it is there."""
         fenced = self._fenced(step)
         self._check_key(step)
+        unproven = await self._unproven(fenced)
+        if unproven is not None:
+            return unproven
         view, record = await self._clearing.settled_for_archive(fenced)
         if view is None:
             return await self._gone(record)
         volume = self._check_ours(record, view, step.expected_volume_uid)
         if volume.state == VolumeState.DELETING:
-            return _resume(Verdict.FINISH, view, volume)
+            return _resume(Verdict.FINISH, volume)
         if volume.state == VolumeState.ARCHIVED:
-            if await is_proven(self._store, step.workspace_id, volume.archive_id):
-                return _resume(Verdict.DELETE, view, volume)
+            found = await self._clearing.standing(record)
+            if found is Standing.STANDS:
+                return _resume(Verdict.DELETE, volume)
+            if found is Standing.READABLE:
+                return _resume(Verdict.PROVE, volume, is_whole=True)
             record = await fenced.change(lambda now: now.with_state(view.uid, VolumeState.READY))
         if volume.state == VolumeState.RESTORING:
             raise conflict(view, "its restore never ended")
@@ -77,14 +90,18 @@ class LookActivities:
 
     @activity.defn
     async def look_after_cancel(self, step: LookInput) -> LookResult:
-        """``GO``: the volume is ready, and stays. ``FINISH`` or ``DONE``: an earlier run was past its gate."""
+        """``GO``: the volume is ready, and stays. ``FINISH`` or ``DONE``: an earlier run was past its gate; ``PROVE``
+        where its archive must be proven again before that is true."""
         fenced = self._fenced(step)
+        unproven = await self._unproven(fenced)
+        if unproven is not None:
+            return unproven
         view, record = await self._clearing.settled_for_archive(fenced)
         if view is None:
             return await self._gone(record)
         volume = self._check_ours(record, view)
         if volume.state == VolumeState.DELETING:
-            return _resume(Verdict.FINISH, view, volume)
+            return _resume(Verdict.FINISH, volume)
         if volume.state == VolumeState.RESTORING:
             raise conflict(view, "its restore never ended")
         await fenced.change(lambda now: now.with_state(view.uid, VolumeState.READY))
@@ -92,9 +109,18 @@ class LookActivities:
 
     @activity.defn
     async def look_for_restore(self, step: LookInput) -> LookResult:
-        """``DONE``: the volume that came from this archive is there, with whatever was written to it since."""
+        """``DONE``: the volume that came from this archive is there, with whatever was written to it since.
+
+        ``PROVE``: the deletion of a volume was sealed, and the archive that it became must be proven again first.
+        """
         fenced = self._fenced(step)
-        manifest, info, archive_id = await find_archive(self._store, step.archive_key or "", step.archive_id)
+        key = step.archive_key or ""
+        manifest, info, archive_id = await find_archive(self._store, key, step.archive_id)
+        if step.archive_id is None and not is_foreign(key):
+            check_same_bucket(await fenced.check(), archive_id)
+        unproven = await self._unproven(fenced, wanted=step.archive_id)
+        if unproven is not None:
+            return unproven
         view, record = await self._clearing.settled(fenced)
         if view is not None:
             volume = self._check_ours(record, view)
@@ -141,21 +167,40 @@ class LookActivities:
             raise conflict(view, f"the caller expected {expected}")
         return record.volume
 
+    async def _unproven(self, fenced: FencedRecord, *, wanted: str | None = None) -> LookResult | None:
+        """``PROVE`` where what is left of a volume would go on an archive that is merely there; raises where not even
+        that is so. ``wanted``: an archive that the caller named, where another one's is not asked for."""
+        record = await fenced.check()
+        found = await self._clearing.sealed(record)
+        if found is Standing.READABLE and record.volume is not None:
+            return _resume(Verdict.PROVE, record.volume)
+        if found is not Standing.STANDS and not (found is Standing.ELSE and wanted is not None):
+            await refuse_missing(self._store, record, found)
+        return None
+
     async def _gone(self, record: Record) -> LookResult:
-        """The volume is gone: fine if an archive that the record names is proven."""
+        """The volume is gone: fine if an archive that the record names may stand for it."""
         volume = record.volume
-        is_cold = volume is not None and volume.state in (VolumeState.ARCHIVED, VolumeState.DELETING)
-        if volume and is_cold and await is_proven(self._store, record.workspace_id, volume.archive_id):
-            return LookResult(verdict=Verdict.DONE, volume_uid=volume.uid, archive_id=volume.archive_id)
+        if volume and volume.archive_id and volume.state in (VolumeState.ARCHIVED, VolumeState.DELETING):
+            found = await self._clearing.standing(record)
+            if found is Standing.STANDS:
+                return LookResult(verdict=Verdict.DONE, volume_uid=volume.uid, archive_id=volume.archive_id)
+            if found is Standing.READABLE:
+                return _resume(Verdict.PROVE, volume)
+            await refuse_missing(self._store, record, found)
         raise StorageError(
             ErrorCode.VOLUME_NOT_FOUND,
             f"workspace {record.workspace_id} has no volume here, and no proven archive of one",
         )
 
 
-def _resume(verdict: Verdict, view: VolumeView, volume: VolumeRecord) -> LookResult:
+def _resume(verdict: Verdict, volume: VolumeRecord, *, is_whole: bool = False) -> LookResult:
     return LookResult(
-        verdict=verdict, volume_uid=view.uid, archive_id=volume.archive_id, fingerprint=volume.fingerprint
+        verdict=verdict,
+        volume_uid=volume.uid,
+        archive_id=volume.archive_id,
+        fingerprint=volume.fingerprint,
+        is_whole=is_whole,
     )
 
 

@@ -1,20 +1,151 @@
-"""Questions about archives: is this one proven, what does the manifest say, may this volume replace it.
+"""Questions about archives. Two of them must not be taken for one another.
 
-Read-only. *Proven* means: the current manifest names the archive, and exactly that stored version is there.
+*May it be read* as the archive that a manifest names: content decides, that is key, size, archive id where the object
+bears one, CRC-64 where the store tells it, and the digests while it is read. ETag and version id are those of the
+bucket that it lies in; they pin one read and are looked up for it.
+
+*May it stand for a volume* that is deleted, or is gone: only the very object that was read back whole, so its ETag and
+version id are those of the manifest too. A HEAD is no evidence: stores tell size and checksum of rotten bytes rightly.
+
+All here only reads.
 """
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from enum import Enum
+
 from activities.backends.base import VolumeView
 from activities.dataplane.foreign import foreign_archive_id
 from activities.dataplane.manifest import Manifest
-from activities.objectstore.base import ObjectInfo, ObjectStore
-from activities.record import Record
+from activities.objectstore.base import ARCHIVE_ID, UNVERSIONED, ObjectInfo, ObjectStore
+from activities.record import Record, VolumeState
 from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import archive_key, is_foreign, manifest_key
 
-ARCHIVE_ID = "archive-id"
-"""The metadata field by which an object of ours says which archive it is."""
+FOREIGN = "foreign-"
+"""What the ids of archives begin with that we did not make."""
+
+_NAMES_AN_ARCHIVE = frozenset({VolumeState.RESTORING, VolumeState.ARCHIVED, VolumeState.DELETING})
+"""States in which the archive that a record names is the one that the bucket must have."""
+
+
+# ------------------------------------------------------------ the two questions
+
+
+def may_be_read(info: ObjectInfo, key: str, manifest: Manifest) -> bool:
+    """True if ``info`` can be the archive that the manifest of ``key`` names; its bytes are still to be compared.
+
+    A manifest that names another key is of another archive: it would hand out the home of another workspace.
+    """
+    named = manifest.object
+    return (
+        named is not None
+        and named.key == info.key == key
+        and named.size_bytes == info.size_bytes
+        and info.metadata.get(ARCHIVE_ID) in (None, manifest.archive_id)
+        and (info.crc64 is None or info.crc64.hex() == named.crc64)
+    )
+
+
+def may_stand(info: ObjectInfo, key: str, manifest: Manifest) -> bool:
+    """True if ``info`` is the very object that was read back whole when the manifest of ``key`` was written."""
+    named = manifest.object
+    return (
+        named is not None
+        and may_be_read(info, key, manifest)
+        and (info.etag, _version(info.version_id)) == (named.etag, _version(named.version_id))
+    )
+
+
+def _version(version_id: str | None) -> str | None:
+    """Servers call the version of an object `null` once the bucket keeps versions, and before that nothing."""
+    return None if version_id == UNVERSIONED else version_id
+
+
+class Standing(Enum):
+    """What is stored of an archive that a record names.
+
+    ``STANDS``: it may stand for the volume. ``READABLE``: it is there by its content, and must be read back whole
+    before it may. ``CORRUPT``: what is there is not what the manifest says. ``ELSE``: another archive's manifest, or
+    none. ``NOTHING``: neither manifest nor object.
+    """
+
+    STANDS = "stands"
+    READABLE = "readable"
+    CORRUPT = "corrupt"
+    ELSE = "else"
+    NOTHING = "nothing"
+
+
+async def standing(store: ObjectStore, workspace_id: str, archive_id: str | None) -> Standing:
+    """What is stored of the archive ``archive_id``, by the current manifest."""
+    key = archive_key(workspace_id)
+    found = await read_manifest(store, key)
+    manifest = found[0] if found is not None and not found[0].is_placeholder else None
+    if manifest is None:
+        return Standing.NOTHING if await store.head(key) is None else Standing.ELSE
+    if archive_id is None or manifest.archive_id != archive_id:
+        return Standing.ELSE
+    if await proven_object(store, key, manifest) is not None:
+        return Standing.STANDS
+    return Standing.CORRUPT if await stored_version(store, key, manifest) is None else Standing.READABLE
+
+
+async def is_proven(store: ObjectStore, workspace_id: str, archive_id: str | None) -> bool:
+    """True if the current manifest names ``archive_id`` and that very object is stored."""
+    return await standing(store, workspace_id, archive_id) is Standing.STANDS
+
+
+async def proven_object(store: ObjectStore, key: str, manifest: Manifest) -> ObjectInfo | None:
+    """The object that may stand for the volume that the manifest of ``key`` was made from."""
+    named = manifest.object
+    if named is None or named.key != key:
+        return None
+    info = await store.head(key, version_id=named.version_id)
+    return info if info is not None and may_stand(info, key, manifest) else None
+
+
+# ------------------------------------------------------------ looked up
+
+
+async def copies(store: ObjectStore, key: str, manifest: Manifest) -> AsyncIterator[ObjectInfo]:
+    """What may be read as the archive that the manifest of ``key`` names, the likeliest first, the others newest first.
+
+    The version that the manifest names, the current object, and then what a listing has of that size. The digests
+    decide: who finds one refused takes the next.
+    """
+    named = manifest.object
+    if named is None or named.key != key:
+        return
+    seen: set[tuple[str, str | None]] = set()
+
+    async def look(version_id: str | None) -> ObjectInfo | None:
+        info = await store.head(key, version_id=version_id)
+        if info is None or not may_be_read(info, key, manifest):
+            return None
+        which = (info.etag, _version(info.version_id))
+        if which in seen:
+            return None
+        seen.add(which)
+        return info
+
+    for version_id in dict.fromkeys((named.version_id, None)):
+        info = await look(version_id)
+        if info is not None:
+            yield info
+    for listed in await store.list_versions(key):
+        if not listed.is_delete_marker and listed.size_bytes == named.size_bytes:
+            info = await look(listed.version_id)
+            if info is not None:
+                yield info
+
+
+async def stored_version(store: ObjectStore, key: str, manifest: Manifest) -> ObjectInfo | None:
+    """The first of the ``copies``, which ETag and version pin for one read; ``None`` if there is none."""
+    async for info in copies(store, key, manifest):
+        return info
+    return None
 
 
 async def read_manifest(
@@ -25,61 +156,48 @@ async def read_manifest(
     return None if found is None else (Manifest.from_json(found[0]), found[1])
 
 
-async def is_proven(store: ObjectStore, workspace_id: str, archive_id: str | None) -> bool:
-    """True if the current manifest names ``archive_id`` and that version is stored."""
-    found = await read_manifest(store, archive_key(workspace_id))
-    return (
-        found is not None
-        and archive_id is not None
-        and found[0].archive_id == archive_id
-        and await stored_version(store, archive_key(workspace_id), found[0]) is not None
-    )
-
-
-async def stored_version(store: ObjectStore, key: str, manifest: Manifest) -> ObjectInfo | None:
-    """The object that the manifest of ``key`` proves, if it is stored there: that version, that ETag, that size.
-
-    A manifest that names another key proves nothing: it would hand out the home of another workspace.
-    """
-    proven = manifest.object
-    if proven is None or proven.key != key:
-        return None
-    info = await store.head(proven.key, version_id=proven.version_id)
-    same = info is not None and (info.etag, info.size_bytes) == (proven.etag, proven.size_bytes)
-    return info if same else None
-
-
 async def find_archive(store: ObjectStore, key: str, archive_id: str | None) -> tuple[Manifest | None, ObjectInfo, str]:
     """What restore reads: manifest (``None`` for a foreign archive), object, archive id.
 
+    A manifest beside the object decides whether it is ours, whatever became of the object's metadata.
     ``ArchiveNotFound``: no object, or no kept version of that id. ``ArchiveUnproven``: an object of ours that no
-    manifest names. ``ArchiveCorrupt``: the manifest names it, but what is stored is something else.
+    manifest names. ``ArchiveCorrupt``: a manifest is there, but what is stored is something else.
     """
-    if archive_id is not None and not is_foreign(key) and not archive_id.startswith("foreign-"):
+    is_foreign_id = archive_id is not None and archive_id.startswith(FOREIGN)
+    if archive_id is not None and not is_foreign(key) and not is_foreign_id:
         return await _find_kept(store, key, archive_id)
     info = await store.head(key)
     if info is None:
         raise StorageError(ErrorCode.ARCHIVE_NOT_FOUND, f"{store.bucket} has no {key}")
     named = info.metadata.get(ARCHIVE_ID)
-    if named is None:
-        found_id = foreign_archive_id(info)
-        if archive_id not in (None, found_id):
-            raise StorageError(ErrorCode.ARCHIVE_NOT_FOUND, f"{key} is {found_id}, not {archive_id}")
-        return None, info, found_id
-    found = await read_manifest(store, key)
-    if found is None or found[0].archive_id is None:
+    manifest = None if is_foreign(key) else await _deciding_manifest(store, key, info)
+    if manifest is None and named is not None:
         raise StorageError(ErrorCode.ARCHIVE_UNPROVEN, f"no manifest proves {key} ({named})")
-    return found[0], await _stored(store, key, found[0], named), found[0].archive_id
+    found_id = foreign_archive_id(info) if manifest is None else manifest.archive_id or ""
+    if archive_id not in (None, found_id):
+        raise StorageError(ErrorCode.ARCHIVE_NOT_FOUND, f"{key} is {found_id}, not {archive_id}")
+    if manifest is None:
+        return None, info, found_id
+    return manifest, await _stored(store, key, manifest, info), found_id
+
+
+async def _deciding_manifest(store: ObjectStore, key: str, info: ObjectInfo) -> Manifest | None:
+    """The manifest beside the object, unless it is a placeholder. One that cannot be read leaves it open whose the
+    object is, if that does not say so itself."""
+    try:
+        found = await read_manifest(store, key)
+    except StorageError as error:
+        if error.code != ErrorCode.ARCHIVE_CORRUPT or ARCHIVE_ID in info.metadata:
+            raise
+        raise StorageError(error.code, f"{manifest_key(key)}: {error.message}", hint=_whose(key)) from error
+    return None if found is None or found[0].is_placeholder else found[0]
 
 
 async def _find_kept(store: ObjectStore, key: str, archive_id: str) -> tuple[Manifest, ObjectInfo, str]:
-    """The manifest version that names ``archive_id``, newest first."""
-    for version in await store.list_versions(manifest_key(key)):
-        if version.is_delete_marker:
-            continue
-        found = await read_manifest(store, key, version.version_id)
-        if found is not None and found[0].archive_id == archive_id:
-            return found[0], await _stored(store, key, found[0], archive_id), archive_id
+    """The manifest that names ``archive_id``: the current one, else the newest version of it that does."""
+    async for manifest in _manifests(store, key):
+        if manifest.archive_id == archive_id:
+            return manifest, await _stored(store, key, manifest, await store.head(key)), archive_id
     raise StorageError(
         ErrorCode.ARCHIVE_NOT_FOUND,
         f"no version of {key} is archive {archive_id}",
@@ -87,15 +205,89 @@ async def _find_kept(store: ObjectStore, key: str, archive_id: str) -> tuple[Man
     )
 
 
-async def _stored(store: ObjectStore, key: str, manifest: Manifest, named: str) -> ObjectInfo:
+async def _manifests(store: ObjectStore, key: str) -> AsyncIterator[Manifest]:
+    """The current manifest, by its key, then the versions that a listing shows, newest first."""
+    current = await read_manifest(store, key)
+    if current is not None:
+        yield current[0]
+    for version in await store.list_versions(manifest_key(key)):
+        found = None if version.is_delete_marker else await read_manifest(store, key, version.version_id)
+        if found is not None:
+            yield found[0]
+
+
+async def _stored(store: ObjectStore, key: str, manifest: Manifest, current: ObjectInfo | None) -> ObjectInfo:
+    """The first copy of what the manifest names, else why there is none. ``current``: what stands at the key."""
     info = await stored_version(store, key, manifest)
     if info is not None:
         return info
+    if current is None:
+        raise StorageError(ErrorCode.ARCHIVE_NOT_FOUND, f"{store.bucket} no longer has {key} ({manifest.archive_id})")
+    named = current.metadata.get(ARCHIVE_ID)
+    if named is None:
+        raise StorageError(
+            ErrorCode.ARCHIVE_CORRUPT,
+            f"{key} says no archive id, and is not {manifest.archive_id}, which its manifest names",
+            hint=_whose(key),
+        )
     if named != manifest.archive_id:
         raise StorageError(
             ErrorCode.ARCHIVE_UNPROVEN, f"{key} is {named}, but its manifest proves {manifest.archive_id}"
         )
     raise StorageError(ErrorCode.ARCHIVE_CORRUPT, f"{key} is not the object that its manifest proves")
+
+
+def _whose(key: str) -> str:
+    return (
+        f"If {key} is a damaged copy of an archive of ours, copy it again. If it was made elsewhere, delete the object "
+        f"{manifest_key(key)}: without it {key} is restored as an archive that was not made here."
+    )
+
+
+# ------------------------------------------------------------ what a record says
+
+
+def check_same_bucket(record: Record, archive_id: str) -> None:
+    """``ArchiveNotFound`` where the record speaks of another archive than the one that was found: one of the two is of
+    another time (a bucket that was copied while it was in use, or put back in part)."""
+    volume = record.volume
+    if volume is None or volume.state not in _NAMES_AN_ARCHIVE or volume.archive_id in (None, archive_id):
+        return
+    raise StorageError(
+        ErrorCode.ARCHIVE_NOT_FOUND,
+        f"the record of workspace {record.workspace_id} names archive {volume.archive_id}, but {archive_id} is stored",
+        hint=f"Bring back {volume.archive_id}, or restore what is there with --archive-id {archive_id}.",
+        details={"recorded": volume.archive_id, "stored": archive_id},
+    )
+
+
+async def refuse_missing(store: ObjectStore, record: Record, found: Standing) -> None:
+    """Raises what to say where the archive that the record names is neither proven nor readable; returns where there
+    is no trace of any archive."""
+    key = archive_key(record.workspace_id)
+    recorded = record.volume.archive_id if record.volume else None
+    if recorded is None:
+        return
+    if found is Standing.CORRUPT and await store.head(key) is None:
+        raise StorageError(
+            ErrorCode.ARCHIVE_NOT_FOUND,
+            f"the volume became archive {recorded}, and {key} is gone; what is left is kept",
+        )
+    if found is Standing.CORRUPT:
+        raise StorageError(
+            ErrorCode.ARCHIVE_CORRUPT,
+            f"the volume became archive {recorded}, and {key} is not what its manifest says; what is left is kept",
+        )
+    if found is Standing.ELSE:
+        manifest = await read_manifest(store, key)
+        if manifest is not None and manifest[0].archive_id is not None:
+            check_same_bucket(record, manifest[0].archive_id)
+        raise StorageError(
+            ErrorCode.ARCHIVE_UNPROVEN, f"the volume became archive {recorded}, and no manifest proves {key}"
+        )
+
+
+# ------------------------------------------------------------ lineage
 
 
 async def check_lineage(store: ObjectStore, record: Record, view: VolumeView, *, versions_kept: bool) -> None:
@@ -115,7 +307,7 @@ async def check_lineage(store: ObjectStore, record: Record, view: VolumeView, *,
         raise _conflict(view, manifest.archive_id or "")
     info = await store.head(key)
     if info is not None and ARCHIVE_ID not in info.metadata and foreign_archive_id(info) not in origins:
-        raise _conflict(view, foreign_archive_id(info))
+        raise _conflict(view, foreign_archive_id(info), _moved(key, origins))
 
 
 async def _is_kept(store: ObjectStore, key: str, archive_ids: set[str | None]) -> bool:
@@ -123,16 +315,28 @@ async def _is_kept(store: ObjectStore, key: str, archive_ids: set[str | None]) -
         try:
             await _find_kept(store, key, archive_id or "")
         except StorageError as error:
-            if error.code not in (ErrorCode.ARCHIVE_NOT_FOUND, ErrorCode.ARCHIVE_CORRUPT):
+            if error.code not in (ErrorCode.ARCHIVE_NOT_FOUND, ErrorCode.ARCHIVE_CORRUPT, ErrorCode.ARCHIVE_UNPROVEN):
                 raise
         else:
             return True
     return False
 
 
-def _conflict(view: VolumeView, archive_id: str) -> StorageError:
+def _moved(key: str, origins: set[str | None]) -> str | None:
+    """What to do where the object may be what the volume came from, and was copied since: it bears nothing by which we
+    could know it again."""
+    if not any(origin and origin.startswith(FOREIGN) for origin in origins):
+        return None
+    return (
+        f"The volume came from an archive that was not made here; if {key} is a copy of that, as in a bucket that was "
+        f"moved, the volume holds all of it: remove it with `codehub-storage purge --archive {key}`, then archive."
+    )
+
+
+def _conflict(view: VolumeView, archive_id: str, hint: str | None = None) -> StorageError:
     return StorageError(
         ErrorCode.LINEAGE_CONFLICT,
         f"volume {view.home_store_key} ({view.uid}) was neither the source of archive {archive_id} nor restored from "
         "it; both are kept",
+        hint=hint,
     )

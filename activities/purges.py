@@ -1,16 +1,21 @@
-"""Activities of purge: refuse first, remove by exact name, list again.
+"""Activities of purge: refuse first, remove by exact name, look again.
 
 Only what belongs to the given keys is removed; whatever else stands under the workspace's prefix is named and kept.
+A listing shows versions and markers that no key names, and is not believed when it shows nothing: each key is asked
+for itself, and so is the version that the manifest named.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from temporalio import activity
 
 from activities.backends.base import Deletion, VolumeView, Walk
 from activities.clearing import Clearing
 from activities.fencing import FencedRecord
-from activities.objectstore.base import PreconditionFailed
+from activities.objectstore.base import UNVERSIONED, ObjectInfo, PreconditionFailed
+from activities.proofs import read_manifest
 from activities.record import Record, VolumeState
 from activities.services import Services
 from codehub_storage.errors import ErrorCode, StorageError
@@ -53,19 +58,44 @@ class PurgeActivities:
 
     @activity.defn
     async def purge_archive(self, step: PurgeStepInput) -> PurgeStepResult:
-        """Archive, manifest, their versions and markers, unfinished uploads; swept until a listing is empty."""
+        """Archive, manifest, their versions and markers, unfinished uploads; swept until nothing is seen any more."""
         removed: list[str] = []
         fenced = self._services.fenced(step.workspace_id)
+        named = await self._named(step)
         for key in _keys(step):
             for _ in range(SWEEPS):
-                if not await self._sweep(fenced, key, removed):
+                if not await self._sweep(fenced, key, named if key == step.archive_key else (), removed):
                     break
         await self._services.outwait_deletes(activity.info().attempt)
-        return PurgeStepResult(removed=tuple(removed))
+        return PurgeStepResult(removed=tuple(removed), versions=named)
 
-    async def _sweep(self, fenced: FencedRecord, key: str, removed: list[str]) -> bool:
-        """Delete what one listing shows. False if it showed nothing."""
-        versions = await self._store.list_versions(key)
+    async def _named(self, step: PurgeStepInput) -> tuple[str, ...]:
+        """The version of the archive's object that its manifest names, while there is one that can be read."""
+        if step.archive_key is None or is_foreign(step.archive_key):
+            return ()
+        try:
+            found = await read_manifest(self._store, step.archive_key)
+        except StorageError as error:
+            if error.code not in (ErrorCode.ARCHIVE_CORRUPT, ErrorCode.UNSUPPORTED):
+                raise
+            return ()
+        proven = found[0].object if found is not None else None
+        return () if proven is None or proven.version_id is None else (proven.version_id,)
+
+    async def _seen(self, key: str, named: Sequence[str]) -> list[ObjectInfo]:
+        """What the store tells of the key: its listing, then the object itself, then the versions that are named."""
+        seen = await self._store.list_versions(key)
+        known = {each.version_id or UNVERSIONED for each in seen}
+        for version_id in (None, *named):
+            info = await self._store.head(key, version_id=version_id)
+            if info is not None and (info.version_id or UNVERSIONED) not in known:
+                known.add(info.version_id or UNVERSIONED)
+                seen.append(info)
+        return seen
+
+    async def _sweep(self, fenced: FencedRecord, key: str, named: Sequence[str], removed: list[str]) -> bool:
+        """Delete what is seen now. False if that was nothing."""
+        versions = await self._seen(key, named)
         for version in versions:
             await fenced.check()
             try:
@@ -100,20 +130,24 @@ class PurgeActivities:
 
     @activity.defn
     async def confirm_purge(self, step: PurgeStepInput) -> PurgeStepResult:
-        """List again. Where volume and archive are both gone the record becomes a tombstone."""
+        """Look again. Where volume and archive are both gone the record becomes a tombstone."""
         fenced = self._services.fenced(step.workspace_id)
         faults: list[str] = []
         for key in _keys(step):
-            if await self._store.list_versions(key) or await self._store.list_uploads(key):
-                faults.append(f"{key} is still there")
+            versions = await self._seen(key, step.versions if key == step.archive_key else ())
+            if versions or await self._store.list_uploads(key):
+                faults.append(f"{_label(key, versions)} is still there")
         view = await self._backend.inspect(step.workspace_id, fence=fenced.check)
         record = await fenced.check()
         if view is not None and _is_in_scope(step, record, view):
             faults.append(f"volume {view.home_store_key} is still there")
         left = await self._others(step)
+        ours = {archive_key(step.workspace_id), manifest_key(archive_key(step.workspace_id))}
+        for key in sorted(ours.difference(_keys(step), left)):
+            if await self._store.head(key) is not None:
+                left.append(key)
         if view is not None and not _is_in_scope(step, record, view):
             left.append(view.home_store_key)
-        ours = {archive_key(step.workspace_id), manifest_key(archive_key(step.workspace_id))}
         if view is None and not faults and not ours.intersection(left):
             await fenced.change(lambda now: now.with_volume(None))
         return PurgeStepResult(left=tuple(left), faults=tuple(faults))
@@ -122,6 +156,12 @@ class PurgeActivities:
         """Keys under the workspace's own prefix that are out of scope, strangers among them."""
         mine = {record_key(step.workspace_id), *_keys(step)}
         return [key for key in await self._store.list_keys(f"{step.workspace_id}/") if key not in mine]
+
+
+def _label(key: str, versions: Sequence[ObjectInfo]) -> str:
+    """The key, and which version of it is the first one that is left."""
+    version_id = versions[0].version_id if versions else None
+    return f"{key}@{version_id}" if version_id else key
 
 
 def _keys(step: PurgeStepInput) -> list[str]:

@@ -39,6 +39,7 @@ class VolumeRecord(BaseModel):
 
     ``archive_id``: the archive that it equals. ``fingerprint``: its change fingerprint when that was so, as hex.
     ``made_by``: the run that announced it, while it is `restoring`.
+    ``gone``: a run saw that it is, and that the archive which it became is proven.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -48,6 +49,7 @@ class VolumeRecord(BaseModel):
     archive_id: str | None = Field(default=None, description="the archive that it equals")
     fingerprint: str | None = Field(default=None, description="its change fingerprint when that was so, as hex")
     made_by: str | None = Field(default=None, description="the run that announced it, while it is restoring")
+    gone: bool = Field(default=False, description="it was seen to be gone, and archived")
 
 
 class Record(BaseModel):

@@ -20,6 +20,7 @@ from activities.archives import ArchiveActivities
 from activities.heartbeats import SteadyHeartbeats
 from activities.looks import LookActivities
 from activities.movers import MoverActivities
+from activities.objectstore.identity import check_capabilities
 from activities.purges import PurgeActivities
 from activities.records import RecordActivities
 from activities.services import Services
@@ -68,6 +69,7 @@ def control_worker(client: Client, services: Services) -> Worker:
             archives.begin_archive,
             archives.complete_archive,
             archives.sync_store,
+            archives.prove_again,
             archives.prune_archive,
             archives.abort_archive,
             purges.look_for_purge,
@@ -106,7 +108,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     async with open_services(settings) as services:
         client = await connect(**settings.temporal_connect_config(), identity=new_identity())
         await ensure_search_attributes(client)
-        await services.ground()
+        await check_capabilities(services.store, await services.ground())
         workers = (control_worker(client, services), lease_worker(client, services, settings.max_movers))
         log.info("serving place %s (%s)", settings.place, settings.backend)
         runs = [asyncio.create_task(worker.run()) for worker in workers]

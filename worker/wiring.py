@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from activities.objectstore.base import Capabilities
 from activities.objectstore.client import S3Settings
-from activities.objectstore.identity import StoreIdentity, init_store, load_identity
+from activities.objectstore.identity import StoreIdentity, init_store, knows_place, load_identity
 from activities.objectstore.s3 import S3Store, open_store
 from activities.points import pointed_backend, pointed_store
 from activities.services import Services
@@ -72,9 +72,10 @@ async def initialize(settings: Settings, *, adopt: bool) -> StoreIdentity:
     Raises ``WrongStore`` for either that is not empty, unless ``adopt``, and ``Unsupported`` for a store that cannot
     carry the record.
     """
-    async with open_backend(settings) as backend:
-        place_identity = await backend.mark(secrets.token_hex(16), adopt=adopt)
-    async with open_store(s3_settings(settings)) as store:
+    async with open_backend(settings) as backend, open_store(s3_settings(settings)) as store:
+        # What others put beside a place that the bucket knows is no reason to refuse it the second time.
+        is_known = await knows_place(store, settings.place, await backend.identity())
+        place_identity = await backend.mark(secrets.token_hex(16), adopt=adopt or is_known)
         return await init_store(
             store,
             place=settings.place,

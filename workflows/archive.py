@@ -35,7 +35,7 @@ from workflows.messages import (
     VolumeInput,
 )
 from workflows.movers import MoverLease
-from workflows.operation import EXPECTED, WS_BYTES, OperationWorkflow, is_cancel, unbroken
+from workflows.operation import EXPECTED, LOOKS, WS_BYTES, OperationWorkflow, is_cancel, unbroken, unsteady
 
 BATCH_SEGMENTS = 64
 """Data segments of one copy activity: at 32 MiB, 2 GiB. Keeps the history of 1 TB below 2,000 events."""
@@ -117,9 +117,28 @@ class ArchiveWorkflow(OperationWorkflow):
             await self.claim()
         if request.cancel_only:
             raise StorageError(ErrorCode.CANCELLED, "only asked to cancel")
-        self.check_cancelled()
-        self.enter(Phase.INSPECTING)
-        return await self.step(steps.look_for_archive, self._look_input(request), "look at volume, record and archive")
+        for _ in range(LOOKS):
+            self.check_cancelled()
+            self.enter(Phase.INSPECTING)
+            look = await self.step(
+                steps.look_for_archive, self._look_input(request), "look at volume, record and archive"
+            )
+            if look.verdict != Verdict.PROVE:
+                return look
+            await self._prove_again(look)
+        raise unsteady()
+
+    async def _prove_again(self, look: LookResult) -> None:
+        """See ``OperationWorkflow.prove_again``. An archive that is rotten no longer stands for a volume that is whole:
+        that one is `ready` again, and the next look begins from the start."""
+        try:
+            await self.prove_again(look)
+        except FailureError as error:
+            if not look.is_whole or storage_error(error).code != ErrorCode.ARCHIVE_CORRUPT:
+                raise
+            self.note_error(error)
+            volume = self.input(VolumeInput, volume_uid=look.volume_uid or "")
+            await self.step(steps.mark_ready_again, volume, "record: ready, the stored archive is not whole")
 
     async def _prove(self, look: LookResult) -> Evidence:
         """Copy, settle, verify, write the manifest. The mover is gone when this returns."""
@@ -127,7 +146,8 @@ class ArchiveWorkflow(OperationWorkflow):
         self.enter(Phase.ATTACHING)
         async with MoverLease(self, uid, str(workflow.uuid4()), 1, writable=False) as mover:
             copied = await self._copy(mover, look)
-            await self._settle()
+            await self.settle()
+            self.check_cancelled()
             proof = self.input(ProofInput, stored=copied.stored, records=copied.records, **copied.fields)
             self.enter(Phase.VERIFYING)
             try:
@@ -204,16 +224,6 @@ class ArchiveWorkflow(OperationWorkflow):
         )
         return Copied(fields, stored, all_records)
 
-    async def _settle(self) -> None:
-        """Give the store the time in which it gets acknowledged bytes onto its disks (or make it do so)."""
-        assert self.claimed is not None
-        self.enter(Phase.SETTLING)
-        if self.claimed.settle_by_sync:
-            await self.step(steps.sync_store, self.input(StepInput), "force the store's bytes onto the disk")
-        if self.claimed.settle_seconds:
-            await workflow.sleep(self.claimed.settle_seconds, summary="settle: the store's own time to sync")
-        self.check_cancelled()
-
     # ------------------------------------------------------------ undone, or too late
 
     async def _undo(self, request: ArchiveInput, error: BaseException) -> LookResult:
@@ -227,16 +237,24 @@ class ArchiveWorkflow(OperationWorkflow):
             try:
                 if self.claimed is None:
                     await self.claim()
-                look = await self.undisturbed(
-                    steps.look_after_cancel, self._look_input(request), "see whether the cancel comes too late"
-                )
-            except FailureError as refused:
+                look = await self._look_after_cancel(request)
+            except (FailureError, StorageError) as refused:
                 failure = self.note_error(refused)
             else:
                 if look.verdict != Verdict.GO:
                     return look
         await self.sign_off()
         raise failure from error
+
+    async def _look_after_cancel(self, request: ArchiveInput) -> LookResult:
+        for _ in range(LOOKS):
+            look = await self.undisturbed(
+                steps.look_after_cancel, self._look_input(request), "see whether the cancel comes too late"
+            )
+            if look.verdict != Verdict.PROVE:
+                return look
+            await self.prove_again(look)
+        raise unsteady()
 
     # ------------------------------------------------------------ behind the gate
 

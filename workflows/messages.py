@@ -49,13 +49,15 @@ class Verdict(StrEnum):
     """What a look at the world says is to be done.
 
     ``GO``: do the operation. ``DELETE``: an archive is proven, go on at the deletion. ``FINISH``: the deletion was
-    sealed, finish it. ``DONE``: the postcondition holds.
+    sealed, finish it. ``DONE``: the postcondition holds. ``PROVE``: the archive that stands for the volume is there by
+    its content, but is not the object that was read back (its bucket was copied): prove it again, then look again.
     """
 
     GO = "go"
     DELETE = "delete"
     FINISH = "finish"
     DONE = "done"
+    PROVE = "prove"
 
 
 class LookInput(StepInput):
@@ -70,7 +72,8 @@ class LookInput(StepInput):
 
 
 class LookResult(Message):
-    """The verdict, and the names and evidence to go on with."""
+    """The verdict, and the names and evidence to go on with. ``is_whole``, of ``PROVE``: the volume stands untouched,
+    so an archive that turns out to be rotten is made anew."""
 
     verdict: Verdict
     volume_uid: str | None = None
@@ -80,6 +83,7 @@ class LookResult(Message):
     spec: dict[str, str] = Field(default_factory=dict)
     recorded_uid: str | None = None
     foreign: bool = False
+    is_whole: bool = False
     segments: int = 0
     raw_bytes: int = 0
     stored_bytes: int = 0
@@ -224,6 +228,12 @@ class ArchivedInput(StepInput):
     archive_id: str
 
 
+class ProveInput(StepInput):
+    """Which archive is read back whole and proven again."""
+
+    archive_id: str
+
+
 class AbortInput(StepInput):
     """Compensation of an archive. ``corrupt``: the version that failed its verification, to be deleted alone."""
 
@@ -251,17 +261,20 @@ class FillResult(Message):
 
 
 class PurgeStepInput(StepInput):
-    """What is in scope: the two keys as the caller gave them. ``volume_uid``: what the caller expects there."""
+    """What is in scope: the two keys as the caller gave them. ``volume_uid``: what the caller expects there.
+    ``versions``: of the archive's object, as manifests named them before they were removed."""
 
     home_store_key: str | None = None
     archive_key: str | None = None
     volume_uid: str | None = None
     remove_stopped: bool = False
+    versions: tuple[str, ...] = ()
 
 
 class PurgeStepResult(Message):
-    """What was removed and what is left, named."""
+    """What was removed and what is left, named. ``versions``: see ``PurgeStepInput``."""
 
     removed: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
+    versions: tuple[str, ...] = ()

@@ -21,7 +21,7 @@ from codehub_storage.converter import storage_error
 from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import check_workspace_id, workflow_id
 from workflows import policies, steps
-from workflows.messages import ClaimInput, ClaimResult, StepInput
+from workflows.messages import ClaimInput, ClaimResult, LookResult, ProveInput, StepInput
 from workflows.policies import Timeouts
 
 WS_ID = SearchAttributeKey.for_keyword("WsId")
@@ -37,6 +37,10 @@ I = TypeVar("I")  # noqa: E741  (the usual letter of an input)
 
 EXPECTED = (asyncio.CancelledError, FailureError, StorageError)
 """What a step may raise. Anything else is a bug of ours and leaves the run retrying its workflow task, unharmed."""
+
+
+LOOKS = 3
+"""So often a look may ask for a new proof before its operation gives up: the bucket is being written to meanwhile."""
 
 
 class Request(Protocol):
@@ -60,6 +64,13 @@ def is_cancel(error: BaseException) -> bool:
 def is_cancelled() -> bool:
     """True once this run was asked to cancel, whether or not an ``await`` has shown it."""
     return workflow.cancellation_reason() is not None
+
+
+def unsteady() -> StorageError:
+    """What to say after so many looks."""
+    return StorageError(
+        ErrorCode.STORE_UNAVAILABLE, "what is stored of the archive is another object at each look; is it being copied?"
+    )
 
 
 async def unbroken(work: Coroutine[Any, Any, T]) -> T:
@@ -209,6 +220,26 @@ class OperationWorkflow:
             self.describe()
         self.claimed = claimed
         return claimed
+
+    async def settle(self) -> None:
+        """Give the store the time in which it gets acknowledged bytes onto its disks (or make it do so)."""
+        assert self.claimed is not None
+        self.enter(Phase.SETTLING)
+        if self.claimed.settle_by_sync:
+            await self.undisturbed(steps.sync_store, self.input(StepInput), "force the store's bytes onto the disk")
+        if self.claimed.settle_seconds:
+            await workflow.sleep(self.claimed.settle_seconds, summary="settle: the store's own time to sync")
+
+    async def prove_again(self, look: LookResult) -> None:
+        """Let an archive whose bucket was copied be read back whole, and its manifest be written anew."""
+        await self.settle()
+        self.enter(Phase.VERIFYING)
+        await self.undisturbed(
+            steps.prove_again,
+            self.input(ProveInput, archive_id=look.archive_id or ""),
+            "read the archive back where it lies now, prove it again",
+            timeouts=policies.reading(),
+        )
 
     async def sign_off(self) -> None:
         """The last step of every run that may own the record, failed or not. Its failure costs the next run a wait,

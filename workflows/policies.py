@@ -106,6 +106,11 @@ def data() -> Timeouts:
     }
 
 
+def reading() -> Timeouts:
+    """Reading a whole archive back without a mover: as long as it takes, and a cancel waits until nothing is read."""
+    return {**data(), "cancellation_type": ActivityCancellationType.WAIT_CANCELLATION_COMPLETED}
+
+
 LEASE_ATTEMPTS = 60
 """So many attempts in a row may come to no mover before the lease fails. What keeps them from one passes or does not,
 so here attempts stand for time, about half an hour."""

@@ -56,10 +56,10 @@ class PurgeWorkflow(OperationWorkflow):
             self.enter(Phase.INSPECTING)
             await self.undisturbed(steps.look_for_purge, scope, "refuse before anything is removed")
             self.enter(Phase.DELETING)
-            await self._try(steps.purge_archive, scope, "remove archive and manifest")
+            gone = await self._try(steps.purge_archive, scope, "remove archive and manifest")
             await self._try(steps.purge_volume, scope, "remove the volume")
             self.enter(Phase.COMPARING)
-            seen = await self._confirm(scope)
+            seen = await self._confirm(scope.model_copy(update={"versions": gone.versions}))
         except EXPECTED as error:
             failure = self.failure(error)
             if not self.unsure:
@@ -82,7 +82,7 @@ class PurgeWorkflow(OperationWorkflow):
 
     async def _try(
         self, step: Callable[[PurgeStepInput], Awaitable[PurgeStepResult]], scope: PurgeStepInput, summary: str
-    ) -> None:
+    ) -> PurgeStepResult:
         """One removal; a fault is kept for the end, so that the rest is still tried. Not ours means stop."""
         try:
             result = await self.undisturbed(step, scope, summary, timeouts=policies.deletion())
@@ -92,10 +92,11 @@ class PurgeWorkflow(OperationWorkflow):
                 raise
             self.faults.append(str(found))
             self.unsure = True
-        else:
-            self.removed.extend(result.removed)
-            self.left.extend(result.left)
-            self.faults.extend(result.faults)
+            return PurgeStepResult()
+        self.removed.extend(result.removed)
+        self.left.extend(result.left)
+        self.faults.extend(result.faults)
+        return result
 
     async def _confirm(self, scope: PurgeStepInput) -> PurgeStepResult:
         """What is left. A look that fails because a removal did must not hide that the rest was removed."""

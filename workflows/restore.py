@@ -15,7 +15,7 @@ from workflows import policies, steps
 from workflows.filling import FillingWorkflow
 from workflows.messages import FillInput, FillResult, LookInput, LookResult, Verdict
 from workflows.movers import MoverLease
-from workflows.operation import EXPECTED, WS_BYTES, unbroken
+from workflows.operation import EXPECTED, LOOKS, WS_BYTES, unbroken, unsteady
 
 BATCH_SEGMENTS = 64
 
@@ -37,18 +37,7 @@ class RestoreWorkflow(FillingWorkflow):
         try:
             await self.claim()
             self.check_cancelled()
-            self.enter(Phase.INSPECTING)
-            look = await self.step(
-                steps.look_for_restore,
-                self.input(
-                    LookInput,
-                    archive_key=request.archive_key,
-                    archive_id=request.archive_id,
-                    volume=request.volume,
-                ),
-                "look at archive, record and volume",
-                timeouts=policies.deletion(),  # it may have to walk the volume
-            )
+            look = await self._look(request)
             if look.verdict == Verdict.GO:
                 self.replaces = look.recorded_uid
                 await self._fill(request, look)
@@ -57,6 +46,24 @@ class RestoreWorkflow(FillingWorkflow):
             await unbroken(self.undo(look, error))
         assert look is not None
         return await unbroken(self._commit(request, look))
+
+    async def _look(self, request: RestoreInput) -> LookResult:
+        wanted = self.input(
+            LookInput, archive_key=request.archive_key, archive_id=request.archive_id, volume=request.volume
+        )
+        for _ in range(LOOKS):
+            self.enter(Phase.INSPECTING)
+            look = await self.step(
+                steps.look_for_restore,
+                wanted,
+                "look at archive, record and volume",
+                timeouts=policies.deletion(),  # it may have to walk the volume
+            )
+            if look.verdict != Verdict.PROVE:
+                return look
+            await self.prove_again(look)
+            self.check_cancelled()
+        raise unsteady()
 
     async def _fill(self, request: RestoreInput, look: LookResult) -> None:
         """Make a volume and fill it. A mover that died may have written anything: then on a new volume, anew."""

@@ -24,6 +24,7 @@ from workflows.messages import (
     PlanSummary,
     ProofInput,
     ProofResult,
+    ProveInput,
     PurgeStepInput,
     PurgeStepResult,
     ScanInput,
@@ -61,19 +62,19 @@ async def look_for_provision(step: LookInput) -> LookResult:
 
 @activity.defn
 async def look_for_archive(step: LookInput) -> LookResult:
-    """Decide what archive has to do: ``GO``, ``DELETE``, ``FINISH`` or ``DONE``."""
+    """Decide what archive has to do: ``GO``, ``DELETE``, ``FINISH``, ``DONE``, or ``PROVE`` first."""
     raise NotImplementedError
 
 
 @activity.defn
 async def look_after_cancel(step: LookInput) -> LookResult:
-    """A cancelled archive looks: ``DONE`` the volume is ready; ``FINISH`` too late, the deletion was sealed."""
+    """A cancelled archive looks: ``GO`` the volume is ready; ``FINISH``, ``DONE`` too late; ``PROVE`` first."""
     raise NotImplementedError
 
 
 @activity.defn
 async def look_for_restore(step: LookInput) -> LookResult:
-    """Decide what restore has to do: ``GO`` or ``DONE``."""
+    """Decide what restore has to do: ``GO``, ``DONE``, or ``PROVE`` before a sealed deletion is finished."""
     raise NotImplementedError
 
 
@@ -137,6 +138,12 @@ async def complete_archive(step: CompleteInput) -> StoredArchive:
 @activity.defn
 async def sync_store(step: StepInput) -> None:
     """Force what the embedded store holds onto the disk."""
+    raise NotImplementedError
+
+
+@activity.defn
+async def prove_again(step: ProveInput) -> None:
+    """Read the archive back whole where it lies today, and rewrite its manifest with today's ETag and version."""
     raise NotImplementedError
 
 

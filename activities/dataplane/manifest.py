@@ -10,6 +10,7 @@ import base64
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from activities.objectstore.base import ObjectInfo
 from codehub_storage.errors import ErrorCode, StorageError
 
 FORMAT_VERSION = 1
@@ -23,7 +24,8 @@ class Part(BaseModel):
 
 
 class StoredObject(Part):
-    """The object that this manifest proves: that version, with that ETag, of that size."""
+    """The object that this manifest proves. ETag and version are those of the bucket in which it was read back; a copy
+    elsewhere has others, and the same key, size and checksum."""
 
     key: str = Field(description="object key")
     size_bytes: int = Field(description="bytes of the object")
@@ -135,6 +137,13 @@ class Manifest(Part):
                 hint="Upgrade the service.",
             )
         return manifest
+
+    def pinned_to(self, info: ObjectInfo) -> Manifest:
+        """This manifest with the ETag and version that its object has today: what a read goes by, or a new proof."""
+        if self.object is None:
+            return self
+        there = {"etag": info.etag, "version_id": info.version_id}
+        return self.model_copy(update={"object": self.object.model_copy(update=there)})
 
     @property
     def is_placeholder(self) -> bool:

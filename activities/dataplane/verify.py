@@ -75,11 +75,12 @@ async def verify_archive(
 
 
 def check_layout(info: ObjectInfo, manifest: Manifest) -> StoredObject:
-    """The manifest names this very object, and its segments cover it without gap. ``ArchiveCorrupt`` otherwise."""
+    """The manifest is of this object, whatever its ETag here, and its segments cover it without gap.
+    ``ArchiveCorrupt`` otherwise."""
     named = manifest.object
     if named is None or manifest.is_placeholder or not manifest.segments:
         _corrupt("the manifest names no object")
-    if (named.key, named.size_bytes, named.etag) != (info.key, info.size_bytes, info.etag):
+    if (named.key, named.size_bytes) != (info.key, info.size_bytes):
         _corrupt("the object is not the one that the manifest names")
     offset = 0
     for number, segment in enumerate(manifest.segments, 1):

@@ -15,6 +15,10 @@ ARCHIVE_ID = "archive-id"
 """The metadata of an archive object that holds its id: by it a lost answer to `complete` is settled."""
 
 
+UNVERSIONED = "null"
+"""What servers call the version of an object that was written while the bucket kept none."""
+
+
 class PreconditionFailed(Exception):
     """The object is not in the state that the caller expected; nothing was written."""
 

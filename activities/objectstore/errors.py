@@ -28,6 +28,9 @@ from botocore.exceptions import (
 from codehub_storage.errors import ErrorCode, StorageError
 
 ABSENT = frozenset({"NoSuchKey", "NoSuchVersion", "404"})
+NO_SUCH_ID = frozenset({"400", "BadRequest", "InvalidArgument", "InvalidVersionId"})
+"""How stores refuse a version id that is none of theirs, and more that is wrong with a request."""
+
 CONFLICT = frozenset({"PreconditionFailed", "412"})
 NO_UPLOAD = frozenset({"NoSuchUpload"})
 BAD_PARTS = frozenset({"InvalidPart", "InvalidPartOrder", "BadDigest", "XAmzContentChecksumMismatch"})

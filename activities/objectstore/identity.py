@@ -2,22 +2,36 @@
 
 Absent is believed only in the right place: without this mark, or with another place's, nothing is created, deleted or
 certified. It is written once by `init`, which also finds out whether the store can carry the fence at all.
+
+A bucket that was copied object by object holds this mark as well. What does not come along is when the store wrote an
+object: the mark tells it of one that lies beside it, and in a copy that one is younger.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from activities.objectstore.base import ARCHIVE_ID, Capabilities, ObjectStore, PreconditionFailed, UploadLost
+from activities.objectstore.base import (
+    ARCHIVE_ID,
+    UNVERSIONED,
+    Capabilities,
+    ObjectInfo,
+    ObjectStore,
+    PreconditionFailed,
+    UploadLost,
+)
 from activities.objectstore.uploads import abort_uploads
 from codehub_storage.errors import ErrorCode, StorageError
 
 OWN_PREFIX = ".codehub/"
 IDENTITY_KEY = f"{OWN_PREFIX}store.json"
+MARKER_KEY = f"{OWN_PREFIX}marker"
+PROBE_PREFIX = f"{OWN_PREFIX}probe/"
 FORMAT_VERSION = 1
 SETTLE_SECONDS = 60.0
 """Self-hosted stores acknowledge before the disk has the bytes; the kernel writes back within 30 s or so."""
@@ -27,6 +41,11 @@ DELETE_WAIT_SECONDS = 90.0
 
 _RACERS = 3
 """More prove little, and SeaweedFS makes each that loses wait a second or more."""
+
+ADOPT_HINT = (
+    "If this is a copy that shall be used from now on, see to it that nobody writes to the old bucket any more, then "
+    "run `codehub-storage init --adopt`."
+)
 
 _ROUNDS = 2
 _WRITES = 5
@@ -38,6 +57,8 @@ class StoreIdentity(BaseModel):
 
     ``delete_wait_seconds``: how long an unanswered DELETE is waited out where it cannot be made conditional.
     ``settle_seconds``: between completing an archive and proving it.
+    ``epoch``: how often the store was taken over from a copy, and 1; records of an older one are of before that.
+    ``marker_modified_at``, ``marker_version``: of the marker object, as HEAD told them (seconds since 1970).
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -48,6 +69,9 @@ class StoreIdentity(BaseModel):
     capabilities: Capabilities = Capabilities()
     delete_wait_seconds: float = 0.0
     settle_seconds: float = SETTLE_SECONDS
+    epoch: int = 1
+    marker_modified_at: float | None = None
+    marker_version: str | None = None
 
     def to_json(self) -> bytes:
         """As it is stored."""
@@ -55,7 +79,8 @@ class StoreIdentity(BaseModel):
 
 
 async def load_identity(store: ObjectStore) -> StoreIdentity:
-    """The identity of the bucket. ``WrongStore`` where it has none, ``Unsupported`` for one of a later format."""
+    """The identity of the bucket. ``WrongStore`` where it has none, or was copied from one that had;
+    ``Unsupported`` for one of a later format."""
     found = await _find(store)
     if found is None:
         raise StorageError(
@@ -63,7 +88,27 @@ async def load_identity(store: ObjectStore) -> StoreIdentity:
             f"bucket {store.bucket!r} has no identity",
             hint="Check the bucket's name, or run `codehub-storage init` once for a new bucket.",
         )
+    await _check_marked(store, found[0])
     return found[0]
+
+
+def _is_marked(identity: StoreIdentity, marker: ObjectInfo | None) -> bool:
+    """True where the marker is the one that was written with the identity."""
+    return marker is not None and (identity.marker_modified_at, identity.marker_version) == _mark_of(marker)
+
+
+def _mark_of(marker: ObjectInfo) -> tuple[float, str | None]:
+    return marker.modified_at, None if marker.version_id == UNVERSIONED else marker.version_id
+
+
+async def _check_marked(store: ObjectStore, identity: StoreIdentity) -> None:
+    if not _is_marked(identity, await store.head(MARKER_KEY)):
+        raise StorageError(
+            ErrorCode.WRONG_STORE,
+            f"bucket {store.bucket!r} holds the identity of another, which it was copied from: {MARKER_KEY} is not the "
+            "object that was marked",
+            hint=ADOPT_HINT,
+        )
 
 
 def check_place(identity: StoreIdentity, place: str, place_identity: str) -> None:
@@ -81,32 +126,47 @@ def check_place(identity: StoreIdentity, place: str, place_identity: str) -> Non
         )
 
 
+async def knows_place(store: ObjectStore, place: str, place_identity: str | None) -> bool:
+    """True if the bucket's identity, be the bucket a copy or not, has the place by exactly this identity."""
+    found = await _find(store)
+    return found is not None and place_identity is not None and found[0].places.get(place) == place_identity
+
+
 async def init_store(
     store: ObjectStore, *, place: str, place_identity: str, adopt: bool, settle_seconds: float | None = None
 ) -> StoreIdentity:
     """Mark the bucket and add the place; done already: fine. ``settle_seconds=None`` keeps what it says, or takes 60.
 
-    ``Unsupported`` for a store whose conditional PUT is not atomic. ``WrongStore`` for a bucket that has objects but no
-    identity, unless ``adopt``, and for a place that the bucket knows by another identity.
+    ``Unsupported`` for a store whose conditional PUT is not atomic. ``WrongStore`` for a place that the bucket knows by
+    another identity, and unless ``adopt`` for a bucket that has objects but no identity, or is a copy. A copy that is
+    adopted begins a new epoch.
     """
-    if not adopt and await _find(store) is None:
-        await _check_empty(store)
+    if not adopt:
+        await _check_new_or_marked(store)
     capabilities = await probe(store)
     for _ in range(_WRITES):
         found = await _find(store)
         before, etag = found or (StoreIdentity(store_id=secrets.token_hex(16)), None)
         if place in before.places:
             check_place(before, place, place_identity)
+        marker = await store.head(MARKER_KEY)
+        if marker is None or not _is_marked(before, marker):
+            # A crash after it leaves a mark that does not fit, hence a bucket that nobody uses until `init` is through.
+            marker = await _write_marker(store, marker)
+            before = before.model_copy(update={"epoch": before.epoch + (found is not None)})
+        modified_at, version = _mark_of(marker)
         after = before.model_copy(
             update={
                 "places": {**before.places, place: place_identity},
                 "capabilities": capabilities,
                 "delete_wait_seconds": 0.0 if capabilities.conditional_delete else DELETE_WAIT_SECONDS,
                 "settle_seconds": before.settle_seconds if settle_seconds is None else settle_seconds,
+                "marker_modified_at": modified_at,
+                "marker_version": version,
             }
         )
-        if etag is not None and after == before:
-            return before
+        if found is not None and after == found[0]:
+            return after
         try:
             await store.put_if(IDENTITY_KEY, after.to_json(), etag=etag)
         except PreconditionFailed:
@@ -115,9 +175,37 @@ async def init_store(
     raise StorageError(ErrorCode.STORE_UNAVAILABLE, f"{IDENTITY_KEY} keeps changing while it is written")
 
 
+async def _write_marker(store: ObjectStore, there: ObjectInfo | None) -> ObjectInfo:
+    """A new marker, as HEAD tells it. ``StoreUnavailable`` if it changes meanwhile."""
+    with contextlib.suppress(PreconditionFailed):  # another `init` writes one: what stands there is as good
+        await store.put_if(MARKER_KEY, secrets.token_hex(16).encode(), etag=there.etag if there else None)
+    marker = await store.head(MARKER_KEY)
+    if marker is None:
+        raise StorageError(ErrorCode.STORE_UNAVAILABLE, f"{MARKER_KEY} is not there although it was written")
+    return marker
+
+
+async def check_capabilities(store: ObjectStore, identity: StoreIdentity) -> None:
+    """``WrongStore`` if deletions lean on what the server does not do: it is not the one that `init` looked at.
+
+    Its object stays, so that two that ask at once do not disturb one another.
+    """
+    if not identity.capabilities.conditional_delete:
+        return
+    key = f"{PROBE_PREFIX}delete"
+    with contextlib.suppress(PreconditionFailed):
+        await store.put_if(key, b"codehub-storage", etag=None)
+    if not await _has_conditional_delete(store, key):
+        raise StorageError(
+            ErrorCode.WRONG_STORE,
+            f"the store of bucket {store.bucket!r} deletes in spite of If-Match, and `init` noted that it does not",
+            hint=ADOPT_HINT,
+        )
+
+
 async def probe(store: ObjectStore) -> Capabilities:
     """What the store can do; its own objects are removed again. ``Unsupported`` without atomic conditional PUT."""
-    key = f"{OWN_PREFIX}probe/{secrets.token_hex(8)}"
+    key = f"{PROBE_PREFIX}{secrets.token_hex(8)}"
     keys = [f"{key}-{number}" for number in range(_ROUNDS)]
     try:
         await asyncio.gather(*(_check_conditional_put(store, each) for each in keys))
@@ -148,8 +236,32 @@ async def _find(store: ObjectStore) -> tuple[StoreIdentity, str] | None:
     return identity, info.etag
 
 
-async def _check_empty(store: ObjectStore) -> None:
-    strangers = [key for key in await store.list_keys("") if not key.startswith(OWN_PREFIX)]
+async def _check_new_or_marked(store: ObjectStore) -> None:
+    """``WrongStore`` for a copy, and for a bucket without an identity that is not seen to be empty.
+
+    A listing is believed only if it shows what was just written.
+    """
+    found = await _find(store)
+    if found is not None:
+        return await _check_marked(store, found[0])
+    _refuse_strangers(store, await store.list_keys(""))
+    key = f"{PROBE_PREFIX}{secrets.token_hex(8)}"
+    try:
+        await store.put_if(key, b"codehub-storage", etag=None)
+        listed = await store.list_keys("")
+    finally:
+        await _remove(store, key)
+    _refuse_strangers(store, listed)
+    if key not in listed:
+        raise StorageError(
+            ErrorCode.WRONG_STORE,
+            f"the listing of bucket {store.bucket!r} does not show what stands in it, so it is not seen to be empty",
+            hint="Look what answers at that address; a bucket is marked as new only where that can be seen.",
+        )
+
+
+def _refuse_strangers(store: ObjectStore, keys: Sequence[str]) -> None:
+    strangers = [key for key in keys if not key.startswith(OWN_PREFIX)]
     if strangers:
         raise StorageError(
             ErrorCode.WRONG_STORE,

@@ -13,7 +13,7 @@ from typing import Any
 
 from activities.objectstore.base import ObjectInfo, PreconditionFailed
 from activities.objectstore.client import Connection
-from activities.objectstore.errors import ABSENT, CONFLICT, store_code, translating, unanswered
+from activities.objectstore.errors import ABSENT, CONFLICT, NO_SUCH_ID, store_code, translating, unanswered
 from codehub_storage.errors import ErrorCode, StorageError
 
 FRUITLESS_ATTEMPTS = 3
@@ -53,12 +53,12 @@ def version(version_id: str | None) -> dict[str, Any]:
 
 
 async def is_absent(connection: Connection, key: str, version_id: str | None, error: StorageError) -> bool:
-    """Whether ``error`` means that there is no such object, in a bucket that exists."""
+    """Whether ``error`` means that there is no such object, or no such version of it, in a bucket that exists."""
     code = store_code(error)
     if code == "NoSuchBucket" and error.code != ErrorCode.WRONG_STORE:
         # SeaweedFS says so to a GET of a key whose newest version is a delete marker, and to much while it starts.
         return await head(connection, key, version_id) is None
-    if code not in ABSENT:
+    if code not in ABSENT and not (version_id is not None and code in NO_SUCH_ID):
         return False
     await connection.check_bucket()
     return True
@@ -71,7 +71,8 @@ async def head(connection: Connection, key: str, version_id: str | None) -> Obje
     except StorageError as error:
         # A delete marker that is asked for by its version id is not found, but "not allowed".
         is_marker = version_id is not None and store_code(error) in ("405", "MethodNotAllowed")
-        if is_marker or (store_code(error) in ABSENT and await is_absent(connection, key, version_id, error)):
+        asked = store_code(error) in ABSENT | NO_SUCH_ID
+        if is_marker or (asked and await is_absent(connection, key, version_id, error)):
             return None
         raise
     if "ETag" not in answer or "ContentLength" not in answer:

@@ -14,13 +14,18 @@ from datetime import UTC, datetime
 from typing import Any
 
 from activities.objectstore import reading, uploads
-from activities.objectstore.base import Buffers, Capabilities, ObjectInfo, PreconditionFailed, UploadedPart, UploadLost
+from activities.objectstore.base import (
+    UNVERSIONED,
+    Buffers,
+    Capabilities,
+    ObjectInfo,
+    PreconditionFailed,
+    UploadedPart,
+    UploadLost,
+)
 from activities.objectstore.client import Connection, S3Settings, connect
 from activities.objectstore.errors import ABSENT, CONFLICT, store_code, unanswered
 from codehub_storage.errors import ErrorCode, StorageError
-
-UNVERSIONED = "null"
-"""What servers call the version of an object that was written while the bucket kept none."""
 
 
 class S3Store:

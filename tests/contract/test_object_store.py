@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator
+from uuid import uuid4
 
 import pytest
 
@@ -230,6 +231,21 @@ class ObjectStoreContract:
         assert await versioned.head(key, version_id=first.version_id) is None
         assert await versioned.get(key, version_id=first.version_id) is None
         assert [each.version_id for each in await versioned.list_versions(key)] == [second.version_id]
+
+    @pytest.mark.parametrize("version_id", ["0123456789abcdef0123456789abcdef", "not-one.of.any", str(uuid4())])
+    async def test_a_version_id_of_another_bucket(
+        self, store: ObjectStore, versioned: ObjectStore, key: str, version_id: str
+    ) -> None:
+        """As of a bucket that was copied: there is none, or what is answered does not say that it is that one."""
+        for each in (store, versioned):
+            made = await each.put_if(key, b"one", etag=None)
+            info = await each.head(key, version_id=version_id)
+            assert info is None or info.version_id != version_id
+            found = await each.get(key, version_id=version_id)
+            assert found is None or found[1].version_id != version_id
+            if info is None:
+                with pytest.raises(PreconditionFailed):
+                    await read_all(each, key, etag=made.etag, version_id=version_id)
 
     async def test_create_after_a_marker(self, versioned: ObjectStore, key: str) -> None:
         """Behind a delete marker nothing stands: creating is right."""

@@ -70,7 +70,7 @@ class MemoryStore:
 
     async def delete(self, key: str, *, version_id: str | None = None, etag: str | None = None) -> None:
         versions = self._versions.get(key, [])
-        if etag is not None and versions and versions[0][0].etag != etag:
+        if etag is not None and version_id is None and versions and versions[0][0].etag != etag:
             raise PreconditionFailed(key)
         if version_id is None and self.versioned and versions:
             marker = ObjectInfo(key, 0, "", version_id=f"v{next(self._ids)}", is_delete_marker=True)

@@ -94,16 +94,20 @@ class Oracle:
                 return place
         raise NoCopy(f"the record says {state}, but {differences or 'there is no folder'}")
 
-    def check_archive(self, workspace: str) -> None:
-        """The manifest names exactly the stored version, and ``tar xzf`` makes the reference of it. Else ``NoCopy``."""
+    def check_archive(self, workspace: str, *, is_copied: bool = False) -> None:
+        """The manifest names exactly the stored version, and ``tar xzf`` makes the reference of it. Else ``NoCopy``.
+
+        ``is_copied``: of a bucket that was copied, where ETag and version may still be those of before.
+        """
         manifest = self._json(f"{workspace}/home.tar.gz.meta")
         proven = (manifest or {}).get("object")
         if manifest is None or proven is None:
             raise NoCopy("no manifest names an object")
-        version = {"VersionId": proven["version_id"]} if proven.get("version_id") else {}
+        version = {"VersionId": proven["version_id"]} if proven.get("version_id") and not is_copied else {}
         with self._found(f"{proven['key']} {version}"):
             head = self._s3.head_object(Bucket=self._bucket, Key=proven["key"], **version)
-        stored = (head["ETag"].strip('"'), head["ContentLength"], head["Metadata"].get("archive-id"))
+        etag = proven["etag"] if is_copied else head["ETag"].strip('"')
+        stored = (etag, head["ContentLength"], head["Metadata"].get("archive-id"))
         if stored != (proven["etag"], proven["size_bytes"], manifest["archive_id"]):
             raise NoCopy(f"the manifest proves {proven}, but stored is {stored}")
         with tempfile.TemporaryDirectory() as scratch:
@@ -135,6 +139,15 @@ class Oracle:
         if self._s3.get_bucket_versioning(Bucket=self._bucket).get("Status") == "Enabled" and not self._exists(key):
             self._s3.put_object(Bucket=self._bucket, Key=key, Body=b"of long ago")
             self._s3.delete_object(Bucket=self._bucket, Key=key)
+
+    def copy(self, key: str) -> None:
+        """Another object of the same bytes in its place, as in a bucket that was mirrored."""
+        found = self._s3.get_object(Bucket=self._bucket, Key=key)
+        listed = self._s3.list_object_versions(Bucket=self._bucket, Prefix=key).get("Versions", ())
+        self._s3.put_object(Bucket=self._bucket, Key=key, Body=found["Body"].read(), Metadata=found["Metadata"])
+        for each in listed:
+            if each["Key"] == key and each["VersionId"] != "null":
+                self._s3.delete_object(Bucket=self._bucket, Key=key, VersionId=each["VersionId"])
 
     # ------------------------------------------------------------ what is there
 

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
+
 import pytest
 
 from codehub_storage import ErrorCode, StorageError
 from codehub_storage.keys import archive_key, manifest_key, record_key
+from tests.fakes.s3_faults import Answer, Exchange, Fault, Reply, on
+from tests.fakes.s3_proxy import S3Proxy
 from tests.harness.homes import archived, provisioned, read, record_of
-from tests.harness.site import Site
+from tests.harness.s3server import S3Server
+from tests.harness.site import Site, open_site
+from worker.dev.temporal import TemporalServer
 
 
 async def test_a_neighbour_whose_name_begins_alike_is_not_touched(common_site: Site) -> None:
@@ -96,3 +103,73 @@ async def test_no_key_is_no_run_and_keys_of_two_workspaces_are_refused(common_si
         await site.storage.purge(volume, archive_key(site.workspace_id()))
     assert refused.value.code == ErrorCode.INVALID_INPUT
     assert read(site, workspace) == "first"
+
+
+@dataclass
+class NothingListed(Fault):
+    """Listings of versions and of keys answer that there is nothing, of objects that stand there all the same."""
+
+    times: int | None = None
+
+    async def before(self, exchange: Exchange) -> Answer | None:
+        """Only listings."""
+        names = {"versions": "ListVersionsResult", "list-type": "ListBucketResult"}
+        root = next((root for query, root in names.items() if query in exchange.query), None)
+        if exchange.method != "GET" or exchange.key or root is None:
+            return None
+        body = f"<{root}><IsTruncated>false</IsTruncated></{root}>".encode()
+        return Answer(200, "OK", {"Content-Type": "application/xml", "Content-Length": str(len(body))}, body)
+
+
+@pytest.mark.field("D7")
+@pytest.mark.parametrize("versioned", [False, True], ids=["unversioned", "versioned"])
+async def test_an_empty_listing_is_no_evidence(
+    tmp_path: Path, temporal_server: TemporalServer, site_store: S3Server, versioned: bool
+) -> None:
+    """What the keys themselves show is removed although nothing lists it: what is current, and the proven version."""
+    async with (
+        S3Proxy(site_store.ports[0]) as proxy,
+        open_site(
+            tmp_path / "site", temporal_server, site_store, versioned=versioned, endpoint_url=proxy.endpoint_url
+        ) as site,
+    ):
+        site.start_worker()
+        workspace, key = await archived(site)
+        other, kept = await archived(site, text="kept")
+        proxy.add(NothingListed(), lambda exchange: True)
+        result = await (await site.storage.start_purge(site.key(workspace), key)).result()
+        assert {each.partition("@")[0] for each in result.removed} >= {key, manifest_key(key)}
+        for each in (key, manifest_key(key)):
+            assert await site.truth.head(each) is None
+        if not versioned:
+            assert await site.truth.list_keys(f"{workspace}/") == [record_key(workspace)]
+        # The same lie about an archive that is out of scope: it is named as left, and its record is no tombstone.
+        result = await (await site.storage.start_purge(site.key(other), None)).result()
+        assert set(result.leftovers) == {kept, manifest_key(kept)}
+        proxy.clear()
+        await site.storage.restore(kept)
+        assert read(site, other) == "kept"
+
+
+@pytest.mark.field("D7")
+async def test_what_stands_and_cannot_be_removed_is_named(
+    tmp_path: Path, temporal_server: TemporalServer, site_store: S3Server
+) -> None:
+    """Neither listed nor removed, though the store says that it was: PurgeIncomplete, and no tombstone."""
+    async with (
+        S3Proxy(site_store.ports[0]) as proxy,
+        open_site(tmp_path / "site", temporal_server, site_store, endpoint_url=proxy.endpoint_url) as site,
+    ):
+        site.start_worker()
+        workspace, key = await archived(site)
+        proxy.add(NothingListed(), lambda exchange: True)
+        proxy.add(Reply(times=None, status=204, code=None), on(method="DELETE", key=key))
+        with pytest.raises(StorageError) as incomplete:
+            await site.storage.purge(site.key(workspace), key)
+        assert incomplete.value.code == ErrorCode.PURGE_INCOMPLETE
+        assert key in incomplete.value.message
+        assert await site.truth.head(key) is not None
+        assert (await record_of(site, workspace)).volume is not None
+        proxy.clear()
+        await site.storage.purge(site.key(workspace), key)
+        assert await site.truth.list_keys(f"{workspace}/") == [record_key(workspace)]

@@ -14,8 +14,10 @@ from activities.objectstore.client import S3Settings
 from activities.objectstore.identity import (
     DELETE_WAIT_SECONDS,
     IDENTITY_KEY,
+    MARKER_KEY,
     SETTLE_SECONDS,
     StoreIdentity,
+    check_capabilities,
     check_place,
     init_store,
     load_identity,
@@ -23,6 +25,7 @@ from activities.objectstore.identity import (
 from activities.objectstore.s3 import S3Store, open_store
 from codehub_storage.errors import ErrorCode, StorageError
 from tests.fakes.s3_faults import DropAnswer, Reply, on
+from tests.harness.mirrors import mirror_plainly
 from tests.harness.seaweed import Hostile, hostile_store, new_bucket, settings_of
 from tests.harness.servers import S3Server, capabilities_of
 
@@ -78,7 +81,7 @@ async def test_init_marks_an_empty_bucket(store: S3Store, s3_server: S3Server, b
     everything = client.list_object_versions(Bucket=bucket)
     uploads = client.list_multipart_uploads(Bucket=bucket)
     client.close()
-    assert [each["Key"] for each in everything.get("Versions", ())] == [IDENTITY_KEY]
+    assert [each["Key"] for each in everything.get("Versions", ())] == [MARKER_KEY, IDENTITY_KEY]
     assert not everything.get("DeleteMarkers")
     assert not uploads.get("Uploads")
 
@@ -179,7 +182,7 @@ async def test_without_conditional_delete(store: S3Store) -> None:
     assert made.capabilities == Capabilities(conditional_delete=False, full_object_crc=True)
     assert made.delete_wait_seconds == DELETE_WAIT_SECONDS
     assert S3Settings(bucket="b").call_timeout.total_seconds() < DELETE_WAIT_SECONDS
-    assert await store.list_keys("") == [IDENTITY_KEY]
+    assert await store.list_keys("") == [MARKER_KEY, IDENTITY_KEY]
 
 
 @pytest.mark.parametrize(
@@ -220,3 +223,58 @@ def test_check_place() -> None:
         with pytest.raises(StorageError) as raised:
             check_place(identity, place, place_identity)
         assert raised.value.code == ErrorCode.WRONG_STORE
+
+
+@BOTH
+@pytest.mark.field("D9")
+async def test_a_copy_is_told_by_its_marker(store: S3Store, s3_server: S3Server) -> None:
+    """Copied object by object it is refused, and left as it is; adopted it has a new epoch, and what it can do."""
+    made = await init(store)
+    other = new_bucket(s3_server, versioned=await store.is_versioned())
+    await asyncio.sleep(1.1)  # HEAD tells whole seconds
+    await asyncio.to_thread(mirror_plainly, s3_server, store.bucket, s3_server, other)
+    async with open_store(settings_of(s3_server, other)) as copy:
+        before = await copy.get(IDENTITY_KEY)
+        assert await refused(load_identity(copy)) == ErrorCode.WRONG_STORE
+        assert await refused(init(copy)) == ErrorCode.WRONG_STORE
+        assert await copy.get(IDENTITY_KEY) == before
+        adopted = await init(copy, adopt=True)
+        assert (adopted.store_id, adopted.places, adopted.epoch) == (made.store_id, made.places, made.epoch + 1)
+        assert await load_identity(copy) == adopted
+        assert await init(copy) == adopted
+        assert await init(copy, adopt=True) == adopted
+    assert await load_identity(store) == made
+
+
+@pytest.mark.field("D9")
+async def test_a_marker_that_is_gone_fences_the_bucket_off(store: S3Store) -> None:
+    """As the page on disaster recovery says, of an old bucket, and of a copy that kept its times."""
+    made = await init(store)
+    await store.delete(MARKER_KEY)
+    assert await refused(load_identity(store)) == ErrorCode.WRONG_STORE
+    assert (await init(store, adopt=True)).epoch == made.epoch + 1
+
+
+@pytest.mark.field("D9")
+async def test_capabilities_of_another_server_are_not_believed(store: S3Store) -> None:
+    """A worker does not start where the identity promises what deletions lean on, and the server does not keep it."""
+    made = await init(store)
+    await check_capabilities(store, made)
+    await check_capabilities(store, made)
+    promised = made.model_copy(update={"capabilities": Capabilities(conditional_delete=True)})
+    assert await refused(check_capabilities(DeletesAnyway(store.connection), promised)) == ErrorCode.WRONG_STORE
+    honest = made.model_copy(update={"capabilities": Capabilities(conditional_delete=False)})
+    await check_capabilities(DeletesAnyway(store.connection), honest)
+
+
+@pytest.mark.field("D7")
+async def test_a_listing_that_lies_marks_no_bucket_as_new(hostile: Hostile) -> None:
+    """An empty listing is believed only if it shows what was just written; what stands there stays."""
+    await hostile.truth.put_if("ws1/home.tar.gz", b"theirs", etag=None)
+    hostile.proxy.add(
+        Reply(times=None, status=200, body=b"<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>"),
+        on(method="GET", query="list-type"),
+    )
+    assert await refused(init(hostile.store)) == ErrorCode.WRONG_STORE
+    assert await hostile.truth.get(IDENTITY_KEY) is None
+    assert await hostile.truth.list_keys("") == ["ws1/home.tar.gz"]

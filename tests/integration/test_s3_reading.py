@@ -217,3 +217,24 @@ async def test_version_is_read_after_its_successor(s3_server: S3Server) -> None:
                 await hostile.truth.put_if("k", b"next", etag=info.etag)
             pieces.append(chunk)
         assert b"".join(pieces) == DATA
+
+
+@pytest.mark.field("D9")
+@pytest.mark.parametrize("code", ["InvalidArgument", "NoSuchVersion", None], ids=str)
+async def test_a_version_id_that_the_store_calls_invalid_is_absent(
+    hostile: Hostile, stored: tuple[str, str], code: str | None
+) -> None:
+    """400 to a version id of another bucket, as AWS answers: there is no such version. Without one it is an error."""
+    key, etag = stored
+    hostile.proxy.add(Reply(times=None, status=400, code=code), on(key=key))
+    assert await hostile.store.head(key, version_id="of-another-bucket") is None
+    assert await hostile.store.get(key, version_id="of-another-bucket") is None
+    with pytest.raises(PreconditionFailed):
+        await whole(hostile, key, etag, version_id="of-another-bucket")
+    with pytest.raises(StorageError):
+        await hostile.store.head(key)
+
+
+async def whole(hostile: Hostile, key: str, etag: str, **which: str) -> bytes:
+    """The bytes of an object."""
+    return b"".join([chunk async for chunk in hostile.store.read(key, etag=etag, **which)])  # type: ignore[arg-type]

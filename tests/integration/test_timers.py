@@ -39,7 +39,7 @@ from workflows.messages import (
     Upload,
     Verdict,
 )
-from workflows.operation import SEARCH_ATTRIBUTES
+from workflows.operation import LOOKS, SEARCH_ATTRIBUTES
 
 T = TypeVar("T")
 
@@ -173,6 +173,34 @@ async def test_a_store_that_needs_no_time_gets_none(play: Play) -> None:
 
 
 # ------------------------------------------------------------ movers that die
+
+
+@pytest.mark.field("D9")
+async def test_a_bucket_that_never_stands_still_is_given_up(play: Play) -> None:
+    """Each look finds another object, so each proof is of no use: so often, and no more, and nothing was deleted."""
+    play.answers["look_for_archive"] = LookResult(verdict=Verdict.PROVE, volume_uid="u1", archive_id="a1")
+    play.answers["look_for_restore"] = LookResult(verdict=Verdict.PROVE, volume_uid="u1", archive_id="a1")
+    for call in (play.storage.archive(VOLUME), play.storage.restore(archive_key(WORKSPACE))):
+        with pytest.raises(StorageError) as failed:
+            await call
+        assert failed.value.code == ErrorCode.STORE_UNAVAILABLE
+    assert (play.calls["prove_again"], play.calls["delete_volume"], play.calls["sign_off"]) == (2 * LOOKS, 0, 2)
+
+
+@pytest.mark.field("D9")
+@pytest.mark.parametrize("is_whole", [True, False])
+async def test_what_is_rotten_is_made_anew_only_from_a_whole_volume(play: Play, is_whole: bool) -> None:
+    """`archived`: ready again, from the start. Sealed or gone: ArchiveCorrupt, and nothing else happens."""
+    looks = iter([LookResult(verdict=Verdict.PROVE, volume_uid="u1", archive_id="a1", is_whole=is_whole)])
+    play.answers["look_for_archive"] = lambda attempt: next(looks, LookResult(verdict=Verdict.GO, volume_uid="u1"))
+    play.answers["prove_again"] = StorageError(ErrorCode.ARCHIVE_CORRUPT, "segment 1")
+    if is_whole:
+        await play.storage.archive(VOLUME)
+    else:
+        with pytest.raises(StorageError) as failed:
+            await play.storage.archive(VOLUME)
+        assert failed.value.code == ErrorCode.ARCHIVE_CORRUPT
+    assert play.calls["mark_ready_again"] == play.calls["delete_volume"] == int(is_whole)
 
 
 async def test_a_reading_mover_is_replaced_until_too_many_died(play: Play) -> None:

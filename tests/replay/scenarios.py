@@ -10,7 +10,7 @@ import json
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -21,7 +21,7 @@ from activities.objectstore.identity import IDENTITY_KEY
 from activities.record import Owner, Record
 from codehub_storage import CancelOutcome, ErrorCode, StorageError
 from codehub_storage.keys import archive_key, record_key
-from tests.fakes.s3_faults import FlipStored, on
+from tests.fakes.s3_faults import Answer, Exchange, Fault, FlipStored, on
 from tests.fakes.s3_proxy import S3Proxy
 from tests.harness.site import Site
 from tests.harness.stops import handle_of, paused_at, until
@@ -34,6 +34,18 @@ SEGMENT_BYTES = "16KiB"
 FIRST_PART = "mover.store.upload_part.before"
 ATTACH = "control.backend.attach.before"
 DELETION = "control.backend.delete.before"
+
+
+@dataclass
+class _Notice(Fault):
+    """Does nothing but tell of a request that it has come."""
+
+    replaced: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def before(self, exchange: Exchange) -> Answer | None:
+        """It has."""
+        self.replaced.set()
+        return None
 
 
 @dataclass(frozen=True)
@@ -112,6 +124,29 @@ class Stage:
         self.proxy.add(FlipStored(at=100), on(method="GET", key=archive_key(workspace)))
         yield
         self.proxy.clear()
+
+    @contextmanager
+    def rotten_once(self, workspace: str) -> Iterator[None]:
+        """The same, of the object that is there now; one that replaces it is whole."""
+        replaced = asyncio.Event()
+
+        def fits(exchange: Exchange) -> bool:
+            return exchange.method == "GET" and exchange.key.endswith(archive_key(workspace)) and not replaced.is_set()
+
+        self.proxy.add(FlipStored(at=100), fits)
+        self.proxy.add(_Notice(replaced=replaced), on(method="POST", key=archive_key(workspace), query="uploadId"))
+        yield
+        self.proxy.clear()
+
+    async def copied(self, workspace: str) -> None:
+        """Its stored archive is another object of the same bytes, as in a bucket that was mirrored."""
+        truth, key = self.site.truth, archive_key(workspace)
+        found = await truth.get(key)
+        assert found is not None
+        upload = await truth.create_upload(key, found[1].metadata)
+        part = await truth.upload_part(key, upload, 1, [found[0]])
+        info = await truth.complete_upload(key, upload, [part], archive_id=found[1].metadata["archive-id"])
+        assert info.etag != found[1].etag
 
     @contextmanager
     def stuck(self, workspace: str) -> Iterator[None]:
@@ -390,7 +425,35 @@ async def archive_finished_later(stage: Stage) -> str:
     return workspace
 
 
+@scenario
+async def archive_proven_again(stage: Stage) -> str:
+    """It is archived, in a bucket that was copied since: read back, proven again."""
+    workspace = await stage.cold()
+    await stage.copied(workspace)
+    await stage.archive(workspace)
+    return workspace
+
+
+@scenario
+async def archive_of_a_rotten_copy(stage: Stage) -> str:
+    """The same, and a volume that was kept, but the copy is rotten: made anew."""
+    workspace = await archive_volume_changed(stage)
+    await stage.copied(workspace)
+    with stage.rotten_once(workspace):
+        await stage.archive(workspace)
+    return workspace
+
+
 # ------------------------------------------------------------ restore
+
+
+@scenario
+async def restore_proven_again(stage: Stage) -> str:
+    """A deletion that was sealed is finished only when the copied archive was read back."""
+    workspace = await archive_cleanup_required(stage)
+    await stage.copied(workspace)
+    await stage.restore(workspace)
+    return workspace
 
 
 @scenario

@@ -110,6 +110,7 @@ class InitAnswer(Answer):
     place_identity: str = Field(description="identity of the place")
     capabilities: CapabilitiesAnswer = Field(description="what the store can do")
     settle_seconds: float = Field(description="wait between the end of an upload and its proof")
+    epoch: int = Field(description="1, and one more for each time that a copy of the bucket was adopted")
 
 
 class AdoptAnswer(Answer):

@@ -54,6 +54,11 @@ async def adopt(args: Namespace, output: Output) -> int:
     return Exit.DONE
 
 
+_AFTER_COPY = (
+    "epoch {}: it is a copy of a bucket that has the same identity, and no worker may write to that one any more"
+)
+
+
 async def init(args: Namespace, output: Output) -> int:
     """`init [--adopt]`"""
     settings = load_settings(args)
@@ -66,7 +71,9 @@ async def init(args: Namespace, output: Output) -> int:
             "place_identity": identity.places[settings.place],
             "capabilities": identity.capabilities.__dict__,
             "settle_seconds": identity.settle_seconds,
+            "epoch": identity.epoch,
         },
-        f"bucket {settings.bucket} (store {identity.store_id}) and place {settings.place} belong together",
+        f"bucket {settings.bucket} (store {identity.store_id}) and place {settings.place} belong together"
+        + (f"; {_AFTER_COPY.format(identity.epoch)}" if args.adopt and identity.epoch > 1 else ""),
     )
     return Exit.DONE

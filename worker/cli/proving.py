@@ -14,7 +14,7 @@ from activities.dataplane.rebuild import verify_from_tail
 from activities.dataplane.verify import verify_archive
 from activities.fencing import read_record
 from activities.objectstore.base import ARCHIVE_ID, ObjectInfo, ObjectStore, PreconditionFailed
-from activities.proofs import stored_version
+from activities.proofs import copies, may_stand
 from codehub_storage.client import StorageClient
 from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import manifest_key, workspace_of_archive
@@ -32,20 +32,25 @@ async def prove(
     workspace_id = workspace_of_archive(key)
     await _check_idle(client, workspace_id)
     fence = await _record_etag(store, workspace_id)
-    info = await _object_of_ours(store, key)
     manifest, etag = await _manifest_there(store, key)
+    is_named = etag is not None and not (manifest is not None and manifest.is_placeholder)
+    info = await _object_of_ours(store, key, is_named=is_named)
     if manifest is not None and await _names(store, manifest, info):
         await verify_archive(store, info, manifest, progress=lambda seen: progress(seen, info.size_bytes))
-        return manifest, info, False
-    if etag is None:
-        etag = await _put(store, key, Manifest(workspace_id=workspace_id), None)
-    proof = await verify_from_tail(store, info, progress=lambda seen: progress(seen, info.size_bytes))
-    if (proof.archive_id, proof.workspace_id) != (info.metadata[ARCHIVE_ID], workspace_id):
-        raise StorageError(
-            ErrorCode.ARCHIVE_CORRUPT,
-            f"{key} says of itself that it is {info.metadata[ARCHIVE_ID]}, but it holds {proof.archive_id} of "
-            f"workspace {proof.workspace_id!r}",
-        )
+        if may_stand(info, key, manifest):
+            return manifest, info, False
+        proof = manifest.pinned_to(info)  # a copy of the bucket: from now on this is the object that was read back
+    else:
+        if etag is None:
+            etag = await _put(store, key, Manifest(workspace_id=workspace_id), None)
+        proof = await verify_from_tail(store, info, progress=lambda seen: progress(seen, info.size_bytes))
+        named = info.metadata.get(ARCHIVE_ID, proof.archive_id)
+        if (proof.archive_id, proof.workspace_id) != (named, workspace_id):
+            raise StorageError(
+                ErrorCode.ARCHIVE_CORRUPT,
+                f"{key} says of itself that it is {named}, but it holds {proof.archive_id} of workspace "
+                f"{proof.workspace_id!r}",
+            )
     await _check_idle(client, workspace_id)
     if await _record_etag(store, workspace_id) != fence:
         raise _overtaken(key)
@@ -69,11 +74,12 @@ async def _record_etag(store: ObjectStore, workspace_id: str) -> str | None:
     return found[1] if found else None
 
 
-async def _object_of_ours(store: ObjectStore, key: str) -> ObjectInfo:
+async def _object_of_ours(store: ObjectStore, key: str, *, is_named: bool) -> ObjectInfo:
+    """``is_named``: a manifest stands beside it, so it is ours although it may have lost what says so."""
     info = await store.head(key)
     if info is None:
         raise StorageError(ErrorCode.ARCHIVE_NOT_FOUND, f"{store.bucket} has no {key}")
-    if ARCHIVE_ID not in info.metadata:
+    if ARCHIVE_ID not in info.metadata and not is_named:
         raise StorageError(
             ErrorCode.UNSUPPORTED,
             f"{key} was not made by this service",
@@ -96,12 +102,12 @@ async def _manifest_there(store: ObjectStore, key: str) -> tuple[Manifest | None
 
 
 async def _names(store: ObjectStore, manifest: Manifest, info: ObjectInfo) -> bool:
-    """True if the manifest proves this object. ``LineageConflict`` if it proves another one that is stored."""
-    proven = await stored_version(store, info.key, manifest)
-    if proven is None:
-        return False
-    if (proven.version_id, proven.etag) == (info.version_id, info.etag):
+    """True if the manifest names this object. ``LineageConflict`` if it names another one that is stored."""
+    there = [each async for each in copies(store, info.key, manifest)]
+    if any((each.version_id, each.etag) == (info.version_id, info.etag) for each in there):
         return True
+    if not there:
+        return False
     raise StorageError(
         ErrorCode.LINEAGE_CONFLICT,
         f"the manifest proves {manifest.archive_id}, which is stored under {info.key} as an older version",

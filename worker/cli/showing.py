@@ -10,7 +10,7 @@ from activities.dataplane.manifest import Manifest
 from activities.fencing import read_record
 from activities.objectstore.base import ObjectStore
 from activities.objectstore.identity import StoreIdentity, check_place
-from activities.proofs import read_manifest, stored_version
+from activities.proofs import may_be_read, read_manifest, stored_version
 from activities.record import Owner, Record
 from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import (
@@ -86,12 +86,11 @@ async def _archive(store: ObjectStore, key: str, manifest: Manifest | None) -> F
         info = await store.head(key)
         if info is None:
             return None
-    proven = await stored_version(store, key, stated) if stated else None
     return ShownArchive(
         archive_key=key,
         archive_id=stated.archive_id if stated else None,
         stored_bytes=info.size_bytes if info else 0,
-        proven=info is not None and proven is not None and proven.etag == info.etag,
+        proven=info is not None and stated is not None and may_be_read(info, key, stated),
         created_at=stated.created_at if stated else None,
         totals=stated.totals if stated else None,
         source=stated.source if stated else None,

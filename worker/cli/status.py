@@ -7,7 +7,7 @@ from typing import Any
 
 from activities.fencing import read_record
 from activities.objectstore.base import ObjectStore
-from activities.proofs import read_manifest, stored_version
+from activities.proofs import may_be_read, read_manifest
 from activities.record import VolumeState
 from codehub_storage.client import StorageClient
 from codehub_storage.errors import StorageError
@@ -134,14 +134,13 @@ async def _archive(store: ObjectStore, workspace_id: str) -> tuple[dict[str, Any
     found = await read_manifest(store, key)
     manifest = found[0] if found else None
     info = await store.head(key)
-    proven = await stored_version(store, key, manifest) if manifest else None
-    if info is None and proven is None:
+    if info is None:
         return None, "archive: none"
-    is_proven = info is not None and proven is not None and proven.etag == info.etag
+    is_proven = manifest is not None and may_be_read(info, key, manifest)
     seen = {
         "archive_key": key,
         "archive_id": manifest.archive_id if manifest else None,
-        "stored_bytes": info.size_bytes if info else 0,
+        "stored_bytes": info.size_bytes,
         "proven": is_proven,
         "created_at": manifest.created_at if manifest else None,
         "totals": manifest.totals.model_dump(mode="json") if manifest else None,

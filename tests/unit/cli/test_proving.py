@@ -111,6 +111,23 @@ async def test_written_twice_is_written_once(store: MemoryStore, made: Made) -> 
     assert await store.get(META) == before
 
 
+@pytest.mark.field("D9")
+async def test_of_a_copied_bucket_the_manifest_is_pinned_anew(store: MemoryStore, made: Made) -> None:
+    """Read by its old manifest, which then names the object that was read; `verify` alone writes nothing."""
+    await proved(store)
+    data = b"".join([block async for block in store.read(KEY, etag=made.info.etag)])
+    store.place(KEY, data, etag="of a copy", metadata={})
+    before = await store.get(META)
+    assert (await check(store, KEY, None, nothing)).files == made.manifest.totals.files
+    assert await store.get(META) == before
+    manifest, _, written = await proved(store)
+    assert written
+    assert manifest.object is not None
+    assert (manifest.object.etag, manifest.archive_id) == ("of a copy", made.manifest.archive_id)
+    assert await stored_manifest(store) == manifest
+    assert not (await proved(store))[2]
+
+
 async def test_placeholder_is_replaced(store: MemoryStore, made: Made) -> None:
     """The empty manifest of an interrupted first archive is no proof of anything."""
     await store.put_if(META, Manifest(workspace_id="ws1").to_json(), etag=None)
