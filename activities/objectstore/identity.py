@@ -10,7 +10,7 @@ import asyncio
 import secrets
 from collections.abc import Mapping
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from activities.objectstore.base import ARCHIVE_ID, Capabilities, ObjectStore, PreconditionFailed, UploadLost
 from activities.objectstore.uploads import abort_uploads
@@ -25,6 +25,7 @@ SETTLE_SECONDS = 60.0
 DELETE_WAIT_SECONDS = 90.0
 """Longer than a DELETE can be under way: two attempts of connecting and reading, see ``S3Settings.call_timeout``."""
 
+_LONGEST_SECONDS = 86_400.0
 _RACERS = 3
 """More prove little, and SeaweedFS makes each that loses wait a second or more."""
 
@@ -38,6 +39,7 @@ class StoreIdentity(BaseModel):
 
     ``delete_wait_seconds``: how long an unanswered DELETE is waited out where it cannot be made conditional.
     ``settle_seconds``: between completing an archive and proving it.
+    ``epoch``: raised when a copy of a bucket is taken into use; what records say of before is looked at with care.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -48,6 +50,22 @@ class StoreIdentity(BaseModel):
     capabilities: Capabilities = Capabilities()
     delete_wait_seconds: float = 0.0
     settle_seconds: float = SETTLE_SECONDS
+    epoch: int = 1
+
+    @field_validator("format_version", "epoch")
+    @classmethod
+    def _check_number(cls, value: int) -> int:
+        if not 1 <= value < 2**63:
+            raise ValueError("out of bounds")
+        return value
+
+    @field_validator("delete_wait_seconds", "settle_seconds")
+    @classmethod
+    def _check_seconds(cls, value: float) -> float:
+        """No wait that anybody means is longer than a day; a NaN is not within bounds either."""
+        if not 0 <= value <= _LONGEST_SECONDS:
+            raise ValueError("out of bounds")
+        return value
 
     def to_json(self) -> bytes:
         """As it is stored."""
