@@ -5,10 +5,12 @@ This is where an operation that is called again, or after any crash, finds out w
 
 from __future__ import annotations
 
+from typing import Any
+
 from temporalio import activity
 
 from activities.backends.base import VolumeView
-from activities.clearing import Clearing, conflict
+from activities.clearing import Clearing, conflict, describe_loss, lost
 from activities.dataplane.manifest import Manifest, VolumeBlock
 from activities.fencing import FencedRecord
 from activities.objectstore.base import ObjectInfo
@@ -45,7 +47,10 @@ class LookActivities:
         view, record = await self._clearing.settled(fenced)
         spec = _spec(step.volume)
         if view is None:
-            return LookResult(verdict=Verdict.GO, spec=spec, recorded_uid=_uid(record))
+            missing = record.missing or _vanished(record)
+            if missing is not None and step.accept_loss != missing.uid:
+                raise lost(record, missing)
+            return LookResult(verdict=Verdict.GO, spec=spec, recorded_uid=_uid(record), **_told(record, missing))
         self._check_ours(record, view)
         if record.volume and record.volume.state == VolumeState.READY and view.restored_from is None:
             return LookResult(verdict=Verdict.DONE, volume_uid=view.uid)
@@ -111,6 +116,7 @@ class LookActivities:
             segments=_data_segments(manifest),
             raw_bytes=_expected_bytes(manifest, info),
             stored_bytes=info.size_bytes,
+            **_told(record, record.missing),
         )
 
     async def _holds(self, fenced: FencedRecord, view: VolumeView, volume: VolumeRecord, archive_id: str) -> bool:
@@ -142,11 +148,18 @@ class LookActivities:
         return record.volume
 
     async def _gone(self, record: Record) -> LookResult:
-        """The volume is gone: fine if an archive that the record names is proven."""
+        """The volume is gone: fine if an archive that the record names is proven. ``VolumeLost`` where it was ready."""
         volume = record.volume
+        if record.missing is not None:
+            raise lost(record, record.missing)
         is_cold = volume is not None and volume.state in (VolumeState.ARCHIVED, VolumeState.DELETING)
         if volume and is_cold and await is_proven(self._store, record.workspace_id, volume.archive_id):
-            return LookResult(verdict=Verdict.DONE, volume_uid=volume.uid, archive_id=volume.archive_id)
+            return LookResult(
+                verdict=Verdict.DONE,
+                volume_uid=volume.uid,
+                archive_id=volume.archive_id,
+                elsewhere=tuple(map(str, record.found_clear().elsewhere)),
+            )
         raise StorageError(
             ErrorCode.VOLUME_NOT_FOUND,
             f"workspace {record.workspace_id} has no volume here, and no proven archive of one",
@@ -157,6 +170,20 @@ def _resume(verdict: Verdict, view: VolumeView, volume: VolumeRecord) -> LookRes
     return LookResult(
         verdict=verdict, volume_uid=view.uid, archive_id=volume.archive_id, fingerprint=volume.fingerprint
     )
+
+
+def _vanished(record: Record) -> VolumeRecord | None:
+    """Where no archive is there: the volume that became one, which somebody else removed."""
+    volume = record.volume
+    return volume if volume is not None and volume.fingerprint is not None else None
+
+
+def _told(record: Record, missing: VolumeRecord | None) -> dict[str, Any]:
+    """What a look that found no volume tells of the one that is lost, and of what stands elsewhere."""
+    elsewhere = tuple(map(str, record.found_clear().elsewhere))
+    if missing is None:
+        return {"elsewhere": elsewhere}
+    return {"elsewhere": elsewhere, "lost_volume_uid": missing.uid, "lost": describe_loss(record, missing)}
 
 
 def _uid(record: Record) -> str | None:

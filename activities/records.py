@@ -6,9 +6,10 @@ import asyncio
 
 from temporalio import activity
 
+from activities.fencing import Claimant
 from activities.services import Services
 from codehub_storage.keys import check_workspace_id
-from workflows.messages import ClaimInput, ClaimResult, StepInput
+from workflows.messages import ClaimInput, ClaimResult, SignOffInput
 
 
 class RecordActivities:
@@ -21,12 +22,22 @@ class RecordActivities:
     async def claim(self, step: ClaimInput) -> ClaimResult:
         """Become the owner. ``WrongStore`` before anything else where bucket or place is another.
 
+        Where the record leaves another place, that place is in it until the volume there is replaced or cleared.
+
         Where the store ignores If-Match on DELETE, one of an owner that never signed off may still be under way: it
         is waited out, *after* the fence has changed, so that no further one is sent meanwhile.
         """
         identity = await self._services.ground()
         fenced = self._services.fenced(check_workspace_id(step.workspace_id))
-        before = await fenced.claim(step.place, step.operation)
+        before = await fenced.claim(
+            Claimant(
+                step.place,
+                step.operation,
+                epoch=identity.epoch,
+                accept_loss=step.accept_loss,
+                old_place_is_dead=step.old_place_is_dead,
+            )
+        )
         unsure = activity.info().attempt > 1 or (before is not None and not before.owner.signed_off)
         if unsure and not identity.capabilities.conditional_delete:
             await asyncio.sleep(self._services.delete_wait(identity))
@@ -37,6 +48,6 @@ class RecordActivities:
         )
 
     @activity.defn
-    async def sign_off(self, step: StepInput) -> None:
+    async def sign_off(self, step: SignOffInput) -> None:
         """Say that this run writes nothing more."""
-        await self._services.fenced(step.workspace_id).sign_off()
+        await self._services.fenced(step.workspace_id).sign_off(step.gone_uid)

@@ -28,7 +28,7 @@ class VolumeActivities:
 
     @activity.defn
     async def announce_volume(self, step: AnnounceInput) -> None:
-        """Write a new uid, `restoring`; the one before is given up in the same PUT.
+        """Write a new uid, `restoring`; the one before is given up, or left behind, in the same PUT.
 
         ``NotYours`` if the record has another volume than the look saw, or gave this one up: a late attempt.
         """
@@ -40,9 +40,10 @@ class VolumeActivities:
                 return record
             if record.is_given_up(step.volume_uid) or (volume is not None and volume.uid != step.replaces):
                 raise StorageError(ErrorCode.NOT_YOURS, f"the record moved on; {step.volume_uid} is not announced")
-            return record.with_volume(
-                VolumeRecord(uid=step.volume_uid, state=VolumeState.RESTORING, made_by=fenced.run_id)
+            announced = VolumeRecord(
+                uid=step.volume_uid, state=VolumeState.RESTORING, made_by=fenced.run_id, place=record.place
             )
+            return record.found_clear().with_volume(announced, lost=step.lost)
 
         await fenced.change(edit)
 
@@ -73,7 +74,7 @@ class VolumeActivities:
         def edit(record: Record) -> Record:
             if record.volume is None or record.volume.uid != step.volume_uid:
                 raise StorageError(ErrorCode.NOT_YOURS, f"volume {step.volume_uid} was given up meanwhile")
-            return record.with_state(step.volume_uid, VolumeState.READY)
+            return record.handed_out(step.volume_uid)
 
         await fenced.change(edit)
 

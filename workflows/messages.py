@@ -27,9 +27,17 @@ class StepInput(Message):
 
 
 class ClaimInput(StepInput):
-    """Take the record for this run."""
+    """Take the record for this run. The last two: what the caller answers for, see ``RestoreInput``."""
 
     operation: str
+    accept_loss: str | None = None
+    old_place_is_dead: bool = False
+
+
+class SignOffInput(StepInput):
+    """Say that this run writes nothing more. ``gone_uid``: the volume that it saw to be gone, and archived."""
+
+    gone_uid: str | None = None
 
 
 class ClaimResult(Message):
@@ -62,10 +70,15 @@ class LookInput(StepInput):
     expected_volume_uid: str | None = None
     remove_stopped: bool = False
     volume: VolumeSpec = VolumeSpec()
+    accept_loss: str | None = None
 
 
 class LookResult(Message):
-    """The verdict, and the names and evidence to go on with."""
+    """The verdict, and the names and evidence to go on with.
+
+    ``lost_volume_uid``: a volume that was ready and is not there. ``lost``: the same in a sentence. ``elsewhere``: what
+    may still stand at other places, named.
+    """
 
     verdict: Verdict
     volume_uid: str | None = None
@@ -78,6 +91,9 @@ class LookResult(Message):
     segments: int = 0
     raw_bytes: int = 0
     stored_bytes: int = 0
+    lost_volume_uid: str | None = None
+    lost: str | None = None
+    elsewhere: tuple[str, ...] = ()
 
 
 class VolumeInput(StepInput):
@@ -90,10 +106,14 @@ class VolumeInput(StepInput):
 
 
 class AnnounceInput(StepInput):
-    """A new uid. ``replaces``: the uid that the look saw in the record; any other there is somebody else's."""
+    """A new uid. ``replaces``: the uid that the look saw in the record; any other there is somebody else's.
+
+    ``lost``: the look did not find that one, although it was ready.
+    """
 
     volume_uid: str
     replaces: str | None = None
+    lost: bool = False
 
 
 class Upload(Message):
@@ -256,3 +276,4 @@ class PurgeStepResult(Message):
     removed: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
+    lost_volume_uid: str | None = None

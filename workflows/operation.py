@@ -19,7 +19,7 @@ from codehub_storage.contracts import OperationResult, Phase, Progress
 from codehub_storage.converter import storage_error
 from codehub_storage.errors import ErrorCode, StorageError
 from workflows import policies, steps
-from workflows.messages import ClaimInput, ClaimResult, StepInput
+from workflows.messages import ClaimInput, ClaimResult, SignOffInput
 from workflows.policies import Timeouts
 
 WS_ID = SearchAttributeKey.for_keyword("WsId")
@@ -83,7 +83,10 @@ class OperationWorkflow:
         self.workspace_id = request.workspace_id
         self.place = request.place
         self.phase = Phase.CLAIMING
+        self.accept_loss: str | None = getattr(request, "accept_loss", None)
+        self.old_place_is_dead = bool(getattr(request, "old_place_is_dead", False))
         self.claimed: ClaimResult | None = None
+        self.lost: str | None = None
         self.bytes_done = 0
         self.bytes_total = 0
         self.last_error: str | None = None
@@ -120,6 +123,8 @@ class OperationWorkflow:
             counted = f"{self.bytes_done:,} of {self.bytes_total:,} bytes"
             is_counting = self.phase is Phase.COPYING and self.bytes_done < self.bytes_total
             lines.append(f"{counted} in steps that have ended. {_UNDER_WAY}" if is_counting else counted)
+        if self.lost:
+            lines.append(f"Lost: {self.lost}")
         if self.last_error:
             lines.append(f"Last error: {self.last_error}")
         workflow.set_current_details("\n\n".join(lines))
@@ -170,16 +175,27 @@ class OperationWorkflow:
 
     async def claim(self) -> ClaimResult:
         """The first step: without it nothing may be written. Answers what is to be known of the place."""
-        self.claimed = await self.undisturbed(
-            steps.claim, self.input(ClaimInput, operation=self.operation), "claim the workspace's record"
+        claim = self.input(
+            ClaimInput,
+            operation=self.operation,
+            accept_loss=self.accept_loss,
+            old_place_is_dead=self.old_place_is_dead,
         )
+        self.claimed = await self.undisturbed(steps.claim, claim, "claim the workspace's record")
         return self.claimed
 
-    async def sign_off(self) -> None:
+    async def sign_off(self, *, gone_uid: str | None = None) -> None:
         """The last step. Its failure costs the next run a wait, nothing else."""
         if self.claimed is None:
             return
-        await self.attempt(steps.sign_off, self.input(StepInput), "sign off in the record")
+        await self.attempt(steps.sign_off, self.input(SignOffInput, gone_uid=gone_uid), "sign off in the record")
+
+    def note_loss(self, lost: str | None) -> None:
+        """Tell, in log and details, of a volume that was ready and is not there."""
+        self.lost = lost
+        if lost is not None:
+            workflow.logger.warning("lost: %s", lost)
+            self.describe()
 
     def result(self, **fields: Any) -> OperationResult:
         """The result, with what every result has."""

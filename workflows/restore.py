@@ -49,6 +49,7 @@ class RestoreWorkflow(FillingWorkflow):
                 "look at archive, record and volume",
                 timeouts=policies.deletion(),  # it may have to walk the volume
             )
+            self.note_loss(look.lost)
             if look.verdict == Verdict.GO:
                 self.replaces = look.recorded_uid
                 await self._fill(request, look)
@@ -125,6 +126,8 @@ class RestoreWorkflow(FillingWorkflow):
             archive_key=request.archive_key,
             archive_id=look.archive_id,
             volume_uid=self.volume_uid or look.volume_uid,
+            lost_volume_uid=look.lost_volume_uid,
+            leftovers=look.elsewhere,
             moved=look.verdict == Verdict.GO,
             files=self.filled.files,
             raw_bytes=self.filled.raw_bytes,
