@@ -2,8 +2,7 @@
 
 It is no run: the record is written by one conditional PUT. Of the platform's volume there must be none, or a tombstone
 whose owner signed off; it keeps its name and content, and is known by a uid that is derived from what its place says
-of it. In doubt is a volume that was half-made when the bucket was copied (its record is of an older epoch): nobody but
-its user knows whether it was handed out since.
+of it. In doubt is a volume whose record is older than this copy of the bucket: only its user knows more.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ class Adopting(Protocol):
 async def adopt(services: Services, home_store_key: str) -> str:
     """The uid under which the volume is now the workspace's, `ready`. Again is fine.
 
-    Of ours it takes one that an older copy of the bucket calls half-made, if it stands there. Raises
+    Of ours it takes one that stands there, where the record is older than this copy of the bucket. Raises
     ``VolumeNotFound``, ``VolumeConflict`` (the record has another volume, or somebody wrote to it meanwhile),
     ``LineageConflict`` (an archive is there), ``OperationInProgress``, ``WrongStore``, ``Unsupported``.
     """
@@ -45,21 +44,20 @@ async def adopt(services: Services, home_store_key: str) -> str:
         raise StorageError(ErrorCode.UNSUPPORTED, f"backend {backend.name} does not take over {home_store_key}")
     identity = await services.ground()
     found = await read_record(services.store, workspace_id)
-    is_doubted = found is not None and (_is_rolled_back(found[0], identity.epoch) or _was_taken(found[0]))
-    if found is not None and is_doubted:
-        uid = await _doubted(services, found[0])
-    else:
-        uid = await _strange(services, workspace_id, home_store_key)
-    new = Record(workspace_id=workspace_id, place=services.place, owner=_owner(), revision=0)
+    doubted = None if found is None else await _doubted(services, found[0], identity.epoch)
+    uid = doubted or await _strange(services, workspace_id, home_store_key)
+    new = Record(workspace_id=workspace_id, place=services.place, owner=_owner(identity.epoch), revision=0)
     record, etag = found or (new, None)
     volume = record.volume
-    if volume is not None and volume.uid == uid and volume.state is VolumeState.READY:
+    is_current = volume is not None and volume.epoch == identity.epoch
+    if volume is not None and volume.uid == uid and volume.state is VolumeState.READY and (is_current or not doubted):
         return uid
-    if not is_doubted:
+    if not doubted:
         _check_free(record, uid, services.place)
     taken = VolumeRecord(uid=uid, state=VolumeState.RESTORING, place=services.place)
-    adopted = record.with_volume(taken).handed_out(uid)
-    adopted = adopted.model_copy(update={"owner": _owner(), "revision": record.revision + 1, "epoch": identity.epoch})
+    owned = record.model_copy(update={"owner": _owner(identity.epoch), "place": services.place})
+    adopted = owned.with_volume(taken).handed_out(uid)
+    adopted = adopted.model_copy(update={"owner": _owner(identity.epoch), "revision": record.revision + 1})
     try:
         await write_record(services.store, adopted, etag)
     except PreconditionFailed as error:
@@ -69,33 +67,32 @@ async def adopt(services: Services, home_store_key: str) -> str:
     return uid
 
 
-def _is_rolled_back(record: Record, epoch: int) -> bool:
-    """True for a volume that was half-made when the bucket was copied: its user may have it since."""
-    return record.epoch < epoch and record.volume is not None and record.volume.state is VolumeState.RESTORING
+async def _doubted(services: Services, record: Record, epoch: int) -> str | None:
+    """The uid of a volume of ours that stands here, where the bucket was copied since its record was written.
 
-
-def _was_taken(record: Record) -> bool:
-    """True if this command wrote the record last."""
-    return record.owner.operation == _OPERATION and record.volume is not None
-
-
-async def _doubted(services: Services, record: Record) -> str:
-    """The uid of the record's volume, if that is what stands here."""
-    volume, backend = record.volume, services.backend
-    assert volume is not None
-    if not isinstance(backend, Glancing):
-        raise StorageError(ErrorCode.UNSUPPORTED, f"backend {backend.name} shows no volumes")
-    view = await backend.glance(record.workspace_id, record) if record.volume_place == services.place else None
+    ``None`` where that is not so. No run of before can write any more, so an owner that never signed off is no matter.
+    """
+    backend, volume = services.backend, record.volume
+    is_older = record.owner.epoch < epoch or (volume is not None and volume.epoch < epoch)
+    if not isinstance(backend, Glancing) or not (is_older or record.owner.operation == _OPERATION):
+        return None
+    if not record.owner.signed_off and record.owner.epoch == epoch:
+        raise StorageError(
+            ErrorCode.OPERATION_IN_PROGRESS, f"{record.owner.operation} of {record.workspace_id} has not ended"
+        )
+    view = await backend.glance(record.workspace_id, record)
     if view is None:
+        raise StorageError(ErrorCode.VOLUME_NOT_FOUND, f"no volume stands at place {services.place!r}")
+    if view.uid is None:
+        return None
+    is_sealed = volume is not None and volume.uid == view.uid and volume.state is VolumeState.DELETING
+    has_work = volume is not None and volume.state in (VolumeState.READY, VolumeState.ARCHIVED)
+    if is_sealed or record.is_given_up(view.uid) or (has_work and record.volume_place != services.place):
         raise StorageError(
-            ErrorCode.VOLUME_NOT_FOUND,
-            f"volume {volume.uid} is not at place {services.place!r}; the record says {record.volume_place!r}",
+            ErrorCode.VOLUME_CONFLICT,
+            f"{view.home_store_key} ({view.uid}) was given up, or the home is at place {record.volume_place}",
         )
-    if view.uid != volume.uid:
-        raise StorageError(
-            ErrorCode.VOLUME_CONFLICT, f"{view.home_store_key} is {view.uid or 'not ours'}; the record has {volume.uid}"
-        )
-    return volume.uid
+    return view.uid
 
 
 async def _strange(services: Services, workspace_id: str, home_store_key: str) -> str:
@@ -122,6 +119,6 @@ def _check_free(record: Record, uid: str, place: str) -> None:
         )
 
 
-def _owner() -> Owner:
+def _owner(epoch: int) -> Owner:
     """Nobody's run, which has nothing in flight."""
-    return Owner(run_id=f"adopt-{secrets.token_hex(8)}", operation=_OPERATION, signed_off=True)
+    return Owner(run_id=f"adopt-{secrets.token_hex(8)}", operation=_OPERATION, signed_off=True, epoch=epoch)

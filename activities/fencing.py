@@ -86,7 +86,9 @@ async def write_record(store: ObjectStore, record: Record, etag: str | None) -> 
 class FencedRecord:
     """The record of one workspace as one run may read and change it."""
 
-    def __init__(self, store: ObjectStore, workspace_id: str, run_id: str) -> None:
+    def __init__(self, store: ObjectStore, workspace_id: str, run_id: str, epoch: int | None = None) -> None:
+        """``epoch``: the store's, as this process knows it; ``None`` where that does not matter."""
+        self._epoch = epoch
         self._store = store
         self._workspace_id = workspace_id
         self._run_id = run_id
@@ -108,9 +110,9 @@ class FencedRecord:
         ``VolumeConflict``: its volume may have been handed out before the bucket was copied.
         """
         found = await read_record(self._store, self._workspace_id)
-        owner = Owner(run_id=self._run_id, operation=claimant.operation)
+        owner = Owner(run_id=self._run_id, operation=claimant.operation, epoch=claimant.epoch)
         if found is None:
-            record = Record(workspace_id=self._workspace_id, place=claimant.place, owner=owner, epoch=claimant.epoch)
+            record = Record(workspace_id=self._workspace_id, place=claimant.place, owner=owner)
             etag, before = None, None
         else:
             before, etag = found
@@ -172,6 +174,14 @@ class FencedRecord:
                 f"{'nobody' if found is None else 'run ' + found[0].owner.run_id}, not by run {self._run_id}"
                 + (", which signed off" if signed_off else ""),
             )
+        claimed = found[0].owner.epoch
+        if self._epoch is not None and claimed != self._epoch:
+            # What it went by was seen in another bucket: an archive that it proved there is not proven here.
+            raise StorageError(
+                ErrorCode.NOT_YOURS,
+                f"run {self._run_id} claimed in epoch {claimed} of the store, which is in epoch {self._epoch} now",
+                hint="The bucket was copied meanwhile. Call again: the next run looks anew.",
+            )
         return found
 
     async def _put(self, record: Record, etag: str | None) -> bool:
@@ -194,7 +204,7 @@ def _claimed(before: Record, claimant: Claimant, owner: Owner) -> Record:
     volume = before.volume
     if volume is not None and volume.place is None:
         volume = volume.model_copy(update={"place": before.place})
-    facts = {"place": claimant.place, "volume": volume, "owner": owner, "epoch": claimant.epoch}
+    facts = {"place": claimant.place, "volume": volume, "owner": owner}
     return before.model_copy(update={**facts, "revision": before.revision + 1})
 
 
@@ -202,18 +212,21 @@ def _check_may_claim(before: Record, claimant: Claimant) -> None:
     """What the volume's state says first, then whether the last owner at another place has ended.
 
     COLD belongs to no place: without a volume, with one whose deletion is sealed, or with one that nobody was handed,
-    a record goes where a restore or a purge wants it. Work may be in any other.
+    a record goes where a restore or a purge wants it. Work may be in any other. Where the volume is, a record comes
+    home for any operation, and where there is none, a provision may begin anew.
     """
-    is_taken = before.place != claimant.place
-    if is_taken and claimant.operation not in TAKING:
+    is_taken, volume = before.place != claimant.place, before.volume
+    is_home = volume is not None and before.volume_place == claimant.place
+    may_take = claimant.operation in TAKING or is_home
+    may_take = may_take or (volume is None and claimant.operation == Operation.PROVISION)
+    if is_taken and not may_take:
         raise StorageError(
             ErrorCode.WRONG_STORE,
             f"workspace {before.workspace_id} lives in place {before.place!r}, not in {claimant.place!r}",
             hint="Call with the place of the workspace. A restore or a purge takes an archived one to another place.",
         )
-    volume = before.volume
     if volume is not None and not volume.gone and volume.uid != claimant.accept_loss:
-        if volume.state == VolumeState.RESTORING and before.epoch < claimant.epoch:
+        if volume.state == VolumeState.RESTORING and volume.epoch < claimant.epoch:
             raise _may_be_handed_out(before, volume)
         if before.volume_place != claimant.place and volume.state in (VolumeState.READY, VolumeState.ARCHIVED):
             raise StorageError(

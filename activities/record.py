@@ -25,6 +25,7 @@ Count = Annotated[int, Field(ge=0, lt=2**63)]
 Uid = Annotated[str, Field(pattern=UID_PATTERN)]
 PlaceName = Annotated[str, Field(pattern=PLACE_PATTERN)]
 ArchiveId = Annotated[str, Field(pattern=r"^[0-9A-Za-z][-0-9A-Za-z]{0,63}$")]
+Epoch = Annotated[int, Field(ge=1, lt=2**63)]
 RunId = Annotated[str, Field(pattern=r"^[0-9A-Za-z][-0-9A-Za-z]{0,99}$")]
 Hex = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Moment = Annotated[str, Field(max_length=64)]
@@ -40,6 +41,10 @@ class VolumeState(StrEnum):
     DELETING = "deleting"
 
 
+COLD = frozenset({VolumeState.ARCHIVED, VolumeState.DELETING})
+"""An archive that this volume became was told to be the home."""
+
+
 class Owner(BaseModel):
     """The run whose attempts may write. ``signed_off``: it ended its last write and has none in flight."""
 
@@ -48,6 +53,7 @@ class Owner(BaseModel):
     run_id: RunId = Field(description="the run that claimed the workspace last")
     operation: str = Field(pattern=r"^[a-z][-a-z]{0,39}$", description="what that run does, or did")
     signed_off: bool = Field(default=False, description="it has ended its last write")
+    epoch: Epoch = Field(default=1, description="the store's epoch when it claimed; its claim is for that one only")
 
 
 class VolumeRecord(BaseModel):
@@ -67,6 +73,7 @@ class VolumeRecord(BaseModel):
     made_by: RunId | None = Field(default=None, description="the run that announced it, while it is restoring")
     place: PlaceName | None = Field(default=None, description="where it is")
     handed_out_at: Moment | None = Field(default=None, description="when it became ready, RFC 3339")
+    epoch: Epoch = Field(default=1, description="the store's epoch when this volume's entry was written last")
     gone: bool = Field(default=False, description="it was seen to be gone, and archived")
 
 
@@ -89,7 +96,6 @@ class Record(BaseModel):
 
     format_version: Annotated[int, Field(ge=1, lt=2**63)] = Field(default=1, description="format of the record")
     revision: Count = Field(default=1, description="grows with every write")
-    epoch: Annotated[int, Field(ge=1, lt=2**63)] = Field(default=1, description="the store's epoch when it was claimed")
     workspace_id: str = Field(max_length=40, description="whose record it is")
     place: PlaceName = Field(description="where the workspace lives")
     owner: Owner = Field(description="the run whose attempts may write")
@@ -101,13 +107,22 @@ class Record(BaseModel):
         default=(), description="volumes that may still stand at places which the record has left"
     )
 
-    lost: VolumeRecord | None = Field(default=None, description="a lost volume, until a run that ends well has told it")
+    lost_volume_uid: Uid | None = Field(
+        default=None, description="a volume that was lost and replaced; told by every run until it no longer matters"
+    )
 
     @property
     def missing(self) -> VolumeRecord | None:
         """What is lost if no volume is seen at the record's place: a ready volume, or one that was lost before."""
-        volume = self.volume
-        return volume if volume is not None and volume.state == VolumeState.READY else self.lost
+        volume, lost = self.volume, self.lost_volume_uid
+        if volume is not None and volume.state == VolumeState.READY:
+            return volume
+        return VolumeRecord(uid=lost, state=VolumeState.READY) if volume is None and lost is not None else None
+
+    @property
+    def is_rolled_back(self) -> bool:
+        """True if the bucket was copied since the volume's entry was written: much may have come after it."""
+        return self.volume is not None and self.volume.epoch < self.owner.epoch
 
     @property
     def volume_place(self) -> str:
@@ -131,7 +146,7 @@ class Record(BaseModel):
         """This record with another volume. A uid that is replaced or cleared is given up in the same write.
 
         One at another place is also remembered as left there. ``lost``: nobody of ours deleted it, so if it ever comes
-        back it is nobody's rubbish, but in the way; it is remembered until somebody was told.
+        back it is nobody's rubbish, but in the way; every run tells of it until ``with_no_loss``.
         """
         old = self.volume
         if old is None or (volume is not None and volume.uid == old.uid):
@@ -139,7 +154,7 @@ class Record(BaseModel):
         is_ours_to_delete = not lost or self.is_elsewhere or old.state != VolumeState.READY
         given_up = (*self.given_up, old.uid)[-GIVEN_UP_KEPT:] if is_ours_to_delete else self.given_up
         facts = {"volume": volume, "given_up": given_up, "left_behind": self.elsewhere}
-        return self.model_copy(update={**facts, "lost": old if lost else self.lost})
+        return self.model_copy(update={**facts, "lost_volume_uid": old.uid if lost else self.lost_volume_uid})
 
     def found_clear(self) -> Record:
         """This record after a look that found no volume at its place: nothing is left behind there any more."""
@@ -158,12 +173,29 @@ class Record(BaseModel):
             raise StorageError(ErrorCode.NOT_YOURS, f"volume {uid} cannot become {state}: the record changed")
         if volume.state == state == VolumeState.READY:
             return self
-        facts = {"state": state, "archive_id": archive_id, "fingerprint": fingerprint, "made_by": None, "gone": False}
+        facts = {
+            "state": state,
+            "archive_id": archive_id,
+            "fingerprint": fingerprint,
+            "made_by": None,
+            "gone": False,
+            "epoch": self.owner.epoch,
+        }
         return self.with_volume(volume.model_copy(update=facts))
 
     def purged(self) -> Record:
         """The tombstone, after a look that found nothing at its place."""
-        return self.found_clear().with_volume(None).model_copy(update={"lost": None})
+        return self.found_clear().with_volume(None).with_no_loss()
+
+    def with_given_up(self, uid: str) -> Record:
+        """This record after the caller said that the volume ``uid``, which stands there, is worth nothing."""
+        if self.volume is not None and self.volume.uid == uid:
+            return self.with_volume(None)
+        return self.model_copy(update={"given_up": (*self.given_up, uid)[-GIVEN_UP_KEPT:]})
+
+    def with_no_loss(self) -> Record:
+        """This record after the loss was accepted, or an archive was told to be the home since."""
+        return self.model_copy(update={"lost_volume_uid": None})
 
     def handed_out(self, uid: str) -> Record:
         """This record with its volume `ready` for the first time. ``NotYours`` as in ``with_state``."""
@@ -172,14 +204,15 @@ class Record(BaseModel):
             return record
         now = datetime.now(UTC).isoformat(timespec="seconds")
         volume = record.volume.model_copy(update={"handed_out_at": now})
-        return record.model_copy(update={"volume": volume, "lost": None})
+        return record.model_copy(update={"volume": volume})
 
     def sealed(self, uid: str) -> Record:
         """This record with its volume `deleting`, evidence kept. ``NotYours`` if the volume is another by now."""
         volume = self.volume
         if volume is None or volume.uid != uid:
             raise StorageError(ErrorCode.NOT_YOURS, f"volume {uid} is no longer the record's")
-        return self.with_volume(volume.model_copy(update={"state": VolumeState.DELETING, "gone": False}))
+        facts = {"state": VolumeState.DELETING, "gone": False, "epoch": self.owner.epoch}
+        return self.with_volume(volume.model_copy(update=facts))
 
     def is_given_up(self, uid: str) -> bool:
         """True for a volume that must never be handed out again."""

@@ -8,7 +8,7 @@ from activities.backends.base import Deletion, Walk
 from activities.clearing import Clearing
 from activities.fencing import FencedRecord
 from activities.proofs import is_proven
-from activities.record import Record, VolumeRecord, VolumeState
+from activities.record import COLD, Record, VolumeRecord, VolumeState
 from activities.services import Services
 from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import check_workspace_id
@@ -41,9 +41,17 @@ class VolumeActivities:
             if record.is_given_up(step.volume_uid) or (volume is not None and volume.uid != step.replaces):
                 raise StorageError(ErrorCode.NOT_YOURS, f"the record moved on; {step.volume_uid} is not announced")
             announced = VolumeRecord(
-                uid=step.volume_uid, state=VolumeState.RESTORING, made_by=fenced.run_id, place=record.place
+                uid=step.volume_uid,
+                state=VolumeState.RESTORING,
+                archive_id=step.archive_id,
+                made_by=fenced.run_id,
+                place=record.place,
+                epoch=record.owner.epoch,
             )
-            return record.found_clear().with_volume(announced, lost=step.lost)
+            is_told = step.is_accepted or (volume is not None and volume.state in COLD)
+            record = record.with_no_loss() if is_told else record
+            announcement = record.found_clear().with_volume(announced, lost=step.lost)
+            return announcement.with_no_loss() if step.is_accepted else announcement
 
         await fenced.change(edit)
 

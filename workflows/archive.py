@@ -79,6 +79,7 @@ class ArchiveWorkflow(OperationWorkflow):
         self.corrupt: StoredArchive | None = None
         self.proof = ProofResult()
         self.sent_bytes = 0
+        self.lost_volume_uid: str | None = None
 
     @workflow.run
     async def run(self, request: ArchiveInput) -> OperationResult:
@@ -92,6 +93,7 @@ class ArchiveWorkflow(OperationWorkflow):
             except EXPECTED as error:
                 look = await unbroken(self._undo(request, error))
                 evidence = _evidence(look)
+            self.lost_volume_uid = look.lost_volume_uid
             result = await unbroken(self._commit(look, evidence))
             if result is not None:
                 return result
@@ -293,6 +295,7 @@ class ArchiveWorkflow(OperationWorkflow):
             archive_key=archive_key(self.workspace_id),
             archive_id=archive_id,
             volume_uid=volume_uid,
+            lost_volume_uid=self.lost_volume_uid,
             moved=self.upload is not None,
             cleanup_required=cleanup_required,
             leftovers=leftovers,

@@ -108,12 +108,15 @@ class VolumeInput(StepInput):
 class AnnounceInput(StepInput):
     """A new uid. ``replaces``: the uid that the look saw in the record; any other there is somebody else's.
 
-    ``lost``: the look did not find that one, although it was ready.
+    ``lost``: the look did not find that one, although it was ready. ``is_accepted``: the caller said so himself.
+    ``archive_id``: what the volume is restored from.
     """
 
     volume_uid: str
     replaces: str | None = None
     lost: bool = False
+    is_accepted: bool = False
+    archive_id: str | None = None
 
 
 class Upload(Message):

@@ -45,6 +45,7 @@ class RestoreWorkflow(FillingWorkflow):
                     archive_key=request.archive_key,
                     archive_id=request.archive_id,
                     volume=request.volume,
+                    accept_loss=request.accept_loss,
                 ),
                 "look at archive, record and volume",
                 timeouts=policies.deletion(),  # it may have to walk the volume

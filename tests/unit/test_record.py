@@ -115,7 +115,8 @@ def test_a_lost_volume_is_remembered_until_somebody_was_told() -> None:
     assert undone.missing is not None
     assert undone.missing.uid == "u1"
     again = undone.with_volume(volume("u3", VolumeState.RESTORING)).handed_out("u3")
-    assert (again.lost, again.missing) == (None, again.volume)
+    assert (again.lost_volume_uid, again.missing) == ("u1", again.volume)
+    assert again.with_no_loss().lost_volume_uid is None
     assert undone.purged().missing is None
 
 
@@ -151,12 +152,14 @@ ELSEWHERE = [
 async def test_what_another_place_may_take(
     state: VolumeState | None, signed_off: bool, code: ErrorCode | None, operation: str
 ) -> None:
-    """State first, then the owner; only restore and purge; and what the caller answers for is let through."""
+    """State first, then the owner; only restore and purge, and provision where there is nothing; and what the caller
+    answers for is let through."""
     store = MemoryStore()
     theirs = record(VolumeRecord(uid="u1", state=state) if state else None)
     theirs = theirs.model_copy(update={"owner": theirs.owner.model_copy(update={"signed_off": signed_off})})
     await write_record(store, theirs, None)
-    code = code if operation in ("restore", "purge") else ErrorCode.WRONG_STORE
+    may_take = operation in ("restore", "purge") or (operation == "provision" and state is None)
+    code = code if may_take else ErrorCode.WRONG_STORE
     fenced = FencedRecord(store, WS, "run-2")
     if code is not None:
         with pytest.raises(StorageError) as refused:
@@ -165,7 +168,7 @@ async def test_what_another_place_may_take(
         found = await read_record(store, WS)
         assert found is not None
         assert found[0] == theirs
-    if operation in ("restore", "purge"):
+    if may_take:
         await fenced.claim(Claimant("there", operation, accept_loss="u1", old_place_is_dead=True))
         now = await fenced.check()
         assert (now.place, now.volume_place) == ("there", "here" if state else "there")
@@ -182,8 +185,10 @@ async def test_half_made_under_an_older_epoch_is_not_claimed() -> None:
         await fenced.claim(Claimant("here", "restore", epoch=2))
     assert refused.value.code == ErrorCode.VOLUME_CONFLICT
     await fenced.claim(Claimant("here", "restore", epoch=2, accept_loss="u1"))
-    assert (await fenced.check()).epoch == 2
-    await FencedRecord(store, WS, "run-3").claim(Claimant("here", "restore", epoch=2))
+    assert (await fenced.check()).owner.epoch == 2
+    with pytest.raises(StorageError) as older:
+        await FencedRecord(store, WS, "run-2", 3).check()
+    assert older.value.code == ErrorCode.NOT_YOURS  # its claim was for the bucket of before
 
 
 @pytest.mark.field("L10")
