@@ -78,8 +78,11 @@ async def test_restore_goes_on_and_tells_what_was_lost(common_site: Site) -> Non
     told = await run.query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
     assert f"Lost: volume {uid}" in told.current_details
     assert f"lost: volume {uid}" in site.logs()
+    # Whoever asks next is told too, until a restore begins after an archive that told it.
+    assert (await (await site.storage.start_restore(key)).result()).lost_volume_uid == uid
+    assert (await (await site.storage.start_archive(volume)).result()).lost_volume_uid == uid
+    await site.storage.restore(key)
     assert (await (await site.storage.start_restore(key)).result()).lost_volume_uid is None
-    assert await site.storage.archive(volume) == key
 
 
 async def test_a_lost_volume_that_comes_back_is_in_the_way_and_kept(common_site: Site) -> None:
