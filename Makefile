@@ -13,7 +13,7 @@ ARGS ?=
 FIELD := .field
 TO_FIELD = STORAGE_TESTS_FIELD_REPORT=$(CURDIR)/$(FIELD)/$@.json
 # What holds for every backend, tested by the same code.
-ON_ALL := $(addprefix tests/integration/test_,transitions.py lineage.py purge.py wrong_place.py attributes.py) \
+ON_ALL := $(addprefix tests/integration/test_,transitions.py lineage.py lost.py purge.py wrong_place.py attributes.py) \
 	tests/fault/test_handover.py tests/fault/test_kill_points.py tests/fault/test_interruptions.py::test_cancel_tells_the_truth
 N ?=
 MINUTES ?= 10

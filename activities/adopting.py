@@ -1,7 +1,8 @@
-"""Takes a volume that the platform made before us into the record, so that it can be archived like ours.
+"""Takes a volume into the record as it is: one that the platform made before us, or one of ours that is in doubt.
 
-It is no run: the record must be missing, or a tombstone whose owner signed off, and is written by one conditional PUT.
-The volume keeps its name and content; it is known by a uid that is derived from what its place says of it.
+It is no run: the record is written by one conditional PUT. Of the platform's volume there must be none, or a tombstone
+whose owner signed off; it keeps its name and content, and is known by a uid that is derived from what its place says
+of it. In doubt is a volume whose record is older than this copy of the bucket: only its user knows more.
 """
 
 from __future__ import annotations
@@ -9,13 +10,16 @@ from __future__ import annotations
 import secrets
 from typing import Protocol, runtime_checkable
 
-from activities.fencing import read_record
+from activities.backends.base import Glancing
+from activities.fencing import read_record, write_record
 from activities.objectstore.base import PreconditionFailed
 from activities.proofs import read_manifest
 from activities.record import Owner, Record, VolumeRecord, VolumeState
 from activities.services import Services
 from codehub_storage.errors import ErrorCode, StorageError
-from codehub_storage.keys import archive_key, record_key, workspace_of_volume
+from codehub_storage.keys import archive_key, workspace_of_volume
+
+_OPERATION = "adopt"
 
 
 @runtime_checkable
@@ -30,36 +34,32 @@ class Adopting(Protocol):
 async def adopt(services: Services, home_store_key: str) -> str:
     """The uid under which the volume is now the workspace's, `ready`. Again is fine.
 
-    Raises ``VolumeNotFound``, ``VolumeConflict`` (the record has another volume, or somebody wrote to it meanwhile),
+    Of ours it takes one that stands there, where the record is older than this copy of the bucket. Raises
+    ``VolumeNotFound``, ``VolumeConflict`` (the record has another volume, or somebody wrote to it meanwhile),
     ``LineageConflict`` (an archive is there), ``OperationInProgress``, ``WrongStore``, ``Unsupported``.
     """
     workspace_id = workspace_of_volume(home_store_key)
     backend = services.backend
-    if backend.home_store_key(workspace_id) != home_store_key or not isinstance(backend, Adopting):
+    if backend.home_store_key(workspace_id) != home_store_key:
         raise StorageError(ErrorCode.UNSUPPORTED, f"backend {backend.name} does not take over {home_store_key}")
-    await services.ground()
-    key = archive_key(workspace_id)
-    manifest = await read_manifest(services.store, key)
-    if await services.store.head(key) is not None or (manifest and manifest[0].archive_id):
-        raise StorageError(ErrorCode.LINEAGE_CONFLICT, f"{key} exists, and was not made from {home_store_key}")
-    uid = await backend.adopt(workspace_id)
+    identity = await services.ground()
     found = await read_record(services.store, workspace_id)
-    record, etag = found or (Record(workspace_id=workspace_id, place=services.place, owner=_owner(), revision=0), None)
+    doubted = None if found is None else await _doubted(services, found[0], identity.epoch)
+    uid = doubted or await _strange(services, workspace_id, home_store_key)
+    new = Record(workspace_id=workspace_id, place=services.place, owner=_owner(identity.epoch), revision=0)
+    record, etag = found or (new, None)
     volume = record.volume
-    if volume is not None and volume.uid == uid and volume.state is VolumeState.READY:
+    is_current = volume is not None and volume.epoch == identity.epoch
+    if volume is not None and volume.uid == uid and volume.state is VolumeState.READY and (is_current or not doubted):
         return uid
-    if not record.owner.signed_off:
-        raise StorageError(ErrorCode.OPERATION_IN_PROGRESS, f"{record.owner.operation} of {workspace_id} has not ended")
-    if volume is not None or record.is_given_up(uid) or record.place != services.place:
-        raise StorageError(
-            ErrorCode.VOLUME_CONFLICT, f"the record of {workspace_id} names another volume, place {record.place}"
-        )
-    adopted = record.with_volume(VolumeRecord(uid=uid, state=VolumeState.READY)).model_copy(
-        update={"owner": _owner(), "revision": record.revision + 1}
-    )
+    if not doubted:
+        _check_free(record, uid, services.place)
+    taken = VolumeRecord(uid=uid, state=VolumeState.RESTORING, place=services.place)
+    owned = record.model_copy(update={"owner": _owner(identity.epoch), "place": services.place})
+    adopted = owned.with_volume(taken).handed_out(uid)
+    adopted = adopted.model_copy(update={"owner": _owner(identity.epoch), "revision": record.revision + 1})
     try:
-        data = adopted.model_dump_json(exclude_none=True).encode()
-        await services.store.put_if(record_key(workspace_id), data, etag=etag)
+        await write_record(services.store, adopted, etag)
     except PreconditionFailed as error:
         raise StorageError(
             ErrorCode.VOLUME_CONFLICT, f"the record of {workspace_id} was written by somebody else meanwhile"
@@ -67,6 +67,58 @@ async def adopt(services: Services, home_store_key: str) -> str:
     return uid
 
 
-def _owner() -> Owner:
+async def _doubted(services: Services, record: Record, epoch: int) -> str | None:
+    """The uid of a volume of ours that stands here, where the bucket was copied since its record was written.
+
+    ``None`` where that is not so. No run of before can write any more, so an owner that never signed off is no matter.
+    """
+    backend, volume = services.backend, record.volume
+    is_older = record.owner.epoch < epoch or (volume is not None and volume.epoch < epoch)
+    if not isinstance(backend, Glancing) or not (is_older or record.owner.operation == _OPERATION):
+        return None
+    if not record.owner.signed_off and record.owner.epoch == epoch:
+        raise StorageError(
+            ErrorCode.OPERATION_IN_PROGRESS, f"{record.owner.operation} of {record.workspace_id} has not ended"
+        )
+    view = await backend.glance(record.workspace_id, record)
+    if view is None:
+        raise StorageError(ErrorCode.VOLUME_NOT_FOUND, f"no volume stands at place {services.place!r}")
+    if view.uid is None:
+        return None
+    is_sealed = volume is not None and volume.uid == view.uid and volume.state is VolumeState.DELETING
+    has_work = volume is not None and volume.state in (VolumeState.READY, VolumeState.ARCHIVED)
+    if is_sealed or record.is_given_up(view.uid) or (has_work and record.volume_place != services.place):
+        raise StorageError(
+            ErrorCode.VOLUME_CONFLICT,
+            f"{view.home_store_key} ({view.uid}) was given up, or the home is at place {record.volume_place}",
+        )
+    return view.uid
+
+
+async def _strange(services: Services, workspace_id: str, home_store_key: str) -> str:
+    """The uid for a volume that the platform made."""
+    backend = services.backend
+    if not isinstance(backend, Adopting):
+        raise StorageError(ErrorCode.UNSUPPORTED, f"backend {backend.name} does not take over {home_store_key}")
+    key = archive_key(workspace_id)
+    manifest = await read_manifest(services.store, key)
+    if await services.store.head(key) is not None or (manifest and manifest[0].archive_id):
+        raise StorageError(ErrorCode.LINEAGE_CONFLICT, f"{key} exists, and was not made from {home_store_key}")
+    return await backend.adopt(workspace_id)
+
+
+def _check_free(record: Record, uid: str, place: str) -> None:
+    if not record.owner.signed_off:
+        raise StorageError(
+            ErrorCode.OPERATION_IN_PROGRESS, f"{record.owner.operation} of {record.workspace_id} has not ended"
+        )
+    if record.volume is not None or record.is_given_up(uid) or record.place != place:
+        raise StorageError(
+            ErrorCode.VOLUME_CONFLICT,
+            f"the record of {record.workspace_id} names another volume, place {record.place}",
+        )
+
+
+def _owner(epoch: int) -> Owner:
     """Nobody's run, which has nothing in flight."""
-    return Owner(run_id=f"adopt-{secrets.token_hex(8)}", operation="adopt", signed_off=True)
+    return Owner(run_id=f"adopt-{secrets.token_hex(8)}", operation=_OPERATION, signed_off=True, epoch=epoch)

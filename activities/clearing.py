@@ -11,7 +11,7 @@ from dataclasses import replace
 from activities.backends.base import Presence, VolumeView
 from activities.fencing import FencedRecord
 from activities.proofs import Standing, standing
-from activities.record import Record, VolumeState
+from activities.record import Record, VolumeRecord, VolumeState
 from activities.services import Services
 from codehub_storage.errors import ErrorCode, StorageError
 
@@ -67,9 +67,9 @@ class Clearing:
         is_rubbish: Callable[[Record, str], Awaitable[bool]],
         keep: str | None = None,
     ) -> tuple[VolumeView | None, Record]:
-        record = await fenced.check()
+        workspace_id = fenced.workspace_id
         while True:
-            view = await self._backend.inspect(record.workspace_id, fence=fenced.check)
+            view = await self._backend.inspect(workspace_id, fence=fenced.check)
             record = await fenced.check()
             if view is None:
                 return None, record
@@ -78,8 +78,8 @@ class Clearing:
                 raise StorageError(ErrorCode.BACKEND_UNAVAILABLE, f"{view.home_store_key} is still being deleted")
             if view.uid is None or not await is_rubbish(record, view.uid):
                 return view, record
-            await self._backend.detach(record.workspace_id, view.uid, fence=fenced.check)
-            await self._backend.delete(record.workspace_id, view.uid, fence=fenced.check, deletion=None)
+            await self._backend.detach(workspace_id, view.uid, fence=fenced.check)
+            await self._backend.delete(workspace_id, view.uid, fence=fenced.check, deletion=None)
 
     def _refuse_late(self, record: Record, fenced: FencedRecord, keep: str | None) -> None:
         """A look whose own run has announced a volume by now is a late attempt, and must not clear that volume."""
@@ -91,7 +91,7 @@ class Clearing:
         """``VolumeInUse``, unless all users are stopped ones of this workspace, which the caller lets us remove."""
         users = view.users
         if remove_stopped and users and all(user.stopped and user.ours for user in users):
-            workspace_id = (await fenced.check()).workspace_id
+            workspace_id = fenced.workspace_id
             await self._backend.remove_stopped_users(workspace_id, fence=fenced.check)
             seen = await self._backend.inspect(workspace_id, fence=fenced.check)
             users = seen.users if seen else ()
@@ -109,6 +109,33 @@ def _check_unused(view: VolumeView) -> None:
         f"{view.home_store_key} is {'held by stopped' if stopped else 'in use by'} {names}",
         details={"stopped": stopped, "users": [user.name for user in view.users]},
     )
+
+
+def lost(record: Record, volume: VolumeRecord) -> StorageError:
+    """``VolumeLost``, of a home that is not there though nobody of ours removed it."""
+    return StorageError(
+        ErrorCode.VOLUME_LOST,
+        describe_loss(record, volume),
+        hint="Bring it back, or restore the last archive if there is one. To begin anew without it: "
+        f"`codehub-storage provision {record.workspace_id} --accept-loss {volume.uid}`.",
+        details={
+            "uid": volume.uid,
+            "handed_out_at": volume.handed_out_at,
+            "place": volume.place or record.place,
+        },
+    )
+
+
+def describe_loss(record: Record, volume: VolumeRecord) -> str:
+    """What became of a volume that is not there, as far as that can be told."""
+    who = f"volume {volume.uid} of workspace {record.workspace_id}"
+    if volume.handed_out_at:
+        who += f" (handed out at {volume.handed_out_at})"
+    if volume.state != VolumeState.READY:
+        return f"{who} became archive {volume.archive_id}, which is gone from the bucket"
+    if volume.place not in (None, record.place):
+        return f"{who} was left behind at place {volume.place!r}"
+    return f"{who} is not there, and nobody of ours deleted it"
 
 
 def conflict(view: VolumeView, why: str) -> StorageError:

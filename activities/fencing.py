@@ -8,38 +8,87 @@ atomic. Every other write is check-then-act and leans on a uid, an upload id, `d
 from __future__ import annotations
 
 from collections.abc import Callable
-
-from pydantic import ValidationError
+from dataclasses import dataclass
 
 from activities.objectstore.base import ObjectStore, PreconditionFailed
-from activities.record import Owner, Record
+from activities.record import FORMAT_VERSION, Owner, Record, VolumeRecord, VolumeState
+from codehub_storage.contracts import Operation
 from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import record_key
 
 RACES = 5
 """So often a refused PUT is looked at again before it counts as the store's fault."""
 
+TAKING = frozenset({Operation.RESTORE.value, Operation.PURGE.value})
+"""Operations that take a workspace from another place."""
+
+_RECORD_BYTES = 64 << 10
+
+
+@dataclass(frozen=True)
+class Claimant:
+    """Who claims: the place, the operation, the epoch of the store that it read, and what its caller answers for.
+
+    ``accept_loss``: this volume may be lost. ``old_place_is_dead``: nothing runs any more at the place that is left.
+    """
+
+    place: str
+    operation: str
+    epoch: int = 1
+    accept_loss: str | None = None
+    old_place_is_dead: bool = False
+
 
 async def read_record(store: ObjectStore, workspace_id: str) -> tuple[Record, str] | None:
-    """The record and its ETag; ``None`` if the workspace has none. ``ArchiveCorrupt`` if it cannot be read."""
+    """The record and its ETag; ``None`` if the workspace has none.
+
+    ``ArchiveCorrupt`` if it cannot be read, or is the record of another workspace; ``Unsupported`` for a later format.
+    """
     found = await store.get(record_key(workspace_id))
-    if found is None:
-        return None
-    data, info = found
+    return None if found is None else (_record_of(workspace_id, found[0]), found[1].etag)
+
+
+def _record_of(workspace_id: str, data: bytes) -> Record:
+    key = record_key(workspace_id)
     try:
-        return Record.model_validate_json(data), info.etag
-    except ValidationError as error:
+        if len(data) > _RECORD_BYTES:
+            raise ValueError(f"{len(data)} bytes are no record")
+        record = Record.model_validate_json(data)
+    except ValueError as error:  # pydantic's own is one
+        raise _corrupt(f"the record {key} cannot be read") from error
+    if record.workspace_id != workspace_id:
+        raise _corrupt(f"{key} is the record of workspace {record.workspace_id!r}, not of {workspace_id}")
+    if record.format_version > FORMAT_VERSION:
         raise StorageError(
-            ErrorCode.ARCHIVE_CORRUPT,
-            f"the record {record_key(workspace_id)} cannot be read",
-            hint="Somebody else wrote to it. Restore an older version of that object.",
-        ) from error
+            ErrorCode.UNSUPPORTED, f"the record {key} has format {record.format_version}", hint="Upgrade the service."
+        )
+    return record
+
+
+def _corrupt(message: str) -> StorageError:
+    return StorageError(
+        ErrorCode.ARCHIVE_CORRUPT,
+        message,
+        hint="Somebody else wrote to it; nothing was touched. Restore an older version of that object.",
+    )
+
+
+async def write_record(store: ObjectStore, record: Record, etag: str | None) -> None:
+    """PUT If-Match (``None``: if there is none). ``PreconditionFailed`` if somebody else wrote first.
+
+    What could not be read again is never written.
+    """
+    data = record.model_dump_json(exclude_none=True).encode()
+    _record_of(record.workspace_id, data)
+    await store.put_if(record_key(record.workspace_id), data, etag=etag)
 
 
 class FencedRecord:
     """The record of one workspace as one run may read and change it."""
 
-    def __init__(self, store: ObjectStore, workspace_id: str, run_id: str) -> None:
+    def __init__(self, store: ObjectStore, workspace_id: str, run_id: str, epoch: int | None = None) -> None:
+        """``epoch``: the store's, as this process knows it; ``None`` where that does not matter."""
+        self._epoch = epoch
         self._store = store
         self._workspace_id = workspace_id
         self._run_id = run_id
@@ -54,27 +103,23 @@ class FencedRecord:
         """The run whose fence this is."""
         return self._run_id
 
-    async def claim(self, place: str, operation: str) -> Record | None:
+    async def claim(self, claimant: Claimant) -> Record | None:
         """Become the owner; claiming again is fine. Answers the record as it was before, ``None`` if there was none.
 
-        ``WrongStore`` if the workspace lives in another place.
+        ``WrongStore``, ``OperationInProgress``: the workspace is at another place and may not be taken from there.
+        ``VolumeConflict``: its volume may have been handed out before the bucket was copied.
         """
         found = await read_record(self._store, self._workspace_id)
-        owner = Owner(run_id=self._run_id, operation=operation)
+        owner = Owner(run_id=self._run_id, operation=claimant.operation, epoch=claimant.epoch)
         if found is None:
-            record = Record(workspace_id=self._workspace_id, place=place, owner=owner)
+            record = Record(workspace_id=self._workspace_id, place=claimant.place, owner=owner)
             etag, before = None, None
         else:
             before, etag = found
-            if before.place != place:
-                raise StorageError(
-                    ErrorCode.WRONG_STORE,
-                    f"workspace {self._workspace_id} lives in place {before.place!r}, not in {place!r}",
-                    hint="Call with the place of the workspace.",
-                )
-            if before.owner.run_id == self._run_id:
+            if before.owner.run_id == self._run_id and before.place == claimant.place:
                 return before
-            record = before.model_copy(update={"owner": owner, "revision": before.revision + 1})
+            _check_may_claim(before, claimant)
+            record = _claimed(before, claimant, owner)
         if await self._put(record, etag):
             return before
         # No second look here: a late claim of a dead run would take the record from the one that lives.
@@ -100,14 +145,22 @@ class FencedRecord:
                 return edited
         raise self._contended()
 
-    async def sign_off(self) -> None:
-        """Say that this run writes nothing more; again is fine. After it every other read here is ``NotYours``."""
+    async def sign_off(self, gone_uid: str | None = None) -> None:
+        """Say that this run writes nothing more; again is fine. After it every other read here is ``NotYours``.
+
+        ``gone_uid``: a volume that this run saw to be gone, and archived.
+        """
         found = await read_record(self._store, self._workspace_id)
         if found is not None and found[0].owner.run_id == self._run_id and found[0].owner.signed_off:
             return
 
         def edit(record: Record) -> Record:
-            return record.model_copy(update={"owner": record.owner.model_copy(update={"signed_off": True})})
+            volume = record.volume
+            is_cold = volume is not None and volume.state in (VolumeState.ARCHIVED, VolumeState.DELETING)
+            if volume is not None and volume.uid == gone_uid and is_cold and not record.is_elsewhere:
+                volume = volume.model_copy(update={"gone": True})
+            owner = record.owner.model_copy(update={"signed_off": True})
+            return record.model_copy(update={"owner": owner, "volume": volume})
 
         await self.change(edit)
 
@@ -121,14 +174,20 @@ class FencedRecord:
                 f"{'nobody' if found is None else 'run ' + found[0].owner.run_id}, not by run {self._run_id}"
                 + (", which signed off" if signed_off else ""),
             )
+        claimed = found[0].owner.epoch
+        if self._epoch is not None and claimed != self._epoch:
+            # What it went by was seen in another bucket: an archive that it proved there is not proven here.
+            raise StorageError(
+                ErrorCode.NOT_YOURS,
+                f"run {self._run_id} claimed in epoch {claimed} of the store, which is in epoch {self._epoch} now",
+                hint="The bucket was copied meanwhile. Call again: the next run looks anew.",
+            )
         return found
 
     async def _put(self, record: Record, etag: str | None) -> bool:
         """False if somebody else wrote first."""
         try:
-            await self._store.put_if(
-                record_key(self._workspace_id), record.model_dump_json(exclude_none=True).encode(), etag=etag
-            )
+            await write_record(self._store, record, etag)
         except PreconditionFailed:
             return False
         return True
@@ -138,3 +197,62 @@ class FencedRecord:
             ErrorCode.STORE_UNAVAILABLE,
             f"the record of workspace {self._workspace_id} was changed while it was being written",
         )
+
+
+def _claimed(before: Record, claimant: Claimant, owner: Owner) -> Record:
+    """The record of the new owner. Where a volume is stays with it, though the record leaves the place."""
+    volume = before.volume
+    if volume is not None and volume.place is None:
+        volume = volume.model_copy(update={"place": before.place})
+    facts = {"place": claimant.place, "volume": volume, "owner": owner}
+    return before.model_copy(update={**facts, "revision": before.revision + 1})
+
+
+def _check_may_claim(before: Record, claimant: Claimant) -> None:
+    """What the volume's state says first, then whether the last owner at another place has ended.
+
+    COLD belongs to no place: without a volume, with one whose deletion is sealed, or with one that nobody was handed,
+    a record goes where a restore or a purge wants it. Work may be in any other. Where the volume is, a record comes
+    home for any operation, and where there is none, a provision may begin anew.
+    """
+    is_taken, volume = before.place != claimant.place, before.volume
+    is_home = volume is not None and before.volume_place == claimant.place
+    may_take = claimant.operation in TAKING or is_home
+    may_take = may_take or (volume is None and claimant.operation == Operation.PROVISION)
+    if is_taken and not may_take:
+        raise StorageError(
+            ErrorCode.WRONG_STORE,
+            f"workspace {before.workspace_id} lives in place {before.place!r}, not in {claimant.place!r}",
+            hint="Call with the place of the workspace. A restore or a purge takes an archived one to another place.",
+        )
+    if volume is not None and not volume.gone and volume.uid != claimant.accept_loss:
+        if volume.state == VolumeState.RESTORING and volume.epoch < claimant.epoch:
+            raise _may_be_handed_out(before, volume)
+        if before.volume_place != claimant.place and volume.state in (VolumeState.READY, VolumeState.ARCHIVED):
+            raise StorageError(
+                ErrorCode.WRONG_STORE,
+                f"volume {volume.uid} of workspace {before.workspace_id} is at place {before.volume_place!r}, "
+                f"{volume.state}, and may hold work that no archive has",
+                hint=f"Archive it there. If that place is lost for good: `--accept-loss {volume.uid}`.",
+                details={"uid": volume.uid, "place": before.volume_place},
+            )
+    if is_taken and not before.owner.signed_off and not claimant.old_place_is_dead:
+        raise StorageError(
+            ErrorCode.OPERATION_IN_PROGRESS,
+            f"{before.owner.operation} of workspace {before.workspace_id} at place {before.place!r} has not ended",
+            hint="Wait for it, or call the operation again there. If nothing runs there any more: "
+            "`--old-place-is-dead`.",
+            details={"operation": before.owner.operation, "run_id": before.owner.run_id, "place": before.place},
+        )
+
+
+def _may_be_handed_out(before: Record, volume: VolumeRecord) -> StorageError:
+    """A record of before the bucket was copied is a record rolled back: the home may be in use since."""
+    return StorageError(
+        ErrorCode.VOLUME_CONFLICT,
+        f"the record of workspace {before.workspace_id} is older than this copy of the bucket and says that volume "
+        f"{volume.uid} at place {before.volume_place!r} was being made; it may have been handed out since, and is kept",
+        hint="If somebody has it: `codehub-storage adopt HOME_STORE_KEY` takes it over. If it was never ready: "
+        f"`codehub-storage restore ARCHIVE_KEY --accept-loss {volume.uid}` drops it.",
+        details={"uid": volume.uid, "place": before.volume_place},
+    )

@@ -5,10 +5,12 @@ This is where an operation that is called again, or after any crash, finds out w
 
 from __future__ import annotations
 
+from typing import Any
+
 from temporalio import activity
 
 from activities.backends.base import VolumeView
-from activities.clearing import Clearing, conflict
+from activities.clearing import Clearing, conflict, describe_loss, lost
 from activities.dataplane.manifest import Manifest, VolumeBlock
 from activities.fencing import FencedRecord
 from activities.objectstore.base import ObjectInfo
@@ -49,13 +51,16 @@ class LookActivities:
                 f"{key} exists; an empty volume must not stand in for it",
                 hint="Restore the archive, or purge it first.",
             )
-        view, record = await self._clearing.settled(fenced)
+        view, record = await self._dropped(fenced, step, *await self._clearing.settled(fenced))
         spec = _spec(step.volume)
         if view is None:
-            return LookResult(verdict=Verdict.GO, spec=spec, recorded_uid=_uid(record))
+            missing = record.missing or _vanished(record)
+            if missing is not None and step.accept_loss != missing.uid:
+                raise lost(record, missing)
+            return LookResult(verdict=Verdict.GO, spec=spec, recorded_uid=_uid(record), **_told(record, missing))
         self._check_ours(record, view)
         if record.volume and record.volume.state == VolumeState.READY and view.restored_from is None:
-            return LookResult(verdict=Verdict.DONE, volume_uid=view.uid)
+            return LookResult(verdict=Verdict.DONE, volume_uid=view.uid, lost_volume_uid=record.lost_volume_uid)
         raise conflict(view, "it is not the empty volume of an earlier provision")
 
     @activity.defn
@@ -71,13 +76,14 @@ class LookActivities:
             return await self._gone(record)
         volume = self._check_ours(record, view, step.expected_volume_uid)
         if volume.state == VolumeState.DELETING:
-            return _resume(Verdict.FINISH, volume)
+            return _resume(Verdict.FINISH, record, volume)
+        await self._refuse_rolled_back(fenced, view, record)
         if volume.state == VolumeState.ARCHIVED:
             found = await self._clearing.standing(record)
             if found is Standing.STANDS:
-                return _resume(Verdict.DELETE, volume)
+                return _resume(Verdict.DELETE, record, volume)
             if found is Standing.READABLE:
-                return _resume(Verdict.PROVE, volume, is_whole=True)
+                return _resume(Verdict.PROVE, record, volume, is_whole=True)
             record = await fenced.change(lambda now: now.with_state(view.uid, VolumeState.READY))
         if volume.state == VolumeState.RESTORING:
             raise conflict(view, "its restore never ended")
@@ -85,7 +91,11 @@ class LookActivities:
         await check_lineage(self._store, record, view, versions_kept=kept)
         await self._clearing.check_unused(fenced, view, remove_stopped=step.remove_stopped)
         return LookResult(
-            verdict=Verdict.GO, volume_uid=view.uid, restored_from=view.restored_from, spec=dict(view.spec)
+            verdict=Verdict.GO,
+            volume_uid=view.uid,
+            restored_from=view.restored_from,
+            spec=dict(view.spec),
+            lost_volume_uid=record.lost_volume_uid,
         )
 
     @activity.defn
@@ -101,9 +111,10 @@ class LookActivities:
             return await self._gone(record)
         volume = self._check_ours(record, view)
         if volume.state == VolumeState.DELETING:
-            return _resume(Verdict.FINISH, volume)
+            return _resume(Verdict.FINISH, record, volume)
         if volume.state == VolumeState.RESTORING:
             raise conflict(view, "its restore never ended")
+        await self._refuse_rolled_back(fenced, view, record)
         await fenced.change(lambda now: now.with_state(view.uid, VolumeState.READY))
         return LookResult(verdict=Verdict.GO, volume_uid=view.uid)
 
@@ -121,13 +132,19 @@ class LookActivities:
         unproven = await self._unproven(fenced, wanted=step.archive_id)
         if unproven is not None:
             return unproven
-        view, record = await self._clearing.settled(fenced)
+        view, record = await self._dropped(fenced, step, *await self._clearing.settled(fenced))
         if view is not None:
             volume = self._check_ours(record, view)
+            await self._refuse_rolled_back(fenced, view, record)
             await self._backend.detach(step.workspace_id, view.uid or "", fence=fenced.check)
             if not await self._holds(fenced, view, volume, archive_id):
                 raise conflict(view, f"it did not come from archive {archive_id}")
-            return LookResult(verdict=Verdict.DONE, volume_uid=view.uid, archive_id=archive_id)
+            return LookResult(
+                verdict=Verdict.DONE,
+                volume_uid=view.uid,
+                archive_id=archive_id,
+                lost_volume_uid=record.lost_volume_uid,
+            )
         return LookResult(
             verdict=Verdict.GO,
             archive_id=archive_id,
@@ -137,6 +154,7 @@ class LookActivities:
             segments=_data_segments(manifest),
             raw_bytes=_expected_bytes(manifest, info),
             stored_bytes=info.size_bytes,
+            **_told(record, record.missing),
         )
 
     async def _holds(self, fenced: FencedRecord, view: VolumeView, volume: VolumeRecord, archive_id: str) -> bool:
@@ -150,6 +168,39 @@ class LookActivities:
         await fenced.change(lambda now: now.with_state(view.uid, VolumeState.READY, archive_id))
         return True
 
+    async def _refuse_rolled_back(self, fenced: FencedRecord, view: VolumeView, record: Record) -> None:
+        """``VolumeConflict`` for a volume that became the archive which is there, by a record of before the copy.
+
+        Its deletion may have begun since: what stands may be half of it, and must not replace the archive, nor be
+        handed out. One that is `archived` and unchanged is whole.
+        """
+        volume = record.volume
+        if volume is None or not record.is_rolled_back:
+            return
+        found = await read_manifest(self._store, archive_key(fenced.workspace_id))
+        source = found[0].source if found is not None else None
+        if source is None or source.volume_uid != volume.uid:
+            return
+        if volume.state == VolumeState.ARCHIVED:
+            seen = await self._backend.fingerprint(fenced.workspace_id, volume.uid, fence=fenced.check)
+            if seen == volume.fingerprint:
+                return
+        raise _doubted(view, "it became the archive that is there, and may be half of what it was")
+
+    async def _dropped(
+        self, fenced: FencedRecord, step: LookInput, view: VolumeView | None, record: Record
+    ) -> tuple[VolumeView | None, Record]:
+        """The same, after the volume that stands there was given up and deleted, where the caller names it and the
+        bucket was copied since its record was written. ``VolumeInUse`` if somebody has it."""
+        uid = view.uid if view is not None else None
+        is_named = record.volume is not None and record.volume.uid == uid
+        may_drop = record.is_rolled_back or (record.owner.epoch > 1 and not is_named)
+        if view is None or uid is None or step.accept_loss != uid or not may_drop:
+            return view, record
+        await self._clearing.check_unused(fenced, view, remove_stopped=False)
+        await fenced.change(lambda now: now.with_given_up(uid))
+        return await self._clearing.settled(fenced)
+
     def _fenced(self, step: StepInput) -> FencedRecord:
         return self._services.fenced(check_workspace_id(step.workspace_id))
 
@@ -162,6 +213,8 @@ class LookActivities:
 
     def _check_ours(self, record: Record, view: VolumeView, expected: str | None = None) -> VolumeRecord:
         if view.uid is None or record.volume is None or record.volume.uid != view.uid:
+            if view.uid is not None and record.owner.epoch > 1:
+                raise _doubted(view, "it is not the one that this workspace's record names")
             raise conflict(view, "it is not the one that this workspace's record names")
         if expected is not None and expected != view.uid:
             raise conflict(view, f"the caller expected {expected}")
@@ -173,20 +226,29 @@ class LookActivities:
         record = await fenced.check()
         found = await self._clearing.sealed(record)
         if found is Standing.READABLE and record.volume is not None:
-            return _resume(Verdict.PROVE, record.volume)
+            return _resume(Verdict.PROVE, record, record.volume)
         if found is not Standing.STANDS and not (found is Standing.ELSE and wanted is not None):
             await refuse_missing(self._store, record, found)
         return None
 
     async def _gone(self, record: Record) -> LookResult:
-        """The volume is gone: fine if an archive that the record names may stand for it."""
+        """The volume is gone: fine if an archive that the record names may stand for it. ``VolumeLost`` where it was
+        ready."""
         volume = record.volume
+        if record.missing is not None:
+            raise lost(record, record.missing)
         if volume and volume.archive_id and volume.state in (VolumeState.ARCHIVED, VolumeState.DELETING):
             found = await self._clearing.standing(record)
             if found is Standing.STANDS:
-                return LookResult(verdict=Verdict.DONE, volume_uid=volume.uid, archive_id=volume.archive_id)
+                return LookResult(
+                    verdict=Verdict.DONE,
+                    volume_uid=volume.uid,
+                    archive_id=volume.archive_id,
+                    elsewhere=tuple(map(str, record.found_clear().elsewhere)),
+                    lost_volume_uid=record.lost_volume_uid,
+                )
             if found is Standing.READABLE:
-                return _resume(Verdict.PROVE, volume)
+                return _resume(Verdict.PROVE, record, volume)
             await refuse_missing(self._store, record, found)
         raise StorageError(
             ErrorCode.VOLUME_NOT_FOUND,
@@ -194,14 +256,41 @@ class LookActivities:
         )
 
 
-def _resume(verdict: Verdict, volume: VolumeRecord, *, is_whole: bool = False) -> LookResult:
+def _resume(verdict: Verdict, record: Record, volume: VolumeRecord, *, is_whole: bool = False) -> LookResult:
     return LookResult(
         verdict=verdict,
         volume_uid=volume.uid,
         archive_id=volume.archive_id,
         fingerprint=volume.fingerprint,
         is_whole=is_whole,
+        lost_volume_uid=record.lost_volume_uid,
     )
+
+
+def _doubted(view: VolumeView, why: str) -> StorageError:
+    """``VolumeConflict``, with the ways out of a record that is older than this copy of the bucket."""
+    found = conflict(view, why)
+    return StorageError(
+        found.code,
+        found.message,
+        hint=f"If somebody has it: `codehub-storage adopt {view.home_store_key}` takes it over. If it is worth "
+        f"nothing: `codehub-storage restore ARCHIVE_KEY --accept-loss {view.uid}` drops it.",
+        details={"uid": view.uid},
+    )
+
+
+def _vanished(record: Record) -> VolumeRecord | None:
+    """Where no archive is there: the volume that became one, which somebody else removed."""
+    volume = record.volume
+    return volume if volume is not None and volume.fingerprint is not None else None
+
+
+def _told(record: Record, missing: VolumeRecord | None) -> dict[str, Any]:
+    """What a look that found no volume tells of the one that is lost, and of what stands elsewhere."""
+    elsewhere = tuple(map(str, record.found_clear().elsewhere))
+    if missing is None:
+        return {"elsewhere": elsewhere, "lost_volume_uid": record.lost_volume_uid}
+    return {"elsewhere": elsewhere, "lost_volume_uid": missing.uid, "lost": describe_loss(record, missing)}
 
 
 def _uid(record: Record) -> str | None:

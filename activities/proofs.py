@@ -21,7 +21,7 @@ from activities.dataplane.manifest import Manifest
 from activities.objectstore.base import ARCHIVE_ID, UNVERSIONED, ObjectInfo, ObjectStore
 from activities.record import Record, VolumeState
 from codehub_storage.errors import ErrorCode, StorageError
-from codehub_storage.keys import archive_key, is_foreign, manifest_key
+from codehub_storage.keys import archive_key, is_foreign, manifest_key, workspace_of_archive
 
 FOREIGN = "foreign-"
 """What the ids of archives begin with that we did not make."""
@@ -151,9 +151,25 @@ async def stored_version(store: ObjectStore, key: str, manifest: Manifest) -> Ob
 async def read_manifest(
     store: ObjectStore, key: str, version_id: str | None = None
 ) -> tuple[Manifest, ObjectInfo] | None:
-    """The manifest of the archive at ``key`` and the object that it is; ``None`` if there is none."""
+    """The manifest of the archive at ``key`` and the object that it is; ``None`` if there is none.
+
+    ``ArchiveCorrupt`` for what is no manifest, or is that of another workspace.
+    """
     found = await store.get(manifest_key(key), version_id=version_id)
-    return None if found is None else (Manifest.from_json(found[0]), found[1])
+    return None if found is None else (manifest_of(key, found[0]), found[1])
+
+
+def manifest_of(key: str, data: bytes) -> Manifest:
+    """The manifest that ``data``, stored beside ``key``, is. See ``read_manifest``."""
+    manifest = Manifest.from_json(data)
+    named = manifest.object.key if manifest.object is not None else key
+    if manifest.workspace_id != workspace_of_archive(key) or named != key:
+        raise StorageError(
+            ErrorCode.ARCHIVE_CORRUPT,
+            f"{manifest_key(key)} is the manifest of {named} of workspace {manifest.workspace_id!r}",
+            hint=f"Put the right one back, or run `codehub-storage verify {key} --write-manifest`.",
+        )
+    return manifest
 
 
 async def find_archive(store: ObjectStore, key: str, archive_id: str | None) -> tuple[Manifest | None, ObjectInfo, str]:

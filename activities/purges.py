@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from temporalio import activity
 
 from activities.backends.base import Deletion, VolumeView, Walk
-from activities.clearing import Clearing
+from activities.clearing import Clearing, describe_loss
 from activities.fencing import FencedRecord
 from activities.objectstore.base import UNVERSIONED, ObjectInfo, PreconditionFailed
 from activities.proofs import read_manifest
@@ -141,16 +141,22 @@ class PurgeActivities:
         record = await fenced.check()
         if view is not None and _is_in_scope(step, record, view):
             faults.append(f"volume {view.home_store_key} is still there")
+        here = record.found_clear() if view is None else record
         left = await self._others(step)
         ours = {archive_key(step.workspace_id), manifest_key(archive_key(step.workspace_id))}
         for key in sorted(ours.difference(_keys(step), left)):
             if await self._store.head(key) is not None:
                 left.append(key)
+        left.extend(map(str, here.elsewhere))
         if view is not None and not _is_in_scope(step, record, view):
             left.append(view.home_store_key)
+        lost = record.missing if view is None else None
         if view is None and not faults and not ours.intersection(left):
-            await fenced.change(lambda now: now.with_volume(None))
-        return PurgeStepResult(left=tuple(left), faults=tuple(faults))
+            if lost is None or step.home_store_key is not None:
+                await fenced.change(Record.purged)
+            else:
+                left.append(f"{describe_loss(record, lost)}: purge the volume too, to have that forgotten")
+        return PurgeStepResult(left=tuple(left), faults=tuple(faults), lost_volume_uid=lost.uid if lost else None)
 
     async def _others(self, step: PurgeStepInput) -> list[str]:
         """Keys under the workspace's own prefix that are out of scope, strangers among them."""

@@ -6,13 +6,30 @@ writers one wins. ``revision`` grows with every PUT: no two contents are ever eq
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from codehub_storage.contracts import PLACE_PATTERN, UID_PATTERN
 from codehub_storage.errors import ErrorCode, StorageError
 
+FORMAT_VERSION = 1
 GIVEN_UP_KEPT = 16
+LEFT_BEHIND_KEPT = 16
+
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+"""Every number that we read: what a signed word of 64 bits holds."""
+
+Uid = Annotated[str, Field(pattern=UID_PATTERN)]
+PlaceName = Annotated[str, Field(pattern=PLACE_PATTERN)]
+ArchiveId = Annotated[str, Field(pattern=r"^[0-9A-Za-z][-0-9A-Za-z]{0,63}$")]
+Epoch = Annotated[int, Field(ge=1, lt=2**63)]
+RunId = Annotated[str, Field(pattern=r"^[0-9A-Za-z][-0-9A-Za-z]{0,99}$")]
+Hex = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Moment = Annotated[str, Field(max_length=64)]
+"""RFC 3339."""
 
 
 class VolumeState(StrEnum):
@@ -24,32 +41,52 @@ class VolumeState(StrEnum):
     DELETING = "deleting"
 
 
+COLD = frozenset({VolumeState.ARCHIVED, VolumeState.DELETING})
+"""An archive that this volume became was told to be the home."""
+
+
 class Owner(BaseModel):
     """The run whose attempts may write. ``signed_off``: it ended its last write and has none in flight."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    run_id: str = Field(description="the run that claimed the workspace last")
-    operation: str = Field(description="what that run does, or did")
+    run_id: RunId = Field(description="the run that claimed the workspace last")
+    operation: str = Field(pattern=r"^[a-z][-a-z]{0,39}$", description="what that run does, or did")
     signed_off: bool = Field(default=False, description="it has ended its last write")
+    epoch: Epoch = Field(default=1, description="the store's epoch when it claimed; its claim is for that one only")
 
 
 class VolumeRecord(BaseModel):
     """The volume that the workspace has, or is getting, or is losing.
 
     ``archive_id``: the archive that it equals. ``fingerprint``: its change fingerprint when that was so, as hex.
-    ``made_by``: the run that announced it, while it is `restoring`.
+    ``made_by``: the run that announced it, while it is `restoring`. ``place``: where it is, be the record elsewhere.
     ``gone``: a run saw that it is, and that the archive which it became is proven.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    uid: str = Field(description="the volume's name for ever")
+    uid: Uid = Field(description="the volume's name for ever")
     state: VolumeState = Field(description="restoring: not handed out yet; deleting stays when the volume is gone")
-    archive_id: str | None = Field(default=None, description="the archive that it equals")
-    fingerprint: str | None = Field(default=None, description="its change fingerprint when that was so, as hex")
-    made_by: str | None = Field(default=None, description="the run that announced it, while it is restoring")
+    archive_id: ArchiveId | None = Field(default=None, description="the archive that it equals")
+    fingerprint: Hex | None = Field(default=None, description="its change fingerprint when that was so, as hex")
+    made_by: RunId | None = Field(default=None, description="the run that announced it, while it is restoring")
+    place: PlaceName | None = Field(default=None, description="where it is")
+    handed_out_at: Moment | None = Field(default=None, description="when it became ready, RFC 3339")
+    epoch: Epoch = Field(default=1, description="the store's epoch when this volume's entry was written last")
     gone: bool = Field(default=False, description="it was seen to be gone, and archived")
+
+
+class LeftBehind(BaseModel):
+    """A volume that may still stand at a place which the record has left. Nobody is handed it any more."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    uid: Uid = Field(description="the volume")
+    place: PlaceName = Field(description="where it may still stand")
+
+    def __str__(self) -> str:
+        return f"volume {self.uid} at place {self.place}"
 
 
 class Record(BaseModel):
@@ -57,20 +94,72 @@ class Record(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    format_version: int = Field(default=1, description="format of the record")
-    revision: int = Field(default=1, description="grows with every write")
-    workspace_id: str = Field(description="whose record it is")
-    place: str = Field(description="where the workspace lives")
+    format_version: Annotated[int, Field(ge=1, lt=2**63)] = Field(default=1, description="format of the record")
+    revision: Count = Field(default=1, description="grows with every write")
+    workspace_id: str = Field(max_length=40, description="whose record it is")
+    place: PlaceName = Field(description="where the workspace lives")
     owner: Owner = Field(description="the run whose attempts may write")
     volume: VolumeRecord | None = Field(default=None, description="the volume that it has, is getting, or is losing")
-    given_up: tuple[str, ...] = Field(default=(), description="uids that are never handed out again")
+    given_up: Annotated[tuple[Uid, ...], Field(max_length=GIVEN_UP_KEPT)] = Field(
+        default=(), description="uids that are never handed out again"
+    )
+    left_behind: Annotated[tuple[LeftBehind, ...], Field(max_length=LEFT_BEHIND_KEPT)] = Field(
+        default=(), description="volumes that may still stand at places which the record has left"
+    )
 
-    def with_volume(self, volume: VolumeRecord | None) -> Record:
-        """This record with another volume. A uid that is replaced or cleared is given up in the same write."""
-        given_up = self.given_up
-        if self.volume is not None and (volume is None or volume.uid != self.volume.uid):
-            given_up = (*given_up, self.volume.uid)[-GIVEN_UP_KEPT:]
-        return self.model_copy(update={"volume": volume, "given_up": given_up})
+    lost_volume_uid: Uid | None = Field(
+        default=None, description="a volume that was lost and replaced; told by every run until it no longer matters"
+    )
+
+    @property
+    def missing(self) -> VolumeRecord | None:
+        """What is lost if no volume is seen at the record's place: a ready volume, or one that was lost before."""
+        volume, lost = self.volume, self.lost_volume_uid
+        if volume is not None and volume.state == VolumeState.READY:
+            return volume
+        return VolumeRecord(uid=lost, state=VolumeState.READY) if volume is None and lost is not None else None
+
+    @property
+    def is_rolled_back(self) -> bool:
+        """True if the bucket was copied since the volume's entry was written: much may have come after it."""
+        return self.volume is not None and self.volume.epoch < self.owner.epoch
+
+    @property
+    def volume_place(self) -> str:
+        """Where the record's volume is: not here, as long as nothing is announced at the place that took the record."""
+        return (self.volume.place if self.volume else None) or self.place
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """True if the record's volume is at a place that the record has left."""
+        return self.volume_place != self.place
+
+    @property
+    def elsewhere(self) -> tuple[LeftBehind, ...]:
+        """All volumes of the workspace that may stand at other places than the record's."""
+        volume = self.volume
+        if volume is None or volume.gone or not self.is_elsewhere:
+            return self.left_behind
+        return (*self.left_behind, LeftBehind(uid=volume.uid, place=self.volume_place))[-LEFT_BEHIND_KEPT:]
+
+    def with_volume(self, volume: VolumeRecord | None, *, lost: bool = False) -> Record:
+        """This record with another volume. A uid that is replaced or cleared is given up in the same write.
+
+        One at another place is also remembered as left there. ``lost``: nobody of ours deleted it, so if it ever comes
+        back it is nobody's rubbish, but in the way; every run tells of it until ``with_no_loss``.
+        """
+        old = self.volume
+        if old is None or (volume is not None and volume.uid == old.uid):
+            return self.model_copy(update={"volume": volume})
+        is_ours_to_delete = not lost or self.is_elsewhere or old.state != VolumeState.READY
+        given_up = (*self.given_up, old.uid)[-GIVEN_UP_KEPT:] if is_ours_to_delete else self.given_up
+        facts = {"volume": volume, "given_up": given_up, "left_behind": self.elsewhere}
+        return self.model_copy(update={**facts, "lost_volume_uid": old.uid if lost else self.lost_volume_uid})
+
+    def found_clear(self) -> Record:
+        """This record after a look that found no volume at its place: nothing is left behind there any more."""
+        kept = tuple(each for each in self.left_behind if each.place != self.place)
+        return self if kept == self.left_behind else self.model_copy(update={"left_behind": kept})
 
     def with_state(
         self, uid: str | None, state: VolumeState, archive_id: str | None = None, *, fingerprint: str | None = None
@@ -84,15 +173,46 @@ class Record(BaseModel):
             raise StorageError(ErrorCode.NOT_YOURS, f"volume {uid} cannot become {state}: the record changed")
         if volume.state == state == VolumeState.READY:
             return self
-        changed = VolumeRecord(uid=volume.uid, state=state, archive_id=archive_id, fingerprint=fingerprint)
-        return self.with_volume(changed)
+        facts = {
+            "state": state,
+            "archive_id": archive_id,
+            "fingerprint": fingerprint,
+            "made_by": None,
+            "gone": False,
+            "epoch": self.owner.epoch,
+        }
+        return self.with_volume(volume.model_copy(update=facts))
+
+    def purged(self) -> Record:
+        """The tombstone, after a look that found nothing at its place."""
+        return self.found_clear().with_volume(None).with_no_loss()
+
+    def with_given_up(self, uid: str) -> Record:
+        """This record after the caller said that the volume ``uid``, which stands there, is worth nothing."""
+        if self.volume is not None and self.volume.uid == uid:
+            return self.with_volume(None)
+        return self.model_copy(update={"given_up": (*self.given_up, uid)[-GIVEN_UP_KEPT:]})
+
+    def with_no_loss(self) -> Record:
+        """This record after the loss was accepted, or an archive was told to be the home since."""
+        return self.model_copy(update={"lost_volume_uid": None})
+
+    def handed_out(self, uid: str) -> Record:
+        """This record with its volume `ready` for the first time. ``NotYours`` as in ``with_state``."""
+        record = self.with_state(uid, VolumeState.READY)
+        if record is self or record.volume is None:
+            return record
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        volume = record.volume.model_copy(update={"handed_out_at": now})
+        return record.model_copy(update={"volume": volume})
 
     def sealed(self, uid: str) -> Record:
         """This record with its volume `deleting`, evidence kept. ``NotYours`` if the volume is another by now."""
         volume = self.volume
         if volume is None or volume.uid != uid:
             raise StorageError(ErrorCode.NOT_YOURS, f"volume {uid} is no longer the record's")
-        return self.with_volume(volume.model_copy(update={"state": VolumeState.DELETING}))
+        facts = {"state": VolumeState.DELETING, "gone": False, "epoch": self.owner.epoch}
+        return self.with_volume(volume.model_copy(update=facts))
 
     def is_given_up(self, uid: str) -> bool:
         """True for a volume that must never be handed out again."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from temporalio import activity
 
+from activities.fencing import Claimant
 from activities.record import Record
 from activities.services import Services
 from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import check_workspace_id
-from workflows.messages import ClaimInput, ClaimResult, StepInput
+from workflows.messages import ClaimInput, ClaimResult, SignOffInput
 
 
 class RecordActivities:
@@ -22,6 +23,8 @@ class RecordActivities:
         """Become the owner. Before anything else ``InvalidInput`` where the run is on the queue of another place than
         its own, and ``WrongStore`` where bucket or place is another.
 
+        Where the record leaves another place, that place is in it until the volume there is replaced or cleared.
+
         Where the store ignores If-Match on DELETE, one of an owner that never signed off may still be under way: the
         workflow waits it out, *after* the fence has changed here, so that no further one is sent meanwhile.
         """
@@ -33,7 +36,15 @@ class RecordActivities:
             )
         identity = await self._services.ground()
         fenced = self._services.fenced(check_workspace_id(step.workspace_id))
-        before = await fenced.claim(step.place, step.operation)
+        before = await fenced.claim(
+            Claimant(
+                step.place,
+                step.operation,
+                epoch=identity.epoch,
+                accept_loss=step.accept_loss,
+                old_place_is_dead=step.old_place_is_dead,
+            )
+        )
         waits_for = None if identity.capabilities.conditional_delete else _unsure_of(before)
         return ClaimResult(
             home_store_key=self._services.backend.home_store_key(step.workspace_id),
@@ -44,9 +55,9 @@ class RecordActivities:
         )
 
     @activity.defn
-    async def sign_off(self, step: StepInput) -> None:
+    async def sign_off(self, step: SignOffInput) -> None:
         """Say that this run writes nothing more."""
-        await self._services.fenced(step.workspace_id).sign_off()
+        await self._services.fenced(step.workspace_id).sign_off(step.gone_uid)
 
 
 def _unsure_of(before: Record | None) -> str | None:

@@ -19,7 +19,8 @@ class Services:
     """One place and the bucket that its archives go to.
 
     ``settle_seconds`` overrides what the store's identity says; ``sync_dir``: the embedded store's folder, synced
-    instead. ``retention_keep``: older archive versions stay.
+    instead. ``retention_keep``: older archive versions stay. ``epoch``: the store's when this process began; a run that
+    claimed in another is fenced off.
     """
 
     store: ObjectStore
@@ -29,10 +30,11 @@ class Services:
     settle_seconds: float | None = None
     sync_dir: str | None = None
     time_scale: float = 1.0
+    epoch: int | None = None
 
     def fenced(self, workspace_id: str) -> FencedRecord:
         """The workspace's record as the current run may write it."""
-        return FencedRecord(self.store, workspace_id, activity.info().workflow_run_id or "")
+        return FencedRecord(self.store, workspace_id, activity.info().workflow_run_id or "", self.epoch)
 
     async def delete(self, key: str, version: ObjectInfo) -> None:
         """Delete one listed version, by its id, or by its ETag where it has none."""
@@ -70,4 +72,10 @@ class Services:
                 hint="Mount the volume root, or run `codehub-storage init` once for a new one.",
             )
         check_place(identity, self.place, place_identity)
+        if self.epoch not in (None, identity.epoch):
+            raise StorageError(
+                ErrorCode.WRONG_STORE,
+                f"the bucket is in epoch {identity.epoch}, this worker began in epoch {self.epoch}",
+                hint="`init --adopt` was run since: start the workers anew.",
+            )
         return identity

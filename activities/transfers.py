@@ -43,6 +43,7 @@ class MoverGround:
     pool: ChildPool | None = None
     walkers: ChildPool | None = None
     attempts: Attempts = field(default_factory=Attempts)
+    epoch: int | None = None
     spool: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix=scratch_prefix(os.getpid()))))
 
     @property
@@ -65,7 +66,7 @@ class MoverGround:
 
     def fenced(self, workspace_id: str) -> FencedRecord:
         """The workspace's record as the current run may write it."""
-        return FencedRecord(self.store, workspace_id, activity.info().workflow_run_id or "")
+        return FencedRecord(self.store, workspace_id, activity.info().workflow_run_id or "", self.epoch)
 
     @contextlib.asynccontextmanager
     async def alone(self, volume_uid: str) -> AsyncIterator[Progress]:

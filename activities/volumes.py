@@ -8,7 +8,7 @@ from activities.backends.base import Deletion, Walk
 from activities.clearing import Clearing
 from activities.fencing import FencedRecord
 from activities.proofs import is_proven
-from activities.record import Record, VolumeRecord, VolumeState
+from activities.record import COLD, Record, VolumeRecord, VolumeState
 from activities.services import Services
 from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import check_workspace_id
@@ -28,7 +28,7 @@ class VolumeActivities:
 
     @activity.defn
     async def announce_volume(self, step: AnnounceInput) -> None:
-        """Write a new uid, `restoring`; the one before is given up in the same PUT.
+        """Write a new uid, `restoring`; the one before is given up, or left behind, in the same PUT.
 
         ``NotYours`` if the record has another volume than the look saw, or gave this one up: a late attempt.
         """
@@ -40,9 +40,18 @@ class VolumeActivities:
                 return record
             if record.is_given_up(step.volume_uid) or (volume is not None and volume.uid != step.replaces):
                 raise StorageError(ErrorCode.NOT_YOURS, f"the record moved on; {step.volume_uid} is not announced")
-            return record.with_volume(
-                VolumeRecord(uid=step.volume_uid, state=VolumeState.RESTORING, made_by=fenced.run_id)
+            announced = VolumeRecord(
+                uid=step.volume_uid,
+                state=VolumeState.RESTORING,
+                archive_id=step.archive_id,
+                made_by=fenced.run_id,
+                place=record.place,
+                epoch=record.owner.epoch,
             )
+            is_told = step.is_accepted or (volume is not None and volume.state in COLD)
+            record = record.with_no_loss() if is_told else record
+            announcement = record.found_clear().with_volume(announced, lost=step.lost)
+            return announcement.with_no_loss() if step.is_accepted else announcement
 
         await fenced.change(edit)
 
@@ -73,7 +82,7 @@ class VolumeActivities:
         def edit(record: Record) -> Record:
             if record.volume is None or record.volume.uid != step.volume_uid:
                 raise StorageError(ErrorCode.NOT_YOURS, f"volume {step.volume_uid} was given up meanwhile")
-            return record.with_state(step.volume_uid, VolumeState.READY)
+            return record.handed_out(step.volume_uid)
 
         await fenced.change(edit)
 

@@ -87,7 +87,7 @@ async def serve(settings: Settings, spec: MoverSpec, folder: Path, pool: ChildPo
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     client = await connect(**settings.temporal_connect_config(), identity=f"mover/{spec.volume_uid}")
-    async with open_known_store(settings) as (store, _):
+    async with open_known_store(settings) as (store, identity):
         ground = MoverGround(
             root=folder,
             store=beating_store(pointed_store(store, "mover")),
@@ -101,6 +101,7 @@ async def serve(settings: Settings, spec: MoverSpec, folder: Path, pool: ChildPo
             budget_bytes=settings.budget_bytes,
             pool=pool,
             walkers=walkers,
+            epoch=identity.epoch,
         )
         packing, filling = PackingActivities(ground), FillingActivities(ground, WALLS[settings.backend])
         worker = Worker(

@@ -54,8 +54,9 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
 
     The backend comes first: what it lacks on this machine is told before anything is contacted.
     """
-    async with open_backend(settings) as backend, open_known_store(settings) as (store, _):
+    async with open_backend(settings) as backend, open_known_store(settings) as (store, identity):
         yield Services(
+            epoch=identity.epoch,
             store=pointed_store(store, "control"),
             backend=pointed_backend(backend),
             place=settings.place,

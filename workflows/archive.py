@@ -79,6 +79,7 @@ class ArchiveWorkflow(OperationWorkflow):
         self.corrupt: StoredArchive | None = None
         self.proof = ProofResult()
         self.sent_bytes = 0
+        self.lost_volume_uid: str | None = None
 
     @workflow.run
     async def run(self, request: ArchiveInput) -> OperationResult:
@@ -92,6 +93,7 @@ class ArchiveWorkflow(OperationWorkflow):
             except EXPECTED as error:
                 look = await unbroken(self._undo(request, error))
                 evidence = _evidence(look)
+            self.lost_volume_uid = look.lost_volume_uid
             result = await unbroken(self._commit(look, evidence))
             if result is not None:
                 return result
@@ -261,14 +263,14 @@ class ArchiveWorkflow(OperationWorkflow):
     async def _commit(self, look: LookResult, evidence: Evidence | None) -> OperationResult | None:
         """Delete the volume on evidence. ``None``: an old archive no longer stands for it, begin again."""
         if look.verdict == Verdict.DONE or evidence is None:
-            return await self._done(look.archive_id, look.volume_uid)
+            return await self._done(look.archive_id, look.volume_uid, look.elsewhere)
         volume = self.input(
             VolumeInput,
             volume_uid=evidence.volume_uid,
             archive_id=evidence.archive_id,
             fingerprint=evidence.fingerprint,
         )
-        leftovers: tuple[str, ...] = ()
+        leftovers, cleanup = look.elsewhere, False
         try:
             if look.verdict == Verdict.GO:
                 self.enter(Phase.COMMITTING)
@@ -287,10 +289,10 @@ class ArchiveWorkflow(OperationWorkflow):
             if self.phase == Phase.COMMITTING or found.code in KEEPS_VOLUME:
                 await self.sign_off()
                 raise found from error
-            leftovers = (self.claimed.home_store_key,) if self.claimed else ()
+            cleanup, leftovers = True, (self.claimed.home_store_key,) if self.claimed else ()
             workflow.logger.error("archive is proven but its volume could not be deleted: %s", found)
         await self.attempt(steps.prune_archive, self._archived(evidence), "prune older versions")
-        return await self._done(evidence.archive_id, evidence.volume_uid, leftovers)
+        return await self._done(evidence.archive_id, evidence.volume_uid, leftovers, cleanup_required=cleanup)
 
     def _archived(self, evidence: Evidence) -> ArchivedInput:
         return self.input(
@@ -301,15 +303,22 @@ class ArchiveWorkflow(OperationWorkflow):
         )
 
     async def _done(
-        self, archive_id: str | None, volume_uid: str | None, leftovers: tuple[str, ...] = ()
+        self,
+        archive_id: str | None,
+        volume_uid: str | None,
+        leftovers: tuple[str, ...],
+        *,
+        cleanup_required: bool = False,
     ) -> OperationResult:
-        await self.sign_off()
+        """``cleanup_required``: the volume still stands; else this run saw that it is gone."""
+        await self.sign_off(gone_uid=None if cleanup_required else volume_uid)
         return self.result(
             archive_key=archive_key(self.workspace_id),
             archive_id=archive_id,
             volume_uid=volume_uid,
+            lost_volume_uid=self.lost_volume_uid,
             moved=self.upload is not None,
-            cleanup_required=bool(leftovers),
+            cleanup_required=cleanup_required,
             leftovers=leftovers,
             files=self.proof.files,
             raw_bytes=self.proof.raw_bytes,

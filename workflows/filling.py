@@ -36,7 +36,15 @@ class FillingWorkflow(OperationWorkflow):
         """
         self.enter(Phase.CREATING)
         self.volume_uid = f"{self.workspace_id}-{workflow.uuid4().hex[:16]}"
-        announced = self.input(AnnounceInput, volume_uid=self.volume_uid, replaces=self.replaces)
+        lost = look.lost_volume_uid is not None and look.lost_volume_uid == self.replaces
+        announced = self.input(
+            AnnounceInput,
+            volume_uid=self.volume_uid,
+            replaces=self.replaces,
+            lost=lost,
+            is_accepted=self.operation == "provision" and look.lost_volume_uid is not None,
+            archive_id=look.archive_id,
+        )
         await self.undisturbed(steps.announce_volume, announced, "record: restoring, a new uid")
         await self.step(steps.create_volume, self.volume(look), "create the volume")
 

@@ -27,9 +27,17 @@ class StepInput(Message):
 
 
 class ClaimInput(StepInput):
-    """Take the record for this run."""
+    """Take the record for this run. The last two: what the caller answers for, see ``RestoreInput``."""
 
     operation: str
+    accept_loss: str | None = None
+    old_place_is_dead: bool = False
+
+
+class SignOffInput(StepInput):
+    """Say that this run writes nothing more. ``gone_uid``: the volume that it saw to be gone, and archived."""
+
+    gone_uid: str | None = None
 
 
 class ClaimResult(Message):
@@ -69,11 +77,16 @@ class LookInput(StepInput):
     expected_volume_uid: str | None = None
     remove_stopped: bool = False
     volume: VolumeSpec = VolumeSpec()
+    accept_loss: str | None = None
 
 
 class LookResult(Message):
-    """The verdict, and the names and evidence to go on with. ``is_whole``, of ``PROVE``: the volume stands untouched,
-    so an archive that turns out to be rotten is made anew."""
+    """The verdict, and the names and evidence to go on with.
+
+    ``is_whole``, of ``PROVE``: the volume stands untouched, so an archive that turns out to be rotten is made anew.
+    ``lost_volume_uid``: a volume that was ready and is not there. ``lost``: the same in a sentence. ``elsewhere``: what
+    may still stand at other places, named.
+    """
 
     verdict: Verdict
     volume_uid: str | None = None
@@ -87,6 +100,9 @@ class LookResult(Message):
     segments: int = 0
     raw_bytes: int = 0
     stored_bytes: int = 0
+    lost_volume_uid: str | None = None
+    lost: str | None = None
+    elsewhere: tuple[str, ...] = ()
 
 
 class VolumeInput(StepInput):
@@ -99,10 +115,17 @@ class VolumeInput(StepInput):
 
 
 class AnnounceInput(StepInput):
-    """A new uid. ``replaces``: the uid that the look saw in the record; any other there is somebody else's."""
+    """A new uid. ``replaces``: the uid that the look saw in the record; any other there is somebody else's.
+
+    ``lost``: the look did not find that one, although it was ready. ``is_accepted``: the caller said so himself.
+    ``archive_id``: what the volume is restored from.
+    """
 
     volume_uid: str
     replaces: str | None = None
+    lost: bool = False
+    is_accepted: bool = False
+    archive_id: str | None = None
 
 
 class Upload(Message):
@@ -278,3 +301,4 @@ class PurgeStepResult(Message):
     left: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
     versions: tuple[str, ...] = ()
+    lost_volume_uid: str | None = None

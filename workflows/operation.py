@@ -21,7 +21,7 @@ from codehub_storage.converter import storage_error
 from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import check_workspace_id, workflow_id
 from workflows import policies, steps
-from workflows.messages import ClaimInput, ClaimResult, LookResult, ProveInput, StepInput
+from workflows.messages import ClaimInput, ClaimResult, LookResult, ProveInput, SignOffInput, StepInput
 from workflows.policies import Timeouts
 
 WS_ID = SearchAttributeKey.for_keyword("WsId")
@@ -96,9 +96,12 @@ class OperationWorkflow:
         self.workspace_id = request.workspace_id
         self.place = request.place
         self.phase = Phase.CLAIMING
+        self.accept_loss: str | None = getattr(request, "accept_loss", None)
+        self.old_place_is_dead = bool(getattr(request, "old_place_is_dead", False))
         self.claimed: ClaimResult | None = None
         self.may_own = False
         self.waits_for: str | None = None
+        self.lost: str | None = None
         self.bytes_done = 0
         self.bytes_total = 0
         self.last_error: str | None = None
@@ -138,6 +141,8 @@ class OperationWorkflow:
             lines.append(f"{counted} in steps that have ended. {_UNDER_WAY}" if is_counting else counted)
         if self.waits_for:
             lines.append(f"It waits for {self.waits_for}")
+        if self.lost:
+            lines.append(f"Lost: {self.lost}")
         if self.last_error:
             lines.append(f"Last error: {self.last_error}")
         workflow.set_current_details("\n\n".join(lines))
@@ -208,9 +213,13 @@ class OperationWorkflow:
         A late write of an earlier owner is waited out here, whatever cancels arrive, and told to who looks.
         """
         self.may_own = True  # from here on: an attempt that nobody heard of again may have taken the record
-        claimed = await self.undisturbed(
-            steps.claim, self.input(ClaimInput, operation=self.operation), "claim the workspace's record"
+        claim = self.input(
+            ClaimInput,
+            operation=self.operation,
+            accept_loss=self.accept_loss,
+            old_place_is_dead=self.old_place_is_dead,
         )
+        claimed = await self.undisturbed(steps.claim, claim, "claim the workspace's record")
         if claimed.wait_seconds:
             self.waits_for = f"the last write of {claimed.waits_for} ({claimed.wait_seconds:.0f} s)"
             workflow.logger.warning("waiting for %s", self.waits_for)
@@ -241,15 +250,23 @@ class OperationWorkflow:
             timeouts=policies.reading(),
         )
 
-    async def sign_off(self) -> None:
+    async def sign_off(self, *, gone_uid: str | None = None) -> None:
         """The last step of every run that may own the record, failed or not. Its failure costs the next run a wait,
         nothing else; after a claim that failed it is tried for a minute only."""
+        signing = self.input(SignOffInput, gone_uid=gone_uid)
         if self.claimed is not None:
-            await self.attempt(steps.sign_off, self.input(StepInput), "sign off in the record")
+            await self.attempt(steps.sign_off, signing, "sign off in the record")
         elif self.may_own:
             summary = "sign off, if the claim got through"
             with contextlib.suppress(FailureError):  # the record was not ours after all, or its store is still away
-                await self.undisturbed(steps.sign_off, self.input(StepInput), summary, timeouts=policies.brief())
+                await self.undisturbed(steps.sign_off, signing, summary, timeouts=policies.brief())
+
+    def note_loss(self, lost: str | None) -> None:
+        """Tell, in log and details, of a volume that was ready and is not there."""
+        self.lost = lost
+        if lost is not None:
+            workflow.logger.warning("lost: %s", lost)
+            self.describe()
 
     def result(self, **fields: Any) -> OperationResult:
         """The result, with what every result has."""

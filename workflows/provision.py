@@ -30,9 +30,10 @@ class ProvisionWorkflow(FillingWorkflow):
             self.enter(Phase.INSPECTING)
             look = await self.step(
                 steps.look_for_provision,
-                self.input(LookInput, volume=request.volume),
+                self.input(LookInput, volume=request.volume, accept_loss=request.accept_loss),
                 "look at volume, record and archive",
             )
+            self.note_loss(look.lost)
             if look.verdict == Verdict.GO:
                 self.replaces = look.recorded_uid
                 await self.make_volume(look)
@@ -48,4 +49,8 @@ class ProvisionWorkflow(FillingWorkflow):
             except EXPECTED as error:
                 await self.undo(look, error)
         await self.sign_off()
-        return self.result(volume_uid=self.volume_uid or look.volume_uid)
+        return self.result(
+            volume_uid=self.volume_uid or look.volume_uid,
+            lost_volume_uid=look.lost_volume_uid,
+            leftovers=look.elsewhere,
+        )

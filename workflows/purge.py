@@ -76,6 +76,7 @@ class PurgeWorkflow(OperationWorkflow):
         return self.result(
             home_store_key=request.home_store_key,
             archive_key=request.archive_key,
+            lost_volume_uid=seen.lost_volume_uid,
             removed=tuple(self.removed),
             leftovers=(*self.left, *seen.left),
         )

@@ -38,6 +38,7 @@ class RestoreWorkflow(FillingWorkflow):
             await self.claim()
             self.check_cancelled()
             look = await self._look(request)
+            self.note_loss(look.lost)
             if look.verdict == Verdict.GO:
                 self.replaces = look.recorded_uid
                 await self._fill(request, look)
@@ -49,7 +50,11 @@ class RestoreWorkflow(FillingWorkflow):
 
     async def _look(self, request: RestoreInput) -> LookResult:
         wanted = self.input(
-            LookInput, archive_key=request.archive_key, archive_id=request.archive_id, volume=request.volume
+            LookInput,
+            archive_key=request.archive_key,
+            archive_id=request.archive_id,
+            volume=request.volume,
+            accept_loss=request.accept_loss,
         )
         for _ in range(LOOKS):
             self.enter(Phase.INSPECTING)
@@ -132,6 +137,8 @@ class RestoreWorkflow(FillingWorkflow):
             archive_key=request.archive_key,
             archive_id=look.archive_id,
             volume_uid=self.volume_uid or look.volume_uid,
+            lost_volume_uid=look.lost_volume_uid,
+            leftovers=look.elsewhere,
             moved=look.verdict == Verdict.GO,
             files=self.filled.files,
             raw_bytes=self.filled.raw_bytes,

@@ -28,6 +28,7 @@ from workflows.messages import (
     PurgeStepInput,
     PurgeStepResult,
     ScanInput,
+    SignOffInput,
     StepInput,
     StoredArchive,
     TailInput,
@@ -46,7 +47,7 @@ async def claim(step: ClaimInput) -> ClaimResult:
 
 
 @activity.defn
-async def sign_off(step: StepInput) -> None:
+async def sign_off(step: SignOffInput) -> None:
     """Say in the record that this run has no write in flight; the last step of every run."""
     raise NotImplementedError
 

@@ -1,7 +1,8 @@
 """What a volume backend does: the one Protocol that directories, Docker volumes and Kubernetes claims share.
 
 A volume carries only what never changes: our random uid, the workspace, the archive that it was restored from.
-Changing state is in the record. Backends do not know Temporal, nor one another.
+Changing state is in the record. Backends do not know Temporal, nor one another. Whose a volume is, it says itself: one
+that names another workspace than the one asked for is ``VolumeConflict`` to every method, and is kept.
 Errors: ``BackendUnavailable`` (retry), ``VolumeConflict``, ``VolumeInUse``, ``NoSpace``, ``AccessDenied``,
 ``WrongStore``, ``MoverFailed``, ``Unsupported``.
 """
@@ -14,6 +15,7 @@ from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
 from activities.record import Record
+from codehub_storage.errors import ErrorCode, StorageError
 
 Fence = Callable[[], Awaitable[Record]]
 """Reads the record again and answers it; raises ``NotYours`` if another run owns the workspace by now."""
@@ -28,6 +30,14 @@ Walk = Callable[[], Awaitable[str]]
 def scratch_prefix(pid: int) -> str:
     """How the temporary folder of the mover with this process id begins, so that one that was killed leaves none."""
     return f"codehub-mover-{pid}-"
+
+
+def not_ours(name: str, uid: str | None, says: str | None, workspace_id: str) -> StorageError:
+    """``VolumeConflict``: of a volume that says itself that it belongs to another workspace."""
+    return StorageError(
+        ErrorCode.VOLUME_CONFLICT,
+        f"{name} (uid {uid}) says that it belongs to workspace {says!r}, not to {workspace_id}; it is kept",
+    )
 
 
 class Presence(StrEnum):
@@ -107,6 +117,10 @@ class Glancing(Protocol):
 
     async def glance(self, workspace_id: str, record: Record) -> VolumeView | None:
         """The volume as it stands, with its users; ``None`` if it does not exist. It may change at any moment."""
+        ...
+
+    async def standing(self) -> Mapping[str, str | None]:
+        """The workspaces whose volumes stand here, and their uids; ``None`` for one that is not ours by itself."""
         ...
 
 

@@ -7,14 +7,31 @@ segment list; who writes may cut differently later. Unknown ``required_features`
 from __future__ import annotations
 
 import base64
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from activities.dataplane.entries import LONGEST_PATH
 from activities.objectstore.base import ObjectInfo
 from codehub_storage.errors import ErrorCode, StorageError
 
 FORMAT_VERSION = 1
 KNOWN_FEATURES: frozenset[str] = frozenset()
+
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+"""Every number that we read: what a signed word of 64 bits holds."""
+
+Name = Annotated[str, Field(max_length=255)]
+Key = Annotated[str, Field(max_length=1024)]
+ArchiveId = Annotated[str, Field(pattern=r"^[0-9A-Za-z][-0-9A-Za-z]{0,63}$")]
+Crc64 = Annotated[str, Field(pattern=r"^([0-9a-f]{16})?$")]
+Digest = Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
+"""SHA-256 or a fingerprint, as hex; empty before it is known."""
+
+Path64 = Annotated[str, Field(max_length=4 * (LONGEST_PATH // 3 + 1))]
+"""A name in base64."""
+
+_SEGMENTS, _HOLES, _WORDS = 10_000, 1 << 20, 1000
 
 
 class Part(BaseModel):
@@ -27,45 +44,47 @@ class StoredObject(Part):
     """The object that this manifest proves. ETag and version are those of the bucket in which it was read back; a copy
     elsewhere has others, and the same key, size and checksum."""
 
-    key: str = Field(description="object key")
-    size_bytes: int = Field(description="bytes of the object")
-    etag: str = Field(description="its ETag")
-    version_id: str | None = Field(default=None, description="its version; null on a bucket without versions")
-    crc64: str = Field(description="CRC-64/NVME of the whole object, 16 hex digits")
+    key: Key = Field(description="object key")
+    size_bytes: Count = Field(description="bytes of the object")
+    etag: Name = Field(description="its ETag")
+    version_id: Key | None = Field(default=None, description="its version; null on a bucket without versions")
+    crc64: Crc64 = Field(description="CRC-64/NVME of the whole object, 16 hex digits")
 
 
 class Source(Part):
     """What the archive was made from."""
 
-    volume_uid: str = Field(description="the volume that it was made from")
-    place: str = Field(description="where that volume was")
-    restored_from: str | None = Field(default=None, description="the archive that the volume had come from")
-    change_fingerprint: str = Field(description="of the volume as it was read")
+    volume_uid: Name = Field(description="the volume that it was made from")
+    place: Name = Field(description="where that volume was")
+    restored_from: ArchiveId | None = Field(default=None, description="the archive that the volume had come from")
+    change_fingerprint: Digest = Field(description="of the volume as it was read")
 
 
 class VolumeBlock(Part):
     """What restore needs to make a volume like the one that was archived."""
 
-    backend: str = Field(description="kind of volumes there")
-    size_bytes: int | None = Field(default=None, description="size of the volume, where it had one")
-    storage_class: str | None = Field(default=None, description="its class, where it had one")
-    labels: dict[str, str] = Field(default_factory=dict, description="labels that it bore")
+    backend: Name = Field(description="kind of volumes there")
+    size_bytes: Count | None = Field(default=None, description="size of the volume, where it had one")
+    storage_class: Name | None = Field(default=None, description="its class, where it had one")
+    labels: dict[Key, Key] = Field(default_factory=dict, max_length=_WORDS, description="labels that it bore")
 
 
 class Totals(Part):
     """Counts over the whole tree. ``skipped`` counts by kind what an archive does not carry (sockets, devices)."""
 
-    entries: int = Field(default=0, description="all entries of the tree")
-    files: int = Field(default=0, description="regular files")
-    directories: int = Field(default=0, description="folders")
-    symlinks: int = Field(default=0, description="symbolic links")
-    hard_links: int = Field(default=0, description="further names of files")
-    specials: int = Field(default=0, description="pipes, overlay whiteouts, and other devices where they are allowed")
-    file_bytes: int = Field(default=0, description="bytes of file content")
-    raw_bytes: int = Field(default=0, description="bytes of the tar stream")
-    stored_bytes: int = Field(default=0, description="bytes of the archive object")
-    padding_bytes: int = Field(default=0, description="of these, filling that a part's minimum size asked for")
-    skipped: dict[str, int] = Field(default_factory=dict, description="what is not carried, counted by kind")
+    entries: Count = Field(default=0, description="all entries of the tree")
+    files: Count = Field(default=0, description="regular files")
+    directories: Count = Field(default=0, description="folders")
+    symlinks: Count = Field(default=0, description="symbolic links")
+    hard_links: Count = Field(default=0, description="further names of files")
+    specials: Count = Field(default=0, description="pipes, overlay whiteouts, and other devices where they are allowed")
+    file_bytes: Count = Field(default=0, description="bytes of file content")
+    raw_bytes: Count = Field(default=0, description="bytes of the tar stream")
+    stored_bytes: Count = Field(default=0, description="bytes of the archive object")
+    padding_bytes: Count = Field(default=0, description="of these, filling that a part's minimum size asked for")
+    skipped: dict[Name, Count] = Field(
+        default_factory=dict, max_length=_WORDS, description="what is not carried, counted by kind"
+    )
 
 
 class Piece(Part):
@@ -75,27 +94,27 @@ class Piece(Part):
     the padding to 512. ``file_bytes`` is the size of the whole file.
     """
 
-    path: str
-    offset: int
-    length: int
-    file_bytes: int
-    header_bytes: int = 0
-    holes: tuple[tuple[int, int], ...] = ()
+    path: Path64
+    offset: Count
+    length: Count
+    file_bytes: Count
+    header_bytes: Count = 0
+    holes: Annotated[tuple[tuple[Count, Count], ...], Field(max_length=_HOLES)] = ()
 
 
 class Segment(Part):
     """One gzip member. Paths are base64 of the bytes of the name, relative, without a leading ``./``."""
 
-    kind: str
-    first: str = ""
-    last: str = ""
-    entries: int
-    raw_bytes: int
-    sha256: str
-    content: str
-    offset: int
-    stored_bytes: int
-    crc64: str
+    kind: Name
+    first: Path64 = ""
+    last: Path64 = ""
+    entries: Count
+    raw_bytes: Count
+    sha256: Digest
+    content: Digest
+    offset: Count
+    stored_bytes: Count
+    crc64: Crc64
     piece: Piece | None = None
 
 
@@ -105,18 +124,18 @@ class Manifest(Part):
     ``nonce`` makes every placeholder another object, so that a late proof cannot take a later one for its own.
     """
 
-    format_version: int = FORMAT_VERSION
-    required_features: tuple[str, ...] = ()
-    archive_id: str | None = None
-    nonce: str | None = None
-    workspace_id: str = ""
-    created_at: str = ""
+    format_version: Annotated[int, Field(ge=1, lt=2**63)] = FORMAT_VERSION
+    required_features: Annotated[tuple[Name, ...], Field(max_length=_WORDS)] = ()
+    archive_id: ArchiveId | None = None
+    nonce: Name | None = None
+    workspace_id: Name = ""
+    created_at: Name = ""
     object: StoredObject | None = None
     source: Source | None = None
     volume: VolumeBlock | None = None
     totals: Totals = Totals()
-    content_fingerprint: str = ""
-    segments: tuple[Segment, ...] = ()
+    content_fingerprint: Digest = ""
+    segments: Annotated[tuple[Segment, ...], Field(max_length=_SEGMENTS)] = ()
 
     def to_json(self) -> bytes:
         """Stable: same manifest, same bytes."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NoReturn
 
 from awscrt import checksums
+from pydantic import ValidationError
 
 from activities.dataplane.entries import EMPTY_CONTENT, Content, Entry, FileType, content_of
 from activities.dataplane.gzipmember import CorruptMember, MemberReader
@@ -122,7 +123,7 @@ class _Reader:
                     inside = not self._scanner.between_entries
                     self._open = _Open(self._stored_bytes, inside, self._file_done if inside else 0)
                 block = self._feed_member(self._open, block)
-        except (CorruptMember, TarError) as error:
+        except (CorruptMember, TarError, ValidationError) as error:
             _corrupt(f"segment {len(self._segments) + 1}: {error}", error)
 
     def finish(self) -> list[Segment]:
@@ -142,7 +143,10 @@ class _Reader:
         return statement
 
     def totals(self) -> Totals:
-        return Totals(**self._counts)
+        try:
+            return Totals(**self._counts)
+        except ValidationError as error:
+            _corrupt("its files are said to have more bytes than anybody can count", error)
 
     def _feed_member(self, current: _Open, block: bytes) -> bytes:
         for raw in current.member.feed(block):

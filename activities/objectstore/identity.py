@@ -14,7 +14,7 @@ import contextlib
 import secrets
 from collections.abc import Mapping, Sequence
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from activities.objectstore.base import (
     ARCHIVE_ID,
@@ -39,6 +39,7 @@ SETTLE_SECONDS = 60.0
 DELETE_WAIT_SECONDS = 90.0
 """Longer than a DELETE can be under way: two attempts of connecting and reading, see ``S3Settings.call_timeout``."""
 
+_LONGEST_SECONDS = 86_400.0
 _RACERS = 3
 """More prove little, and SeaweedFS makes each that loses wait a second or more."""
 
@@ -57,7 +58,7 @@ class StoreIdentity(BaseModel):
 
     ``delete_wait_seconds``: how long an unanswered DELETE is waited out where it cannot be made conditional.
     ``settle_seconds``: between completing an archive and proving it.
-    ``epoch``: how often the store was taken over from a copy, and 1; records of an older one are of before that.
+    ``epoch``: how often the store was taken over from a copy, and 1; what records say of before is looked at with care.
     ``marker_modified_at``, ``marker_version``: of the marker object, as HEAD told them (seconds since 1970).
     """
 
@@ -72,6 +73,21 @@ class StoreIdentity(BaseModel):
     epoch: int = 1
     marker_modified_at: float | None = None
     marker_version: str | None = None
+
+    @field_validator("format_version", "epoch")
+    @classmethod
+    def _check_number(cls, value: int) -> int:
+        if not 1 <= value < 2**63:
+            raise ValueError("out of bounds")
+        return value
+
+    @field_validator("delete_wait_seconds", "settle_seconds")
+    @classmethod
+    def _check_seconds(cls, value: float) -> float:
+        """No wait that anybody means is longer than a day; a NaN is not within bounds either."""
+        if not 0 <= value <= _LONGEST_SECONDS:
+            raise ValueError("out of bounds")
+        return value
 
     def to_json(self) -> bytes:
         """As it is stored."""

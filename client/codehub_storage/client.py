@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import functools
 import hashlib
+import re
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +28,7 @@ from temporalio.service import RPCError
 from codehub_storage import keys
 from codehub_storage.contracts import (
     DEFAULT_PLACE,
+    UID_PATTERN,
     ArchiveInput,
     CancelOutcome,
     Contract,
@@ -187,10 +189,14 @@ class StorageClient:
         place: str | None = None,
         size_bytes: int | None = None,
         storage_class: str | None = None,
+        accept_loss: str | None = None,
     ) -> str:
-        """See ``StorageProvider.provision``. Size and class are wishes to the backend."""
+        """See ``StorageProvider.provision``. Size and class are wishes to the backend.
+
+        ``accept_loss``: the uid of a volume that was lost, and that a new one may stand in for.
+        """
         handle = await self.start_provision(
-            workspace_id, place=place, size_bytes=size_bytes, storage_class=storage_class
+            workspace_id, place=place, size_bytes=size_bytes, storage_class=storage_class, accept_loss=accept_loss
         )
         return _required((await handle.result()).home_store_key)
 
@@ -222,10 +228,22 @@ class StorageClient:
         archive_id: str | None = None,
         size_bytes: int | None = None,
         storage_class: str | None = None,
+        accept_loss: str | None = None,
+        old_place_is_dead: bool = False,
     ) -> str:
-        """See ``StorageProvider.restore``. ``archive_id``: a kept older version instead of the current one."""
+        """See ``StorageProvider.restore``. ``archive_id``: a kept older version instead of the current one.
+
+        An archived workspace is taken from another place as it is. ``accept_loss``: the uid of a volume there that may
+        hold newer work and is given up. ``old_place_is_dead``: the last run there has not ended, and never will.
+        """
         handle = await self.start_restore(
-            archive_key, place=place, archive_id=archive_id, size_bytes=size_bytes, storage_class=storage_class
+            archive_key,
+            place=place,
+            archive_id=archive_id,
+            size_bytes=size_bytes,
+            storage_class=storage_class,
+            accept_loss=accept_loss,
+            old_place_is_dead=old_place_is_dead,
         )
         return _required((await handle.result()).home_store_key)
 
@@ -238,8 +256,13 @@ class StorageClient:
         place: str | None = None,
         expected_volume_uid: str | None = None,
         remove_stopped: bool = False,
+        accept_loss: str | None = None,
+        old_place_is_dead: bool = False,
     ) -> None:
-        """See ``StorageProvider.purge``. With two ``None`` nothing is started."""
+        """See ``StorageProvider.purge``. With two ``None`` nothing is started.
+
+        ``accept_loss``, ``old_place_is_dead``: as in ``restore``.
+        """
         if home_store_key is None and archive_key is None:
             return
         handle = await self.start_purge(
@@ -248,6 +271,8 @@ class StorageClient:
             place=place,
             expected_volume_uid=expected_volume_uid,
             remove_stopped=remove_stopped,
+            accept_loss=accept_loss,
+            old_place_is_dead=old_place_is_dead,
         )
         await handle.result()
 
@@ -261,6 +286,7 @@ class StorageClient:
         place: str | None = None,
         size_bytes: int | None = None,
         storage_class: str | None = None,
+        accept_loss: str | None = None,
     ) -> OperationHandle:
         """Start ``provision``, or join it."""
         return await self._start(
@@ -269,6 +295,7 @@ class StorageClient:
                 workspace_id=keys.check_workspace_id(workspace_id),
                 place=self._place if place is None else place,
                 volume=_volume(size_bytes, storage_class),
+                accept_loss=_uid(accept_loss),
             ),
         )
 
@@ -302,6 +329,8 @@ class StorageClient:
         archive_id: str | None = None,
         size_bytes: int | None = None,
         storage_class: str | None = None,
+        accept_loss: str | None = None,
+        old_place_is_dead: bool = False,
     ) -> OperationHandle:
         """Start ``restore``, or join it."""
         return await self._start(
@@ -312,6 +341,8 @@ class StorageClient:
                 archive_id=archive_id,
                 place=self._place if place is None else place,
                 volume=_volume(size_bytes, storage_class),
+                accept_loss=_uid(accept_loss),
+                old_place_is_dead=old_place_is_dead,
             ),
         )
 
@@ -324,6 +355,8 @@ class StorageClient:
         place: str | None = None,
         expected_volume_uid: str | None = None,
         remove_stopped: bool = False,
+        accept_loss: str | None = None,
+        old_place_is_dead: bool = False,
     ) -> OperationHandle:
         """Start ``purge``, or join it. ``InvalidInput`` for no key, or for keys of two workspaces."""
         named = {keys.workspace_of_volume(home_store_key)} if home_store_key is not None else set()
@@ -339,6 +372,8 @@ class StorageClient:
                 place=self._place if place is None else place,
                 expected_volume_uid=expected_volume_uid,
                 remove_stopped=remove_stopped,
+                accept_loss=_uid(accept_loss),
+                old_place_is_dead=old_place_is_dead,
             ),
         )
 
@@ -470,6 +505,12 @@ def input_digest(operation: Operation, request: Contract) -> str:
 
 def _volume(size_bytes: int | None, storage_class: str | None) -> VolumeSpec:
     return VolumeSpec(size_bytes=size_bytes, storage_class=storage_class)
+
+
+def _uid(accept_loss: str | None) -> str | None:
+    if accept_loss is not None and re.fullmatch(UID_PATTERN, accept_loss) is None:
+        raise StorageError(ErrorCode.INVALID_INPUT, f"{accept_loss!r} is not the uid of a volume")
+    return accept_loss
 
 
 def _details(operation: Operation, request: Contract) -> str:

@@ -15,6 +15,8 @@ SCHEMA_VERSION = 1
 DEFAULT_PLACE = "default"
 PLACE_PATTERN = r"^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?$"
 Place = Annotated[str, Field(pattern=PLACE_PATTERN)]
+UID_PATTERN = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
+VolumeUid = Annotated[str, Field(pattern=UID_PATTERN)]
 
 
 class Contract(BaseModel):
@@ -67,11 +69,12 @@ class VolumeSpec(Contract):
 
 
 class ProvisionInput(Contract):
-    """A new, empty volume for a workspace."""
+    """A new, empty volume for a workspace. ``accept_loss``: begin anew although this volume of it was lost."""
 
     workspace_id: str
     place: Place = DEFAULT_PLACE
     volume: VolumeSpec = VolumeSpec()
+    accept_loss: VolumeUid | None = None
 
 
 class ArchiveInput(Contract):
@@ -90,17 +93,26 @@ class ArchiveInput(Contract):
 
 
 class RestoreInput(Contract):
-    """Archive to new volume. ``archive_id`` asks for a kept older version instead of the current one."""
+    """Archive to new volume. ``archive_id`` asks for a kept older version instead of the current one.
+
+    ``accept_loss``: go on although this volume stays behind at another place, or may have been handed out before the
+    bucket was copied. ``old_place_is_dead``: whatever the last run did there, nothing of it runs any more.
+    """
 
     workspace_id: str
     archive_key: str
     place: Place = DEFAULT_PLACE
     archive_id: str | None = None
     volume: VolumeSpec = VolumeSpec()
+    accept_loss: VolumeUid | None = None
+    old_place_is_dead: bool = False
 
 
 class PurgeInput(Contract):
-    """Remove the volume, the archive, or both; what is ``None`` is out of scope and stays."""
+    """Remove the volume, the archive, or both; what is ``None`` is out of scope and stays.
+
+    ``accept_loss``, ``old_place_is_dead``: as for a restore.
+    """
 
     workspace_id: str
     home_store_key: str | None = None
@@ -108,6 +120,8 @@ class PurgeInput(Contract):
     place: Place = DEFAULT_PLACE
     expected_volume_uid: str | None = None
     remove_stopped: bool = False
+    accept_loss: VolumeUid | None = None
+    old_place_is_dead: bool = False
 
 
 class OperationResult(Contract):
@@ -120,6 +134,9 @@ class OperationResult(Contract):
     archive_key: str | None = Field(default=None, description="object key of the archive")
     volume_uid: str | None = Field(default=None, description="which volume bears that name")
     archive_id: str | None = Field(default=None, description="which archive stands under that key")
+    lost_volume_uid: str | None = Field(
+        default=None, description="a volume that the record called ready, and that was not there or was left behind"
+    )
     moved: bool = Field(default=False, description="bytes were moved; False where the postcondition already held")
     cleanup_required: bool = Field(default=False, description="the archive is proven, but the volume still stands")
     leftovers: tuple[str, ...] = Field(default=(), description="what is left of this workspace, named")

@@ -20,6 +20,7 @@ class ErrorCode(StrEnum):
     STORE_UNAVAILABLE = "StoreUnavailable"
     ACCESS_DENIED = "AccessDenied"
     VOLUME_NOT_FOUND = "VolumeNotFound"
+    VOLUME_LOST = "VolumeLost"
     VOLUME_IN_USE = "VolumeInUse"
     VOLUME_UNREADABLE = "VolumeUnreadable"
     VOLUME_CHANGED = "VolumeChanged"
@@ -74,6 +75,12 @@ FACTS: Mapping[ErrorCode, CodeFacts] = {
     ),
     ErrorCode.VOLUME_NOT_FOUND: CodeFacts(
         False, False, "There is neither the volume nor an archive made from it; look at the workspace's history."
+    ),
+    ErrorCode.VOLUME_LOST: CodeFacts(
+        False,
+        False,
+        "The volume that the record calls ready is not there, and nobody of ours deleted it. Bring it back, or restore "
+        "the last archive; to begin anew, call with `accept_loss` (`--accept-loss UID`).",
     ),
     ErrorCode.VOLUME_IN_USE: CodeFacts(
         True, False, "Stop what uses the volume (it is named in the message) and call again."

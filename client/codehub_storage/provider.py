@@ -14,13 +14,14 @@ class StorageProvider(Protocol):
     the same call may succeed later although nobody repaired anything. All calls may raise, besides those named:
     ``OperationInProgress`` (another operation of this workspace is running), ``InvalidInput``, ``WrongStore``,
     ``AccessDenied``, ``StoreUnavailable``, ``BackendUnavailable``, ``NotYours`` (overtaken by a newer run),
-    ``Cancelled``.
+    ``ArchiveCorrupt`` (record or manifest cannot be read, or is another workspace's), ``Cancelled``.
     """
 
     async def provision(self, workspace_id: str) -> str:
         """Make a new, empty volume; answer its ``home_store_key``.
 
-        ``LineageConflict``: an archive exists. ``VolumeConflict``: another volume has the name. ``NoSpace``,
+        ``LineageConflict``: an archive exists. ``VolumeLost``: it had a home, which is gone.
+        ``VolumeConflict``: another volume has the name. ``NoSpace``,
         ``Unsupported``: the volume cannot be made as asked.
         """
         ...
@@ -29,7 +30,8 @@ class StorageProvider(Protocol):
         """Volume to proven archive, then the volume deleted; answer the ``archive_key``.
 
         Answers too where the archive is proven but the volume could not be deleted; the full result says
-        ``cleanup_required`` and calling again finishes the deletion. ``VolumeNotFound``, ``VolumeInUse``,
+        ``cleanup_required`` and calling again finishes the deletion. ``VolumeNotFound``, ``VolumeLost``,
+        ``VolumeInUse``,
         ``VolumeUnreadable``, ``VolumeChanged``, ``VolumeConflict``, ``LineageConflict``, ``ArchiveTooLarge``,
         ``ArchiveCorrupt`` (the store did not keep what was written), ``ArchiveNotFound`` (the proven object went
         away), ``MoverFailed``, ``Unsupported``. In all of them the volume is kept.
@@ -39,6 +41,7 @@ class StorageProvider(Protocol):
     async def restore(self, archive_key: str) -> str:
         """Archive to new volume; answer its ``home_store_key``. The archive stays.
 
+        An archived workspace is taken from another place. A home that was lost is told in the full result.
         ``ArchiveNotFound``, ``ArchiveUnproven``, ``ArchiveCorrupt``, ``ArchiveLocked``, ``VolumeConflict``,
         ``NoSpace``, ``MoverFailed``, ``Unsupported``. No half-filled volume is ever handed out.
         """

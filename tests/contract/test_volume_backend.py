@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -11,6 +12,8 @@ import pytest
 
 from activities.backends.base import Deletion, Glancing, MoverSpec, VolumeBackend, Walk
 from activities.backends.directory.backend import DirectoryBackend
+from activities.backends.directory.layout import Note
+from activities.backends.directory.syscalls import inode
 from activities.backends.patience import Patience
 from activities.dataplane.walk import change_fingerprint
 from activities.record import VolumeState
@@ -42,6 +45,10 @@ class Place(Protocol):
 
     def make_foreign(self, workspace_id: str) -> None:
         """A volume with the right name that is not ours, with the user's file ``foreign`` on it."""
+
+    def make_of_another(self, workspace_id: str, uid: str, says: str) -> None:
+        """The volume of ``workspace_id`` by its name, with this uid, that says it belongs to workspace ``says``; with
+        the user's file ``theirs``."""
 
     def mover(self, workspace_id: str, uid: str, run_id: str, number: int = 1) -> MoverSpec:
         """A mover to start."""
@@ -146,6 +153,52 @@ class VolumeBackendContract:
                 await refused
             assert error.value.code is ErrorCode.VOLUME_CONFLICT
         assert place.read(WS) == "foreign"
+
+    @pytest.mark.field("D2")
+    @pytest.mark.parametrize("state", list(VolumeState))
+    async def test_a_volume_that_says_it_is_another_workspaces_is_kept(
+        self, place: Place, record: RecordFile, state: VolumeState
+    ) -> None:
+        """Whatever the record says, and though it names this very uid: VolumeConflict to every method."""
+        place.make_of_another(WS, "u1", "ws9")
+        record.volume("u1", state)
+        backend = place.other
+        assert isinstance(backend, Glancing)
+        for refused in (
+            backend.inspect(WS, fence=record.fence),
+            backend.glance(WS, await record.fence()),
+            backend.create(WS, "u1", restored_from=None, spec={}, fence=record.fence),
+            backend.fingerprint(WS, "u1", fence=record.fence),
+            backend.attach(place.mover(WS, "u1", "run-1"), fence=record.fence),
+            backend.delete(WS, "u1", fence=record.fence, deletion=None),
+            backend.delete(WS, "u1", fence=record.fence, deletion=record.deletion()),
+        ):
+            with pytest.raises(StorageError) as error:
+                await refused
+            assert error.value.code is ErrorCode.VOLUME_CONFLICT
+        assert place.read(WS) == "theirs"
+        assert await backend.standing() == {WS: None}
+
+    @pytest.mark.field("D2")
+    async def test_another_workspaces_mover_is_not_stopped_by_its_uid(self, place: Place, record: RecordFile) -> None:
+        """A record that names the uid of somebody else's volume ends no mover there."""
+        await self.ready(place, record)
+        mover = await place.backend.attach(place.mover(WS, "u1", "run-1"), fence=record.fence)
+        theirs = RecordFile(record.path.with_name("theirs.json"), "ws2", "run-2")
+        theirs.volume("u1", VolumeState.RESTORING)
+        with contextlib.suppress(StorageError):
+            await place.other.detach("ws2", "u1", fence=theirs.fence)
+        assert await mover.wait(0.5) is None
+        await mover.stop()
+
+    @pytest.mark.field("D10")
+    async def test_what_stands_is_listed(self, place: Place, record: RecordFile) -> None:
+        """By workspace, with the uid of what is ours."""
+        backend = place.other
+        assert isinstance(backend, Glancing)
+        assert await backend.standing() == {}
+        await self.ready(place, record)
+        assert await backend.standing() == {WS: "u1"}
 
     async def test_every_method_minds_the_fence(self, place: Place, record: RecordFile) -> None:
         """A run that lost the workspace changes nothing and starts nothing."""
@@ -399,6 +452,16 @@ class DirectoryPlace:
         """See ``Place``."""
         self._file(workspace_id).parent.mkdir()
         self.write(workspace_id, "foreign")
+
+    def make_of_another(self, workspace_id: str, uid: str, says: str) -> None:
+        """See ``Place``: a folder and its note, moved to another name."""
+        self._file(workspace_id).parent.mkdir()
+        self.write(workspace_id, "theirs")
+        found = inode(self._file(workspace_id).parent)
+        assert found is not None
+        note = Note(workspace_id=says, uid=uid, inode=found.number, born_ns=found.born_ns)
+        path = self.root / ".codehub/volumes" / f"{workspace_id}.json"
+        path.write_text(note.model_dump_json())
 
     def mover(self, workspace_id: str, uid: str, run_id: str, number: int = 1) -> MoverSpec:
         """See ``Place``."""

@@ -53,6 +53,10 @@ class DockerHabitat:
         """See ``Habitat``."""
         self.engine.docker("volume", "rm", self.key(workspace_id))
 
+    def lose(self, workspace_id: str) -> None:
+        """``docker volume rm``, which is what a prune does to a volume that no container has."""
+        self.engine.docker("volume", "rm", self.key(workspace_id))
+
     @contextlib.contextmanager
     def using(self, workspace_id: str) -> Iterator[str]:
         """A running container."""

@@ -12,6 +12,7 @@ from activities.backends.base import MoverSpec
 from activities.backends.containers import VOLUME, MoverImage
 from activities.backends.docker.backend import DockerBackend
 from activities.backends.docker.engine import Engine as Connection
+from activities.backends.docker.labels import volume_labels
 from activities.backends.patience import Patience
 from tests.harness.docker import Engine, OwnEngine
 
@@ -90,6 +91,12 @@ class DockerPlace:
         """See ``Place``."""
         self.engine.docker("volume", "create", f"ws_{workspace_id}_home")
         self.write(workspace_id, "foreign")
+
+    def make_of_another(self, workspace_id: str, uid: str, says: str) -> None:
+        """See ``Place``."""
+        labels = [word for each in volume_labels(says, uid, None, {}).items() for word in ("--label", "=".join(each))]
+        self.engine.docker("volume", "create", *labels, f"ws_{workspace_id}_home")
+        self.write(workspace_id, "theirs")
 
     def mover(self, workspace_id: str, uid: str, run_id: str, number: int = 1, *, writable: bool = True) -> MoverSpec:
         """See ``Place``."""

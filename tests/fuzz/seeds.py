@@ -60,7 +60,7 @@ def _small(found: Iterator[bytes]) -> list[bytes]:
 
 def _stated_tail() -> bytes:
     """A tail that ends in a statement, which does not hold."""
-    origin = Origin(archive_id="a", source=Source(volume_uid="u", place="p", change_fingerprint="c"))
+    origin = Origin(archive_id="a", source=Source(volume_uid="u", place="p", change_fingerprint="0" * 64))
     statement = Statement(
         origin=origin.model_copy(update={"volume": VolumeBlock(backend="directory")}),
         totals={"entries": 3, "files": 2, "directories": 1},

@@ -42,6 +42,10 @@ class Habitat(Protocol):
         """Remove it again."""
         ...
 
+    def lose(self, workspace_id: str) -> None:
+        """Remove a volume of ours as somebody would who knows nothing of us."""
+        ...
+
     def using(self, workspace_id: str) -> AbstractContextManager[str]:
         """Somebody who uses the volume; by a word that tells who."""
         ...
@@ -92,6 +96,10 @@ class DirectoryHabitat:
 
     def remove_stranger(self, workspace_id: str) -> None:
         """See ``Habitat``."""
+        shutil.rmtree(self.folder(workspace_id))
+
+    def lose(self, workspace_id: str) -> None:
+        """``rm -rf`` of the folder."""
         shutil.rmtree(self.folder(workspace_id))
 
     @contextlib.contextmanager

@@ -24,7 +24,7 @@ from activities.objectstore.client import S3Settings
 from activities.objectstore.s3 import S3Store, open_store
 from codehub_storage.client import StorageClient, connect
 from tests.harness.forked import ForkedWorker
-from tests.harness.habitats import Habitat, new_habitat
+from tests.harness.habitats import DirectoryHabitat, Habitat, new_habitat
 from tests.harness.s3server import S3Server
 from tests.harness.seaweed import new_bucket, settings_of
 from worker.dev.process import Child
@@ -216,6 +216,29 @@ async def open_site(
             yield site
         finally:
             for worker in site.workers:
+                worker.kill()
+
+
+@asynccontextmanager
+async def other_place(site: Site, folder: Path, temporal_server: TemporalServer) -> AsyncIterator[Site]:
+    """A place of folders that shares the bucket of ``site``, with a Temporal of its own; without a worker."""
+    habitat = DirectoryHabitat(folder / "volumes")
+    place = f"q{secrets.token_hex(4)}"
+    told = {"backend": "directory", **habitat.settings(site.store.endpoint_url or "")}
+    values = {
+        **site.environment,
+        **{variable(name): str(value) for name, value in told.items()},
+        "CODEHUB_STORAGE_PLACE": place,
+        "CODEHUB_STORAGE_DATA_DIR": str(folder / "data"),
+        "TEMPORAL_ADDRESS": temporal_server.address,
+    }
+    ground = Ground(place, site.bucket, habitat.root, folder, values, site.store, temporal_server.address, habitat)
+    await mark_place(ground, place, habitat)
+    async with ground.connected() as opened:
+        try:
+            yield opened
+        finally:
+            for worker in opened.workers:
                 worker.kill()
 
 

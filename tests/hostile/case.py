@@ -87,7 +87,7 @@ class Own:
         store = MemoryStore()
         _, manifest = await self.place(store)
         assert manifest is not None
-        archive = ArchiveRestore(canary.volume, store, manifest, wall=wall)
+        archive = ArchiveRestore(canary.volume, store, Manifest.from_json(manifest.to_json()), wall=wall)
         await archive.prepare()
         report = RestoreReport()
         if archive.data_segments:

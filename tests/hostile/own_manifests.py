@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from activities.dataplane.manifest import Manifest, Piece, Totals, encode_path
 from codehub_storage.errors import ErrorCode
-from tests.hostile.case import CORRUPT, NO_SPACE, Case, Expected, Harmless, Made, Own, rows
+from tests.hostile.case import CORRUPT, NO_SPACE, Case, Expected, Made, Own, rows
 from tests.hostile.forging import honest, tail
 
 SEGMENTS = (honest(b"a"), honest(b"b"), tail())
@@ -45,18 +45,18 @@ def pieces(*bounds: tuple[int, int], size: int) -> Change:
 
     def change(manifest: Manifest) -> Manifest:
         for which, (offset, length) in enumerate(bounds):
-            of = Piece(
-                path=encode_path(b"a"),
-                offset=offset,
-                length=length,
-                file_bytes=size,
-                header_bytes=0 if offset else 512,
-            )
+            of = Piece(path=encode_path(b"a"), offset=0, length=0, file_bytes=0, header_bytes=0 if offset else 512)
+            of = of.model_copy(update={"offset": offset, "length": length, "file_bytes": size})
             name = {"first": of.path, "last": of.path}
             manifest = changed(which, kind="large", piece=of, **name)(manifest)
         return manifest
 
     return change
+
+
+def claimed(**totals: int) -> Change:
+    """The totals are said to be otherwise, whatever a writer of ours would allow."""
+    return lambda manifest: manifest.model_copy(update={"totals": Totals().model_copy(update=totals)})
 
 
 ORDER: dict[str, Change] = {
@@ -120,11 +120,9 @@ PIECE: dict[str, Change] = {
 TOTALS: dict[str, tuple[Made, Expected]] = {
     "more bytes than there are": (Own(SEGMENTS, totals=Totals(file_bytes=1 << 60)), NO_SPACE),
     "more folders than there is room for": (Own(SEGMENTS, totals=Totals(directories=1 << 55)), NO_SPACE),
-    "fewer than nothing": (
-        Own(SEGMENTS, totals=Totals(file_bytes=-(1 << 70), files=-1)),
-        Harmless({"a": "0644 good", "b": "0644 good"}),
-    ),
-    "numbers beyond 64 bits": (Own(SEGMENTS, totals=Totals(entries=1 << 70, file_bytes=1 << 70)), NO_SPACE),
+    "more bytes than anybody can count": (Own(SEGMENTS, totals=Totals(file_bytes=2**63 - 1)), NO_SPACE),
+    "fewer than nothing": (Own(SEGMENTS, claimed(file_bytes=-(1 << 70), files=-1)), CORRUPT),
+    "numbers beyond 64 bits": (Own(SEGMENTS, claimed(entries=1 << 70, file_bytes=1 << 63)), CORRUPT),
 }
 PROOF: dict[str, tuple[Made, Expected]] = {
     "placeholder": (Own(SEGMENTS, lambda m: m.model_copy(update={"archive_id": None})), ErrorCode.ARCHIVE_UNPROVEN),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -51,7 +52,7 @@ async def test_a_volume_of_another_origin_does_not_replace_the_archive(common_si
     site = common_site
     workspace, key = await provisioned(site, text="mine")
     _, other = await archived(site, text="theirs")
-    # Another workspace's archive and proof are put in this one's place.
+    # Another workspace's archive and proof are put in this one's place, and the proof is made to name it.
     object_there, proof_there = await site.truth.get(other), await site.truth.get(manifest_key(other))
     assert object_there is not None
     assert proof_there is not None
@@ -59,7 +60,9 @@ async def test_a_volume_of_another_origin_does_not_replace_the_archive(common_si
     upload = await site.truth.create_upload(archive_key(workspace), metadata)
     part = await site.truth.upload_part(archive_key(workspace), upload, 1, [object_there[0]])
     await site.truth.complete_upload(archive_key(workspace), upload, [part], archive_id=metadata["archive-id"])
-    await site.truth.put_if(manifest_key(archive_key(workspace)), proof_there[0], etag=None)
+    mine = json.loads(proof_there[0])
+    mine["workspace_id"], mine["object"]["key"] = workspace, archive_key(workspace)
+    await site.truth.put_if(manifest_key(archive_key(workspace)), json.dumps(mine).encode(), etag=None)
     before = await site.truth.get(archive_key(workspace))
     assert await code_of(site.storage.archive(key)) == ErrorCode.LINEAGE_CONFLICT
     assert await site.truth.get(archive_key(workspace)) == before

@@ -71,6 +71,10 @@ class ClusterHabitat(ClaimPlace):
         """See ``Habitat``."""
         self.remove("persistentvolumeclaims", self.key(workspace_id))
 
+    def lose(self, workspace_id: str) -> None:
+        """``kubectl delete pvc``."""
+        self.remove("persistentvolumeclaims", self.key(workspace_id))
+
     @contextlib.contextmanager
     def using(self, workspace_id: str) -> Iterator[str]:
         """A running Pod."""

@@ -12,7 +12,7 @@ from typing import Any
 from activities.backends.base import MoverSpec
 from activities.backends.containers import VOLUME, MoverImage
 from activities.backends.kubernetes.backend import KubernetesBackend
-from activities.backends.kubernetes.claims import ClaimDefaults
+from activities.backends.kubernetes.claims import UID, WORKSPACE, ClaimDefaults
 from activities.backends.kubernetes.client import Api, Cluster
 from activities.backends.kubernetes.lifecycle import Waits
 from activities.backends.kubernetes.pods import PodShape
@@ -115,6 +115,13 @@ class ClaimPlace:
         """A claim of the right name that is not ours, with the user's file ``foreign``."""
         self.create("persistentvolumeclaims", claim(f"ws-{workspace_id}-home"))
         self.write(workspace_id, "foreign")
+
+    def make_of_another(self, workspace_id: str, uid: str, says: str) -> None:
+        """See ``Place``."""
+        named = claim(f"ws-{workspace_id}-home")
+        named["metadata"]["labels"] = {UID: uid, WORKSPACE: says}
+        self.create("persistentvolumeclaims", named)
+        self.write(workspace_id, "theirs")
 
     def mover(self, workspace_id: str, uid: str, run_id: str, number: int = 1, *, writable: bool = True) -> MoverSpec:
         """A mover to start."""

@@ -21,6 +21,7 @@ RAISED_IN = {
     ErrorCode.STORE_UNAVAILABLE: "integration/test_s3_lost_answers.py",
     ErrorCode.ACCESS_DENIED: "integration/test_s3_errors.py",
     ErrorCode.VOLUME_NOT_FOUND: "integration/test_transitions.py",
+    ErrorCode.VOLUME_LOST: "integration/test_lost.py",
     ErrorCode.VOLUME_IN_USE: "integration/test_purge.py",
     ErrorCode.VOLUME_UNREADABLE: "fidelity/test_unreadable.py",
     ErrorCode.VOLUME_CHANGED: "unit/dataplane/test_copy.py",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from activities.fencing import FencedRecord, read_record
-from activities.record import GIVEN_UP_KEPT, Owner, Record, VolumeRecord, VolumeState
+from activities.fencing import Claimant, FencedRecord, read_record, write_record
+from activities.record import GIVEN_UP_KEPT, LeftBehind, Owner, Record, VolumeRecord, VolumeState
 from codehub_storage.errors import ErrorCode, StorageError
 from tests.fakes.memory_store import MemoryStore
 
@@ -53,8 +55,8 @@ async def test_of_two_runs_the_later_claim_wins_and_the_other_is_fenced() -> Non
     """[H1] After run-2's claim run-1 neither reads as the owner nor writes."""
     store = MemoryStore()
     one, two = FencedRecord(store, WS, "run-1"), FencedRecord(store, WS, "run-2")
-    assert await one.claim("here", "archive") is None
-    before = await two.claim("here", "restore")
+    assert await one.claim(Claimant("here", "archive")) is None
+    before = await two.claim(Claimant("here", "restore"))
     assert before is not None
     assert before.owner.run_id == "run-1"
     with pytest.raises(StorageError) as fenced:
@@ -66,7 +68,7 @@ async def test_of_two_runs_the_later_claim_wins_and_the_other_is_fenced() -> Non
 async def test_a_run_that_signed_off_writes_nothing_more() -> None:
     """A late attempt of a finished run is fenced like a stranger's."""
     fenced = FencedRecord(MemoryStore(), WS, "run-1")
-    await fenced.claim("here", "archive")
+    await fenced.claim(Claimant("here", "archive"))
     await fenced.sign_off()
     await fenced.sign_off()
     with pytest.raises(StorageError) as late:
@@ -78,7 +80,7 @@ async def test_no_two_contents_of_a_record_are_equal() -> None:
     """The revision grows with every PUT, so an ETag never comes back."""
     store = MemoryStore()
     fenced = FencedRecord(store, WS, "run-1")
-    await fenced.claim("here", "archive")
+    await fenced.claim(Claimant("here", "archive"))
     seen = set()
     for state in (VolumeState.READY, VolumeState.ARCHIVED, VolumeState.READY):
         await fenced.change(lambda now, state=state: now.with_volume(VolumeRecord(uid="u", state=state)))  # type: ignore[misc]
@@ -91,8 +93,120 @@ async def test_no_two_contents_of_a_record_are_equal() -> None:
 async def test_a_workspace_of_another_place_is_not_touched() -> None:
     """WrongStore, and the record stays as it was."""
     store = MemoryStore()
-    await FencedRecord(store, WS, "run-1").claim("here", "archive")
+    await FencedRecord(store, WS, "run-1").claim(Claimant("here", "archive"))
     with pytest.raises(StorageError) as wrong:
-        await FencedRecord(store, WS, "run-2").claim("there", "archive")
+        await FencedRecord(store, WS, "run-2").claim(Claimant("there", "archive"))
     assert wrong.value.code == ErrorCode.WRONG_STORE
     assert (await FencedRecord(store, WS, "run-1").check()).place == "here"
+
+
+def volume(uid: str, state: VolumeState, **more: Any) -> VolumeRecord:
+    """At the record's place, unless ``more`` says otherwise."""
+    return VolumeRecord(**{"uid": uid, "state": state, "place": "here", **more})
+
+
+@pytest.mark.field("D10")
+def test_a_lost_volume_is_remembered_until_somebody_was_told() -> None:
+    """It is not given up, and a run that fails on the way to the next one does not cover it up."""
+    announced = record(volume("u1", VolumeState.READY)).with_volume(volume("u2", VolumeState.RESTORING), lost=True)
+    assert announced.given_up == ()
+    undone = announced.with_volume(None)
+    assert undone.given_up == ("u2",)
+    assert undone.missing is not None
+    assert undone.missing.uid == "u1"
+    again = undone.with_volume(volume("u3", VolumeState.RESTORING)).handed_out("u3")
+    assert (again.lost_volume_uid, again.missing) == ("u1", again.volume)
+    assert again.with_no_loss().lost_volume_uid is None
+    assert undone.purged().missing is None
+
+
+@pytest.mark.field("L10")
+def test_a_volume_is_left_behind_by_the_write_that_replaces_it() -> None:
+    """Given up and noted with its place; not if it was gone, or here; dropped when it is clear."""
+    moved = record(volume("u1", VolumeState.DELETING, place="there"))
+    announced = moved.with_volume(volume("u2", VolumeState.RESTORING))
+    assert announced.given_up == ("u1",)
+    assert announced.left_behind == (LeftBehind(uid="u1", place="there"),)
+    assert announced.found_clear() == announced
+    assert announced.model_copy(update={"place": "there"}).found_clear().left_behind == ()
+    gone = record(volume("u1", VolumeState.DELETING, place="there", gone=True)).with_volume(None)
+    assert (gone.given_up, gone.left_behind) == (("u1",), ())
+    assert record(volume("u1", VolumeState.DELETING)).with_volume(None).left_behind == ()
+
+
+ELSEWHERE = [
+    (None, True, None),
+    (VolumeState.RESTORING, True, None),
+    (VolumeState.DELETING, True, None),
+    (VolumeState.READY, True, ErrorCode.WRONG_STORE),
+    (VolumeState.ARCHIVED, True, ErrorCode.WRONG_STORE),
+    (None, False, ErrorCode.OPERATION_IN_PROGRESS),
+    (VolumeState.RESTORING, False, ErrorCode.OPERATION_IN_PROGRESS),
+    (VolumeState.READY, False, ErrorCode.WRONG_STORE),
+]
+
+
+@pytest.mark.field("L10")
+@pytest.mark.parametrize("operation", ["restore", "purge", "archive", "provision"])
+@pytest.mark.parametrize(("state", "signed_off", "code"), ELSEWHERE)
+async def test_what_another_place_may_take(
+    state: VolumeState | None, signed_off: bool, code: ErrorCode | None, operation: str
+) -> None:
+    """State first, then the owner; only restore and purge, and provision where there is nothing; and what the caller
+    answers for is let through."""
+    store = MemoryStore()
+    theirs = record(VolumeRecord(uid="u1", state=state) if state else None)
+    theirs = theirs.model_copy(update={"owner": theirs.owner.model_copy(update={"signed_off": signed_off})})
+    await write_record(store, theirs, None)
+    may_take = operation in ("restore", "purge") or (operation == "provision" and state is None)
+    code = code if may_take else ErrorCode.WRONG_STORE
+    fenced = FencedRecord(store, WS, "run-2")
+    if code is not None:
+        with pytest.raises(StorageError) as refused:
+            await fenced.claim(Claimant("there", operation))
+        assert refused.value.code == code
+        found = await read_record(store, WS)
+        assert found is not None
+        assert found[0] == theirs
+    if may_take:
+        await fenced.claim(Claimant("there", operation, accept_loss="u1", old_place_is_dead=True))
+        now = await fenced.check()
+        assert (now.place, now.volume_place) == ("there", "here" if state else "there")
+        assert await fenced.claim(Claimant("there", operation)) == now  # its own claim, whose answer was lost
+
+
+@pytest.mark.field("L10")
+async def test_half_made_under_an_older_epoch_is_not_claimed() -> None:
+    """The store was copied since: the claim writes nothing until the uid is named; of this epoch it is as ever."""
+    store = MemoryStore()
+    await write_record(store, record(VolumeRecord(uid="u1", state=VolumeState.RESTORING)), None)
+    fenced = FencedRecord(store, WS, "run-2")
+    with pytest.raises(StorageError) as refused:
+        await fenced.claim(Claimant("here", "restore", epoch=2))
+    assert refused.value.code == ErrorCode.VOLUME_CONFLICT
+    await fenced.claim(Claimant("here", "restore", epoch=2, accept_loss="u1"))
+    assert (await fenced.check()).owner.epoch == 2
+    with pytest.raises(StorageError) as older:
+        await FencedRecord(store, WS, "run-2", 3).check()
+    assert older.value.code == ErrorCode.NOT_YOURS  # its claim was for the bucket of before
+
+
+@pytest.mark.field("L10")
+async def test_a_finished_archive_signs_off_with_what_is_gone() -> None:
+    """In the one PUT; not for a volume that was handed out, nor for another uid."""
+    for state, uid, gone in (
+        (VolumeState.DELETING, "u1", True),
+        (VolumeState.ARCHIVED, "u1", True),
+        (VolumeState.READY, "u1", False),
+        (VolumeState.DELETING, "u2", False),
+    ):
+        store = MemoryStore()
+        fenced = FencedRecord(store, WS, "run-1")
+        await fenced.claim(Claimant("here", "archive"))
+        now = await fenced.change(lambda each, state=state: each.with_volume(volume("u1", state)))  # type: ignore[misc]
+        await fenced.sign_off(uid)
+        found = await read_record(store, WS)
+        assert found is not None
+        assert found[0].volume is not None
+        assert found[0].volume.gone is gone
+        assert found[0].revision == now.revision + 1

@@ -190,11 +190,14 @@ class WorkspaceRow(Answer):
     state: State = Field(
         description="warm: it has a volume; cold: it has a proven archive; both; moving: an operation is open; "
         "unfinished: an operation ended before its end, call it again; unproven: only an archive that no manifest "
-        "proves, or that was made elsewhere; lost: its volume became an archive, and that is gone; empty: neither; "
-        "unknown: it could not be found out"
+        "proves, or that was made elsewhere; lost: its volume was ready and is not there, or "
+        "became an archive that is gone; empty: neither; unknown: it could not be found out"
     )
     place: str | None = Field(description="where it lives")
-    volume_uid: str | None = Field(description="the volume that it has")
+    volume_uid: str | None = Field(description="the volume that it has, by its record")
+    volume_seen: bool | None = Field(
+        description="that volume stands at the place of these settings; null where nobody could look"
+    )
     archive_key: str | None = Field(description="the archive that is stored")
     archive_id: str | None = Field(description="which archive that is")
     archive_bytes: int | None = Field(description="bytes of that object")
@@ -265,6 +268,7 @@ class ShowAnswer(Answer):
     kept: list[KeptArchive] = Field(description="older archives that are kept, the newest first")
     volume: ShownVolume | None = Field(description="the volume; null if there is none, or it is not known")
     volume_unknown: str | None = Field(description="why nothing is known of the volume; null if it is")
+    volume_lost: bool = Field(description="the record calls it ready, it is not there, and nobody of ours deleted it")
     runs: list[RunRow] = Field(description="its last runs, the newest first")
     error: ErrorObject | None = _maybe("only where Temporal or the store did not answer")
 

@@ -12,6 +12,7 @@ from worker.cli.checks.machine import machine_checks
 from worker.cli.checks.place import place_checks
 from worker.cli.checks.running import Outcome, Verdict, run_all
 from worker.cli.checks.temporal import TemporalChecks
+from worker.cli.checks.volumes import volume_check
 from worker.cli.exits import Exit
 from worker.cli.output import Output, one_line
 from worker.cli.session import load_settings
@@ -38,6 +39,7 @@ async def examine(settings: Settings) -> list[Outcome]:
                 *TemporalChecks(settings).checks(),
                 *store.checks(),
                 *place_checks(settings, lambda: store.identity),
+                volume_check(settings, lambda: store.identity),
                 *machine_checks(settings),
             ]
         )

@@ -140,6 +140,8 @@ def summary(result: OperationResult) -> list[str]:
     if result.skipped:
         counts = ", ".join(f"{kind} {count:,}" for kind, count in sorted(result.skipped.items()))
         lines.append(f"not carried: {counts}")
+    if result.lost_volume_uid:
+        lines.append(f"warning: lost: volume {result.lost_volume_uid}, with what no archive has of it")
     if result.cleanup_required:
         lines.append(
             f"warning: the archive is proven, but volume {result.home_store_key} still stands; archive again to "

@@ -19,7 +19,10 @@ async def provision(args: Namespace, output: Output) -> int:
     """`provision WORKSPACE_ID`"""
     client = await _connect(args, output, Operation.PROVISION)
     handle = await client.start_provision(
-        args.workspace_id, size_bytes=args.size_bytes, storage_class=args.storage_class
+        args.workspace_id,
+        size_bytes=args.size_bytes,
+        storage_class=args.storage_class,
+        accept_loss=args.accept_loss,
     )
     return await finish(handle, args, output, key="home_store_key")
 
@@ -37,7 +40,12 @@ async def restore(args: Namespace, output: Output) -> int:
     """`restore ARCHIVE_KEY`"""
     client = await _connect(args, output, Operation.RESTORE)
     handle = await client.start_restore(
-        args.archive_key, archive_id=args.archive_id, size_bytes=args.size_bytes, storage_class=args.storage_class
+        args.archive_key,
+        archive_id=args.archive_id,
+        size_bytes=args.size_bytes,
+        storage_class=args.storage_class,
+        accept_loss=args.accept_loss,
+        old_place_is_dead=args.old_place_is_dead,
     )
     return await finish(handle, args, output, key="home_store_key")
 
@@ -54,6 +62,8 @@ async def purge(args: Namespace, output: Output) -> int:
         args.archive,
         expected_volume_uid=args.expected_volume_uid,
         remove_stopped=args.remove_stopped,
+        accept_loss=args.accept_loss,
+        old_place_is_dead=args.old_place_is_dead,
     )
     return await finish(handle, args, output)
 

@@ -101,6 +101,12 @@ def build_parser() -> Parser:
         command.add_argument(
             "--remove-stopped", action="store_true", help="remove what holds the volume without running"
         )
+    for command in (provision, restore, purge):
+        command.add_argument("--accept-loss", metavar="UID", help="go on without this volume, which is lost")
+    for command in (restore, purge):
+        command.add_argument(
+            "--old-place-is-dead", action="store_true", help="nothing runs any more where the workspace was before"
+        )
     for command in (provision, archive, restore, purge, cancel):
         command.add_argument("--place", metavar="NAME", help="where the workspace lives (default: the setting)")
     for command in (provision, archive, restore, purge):

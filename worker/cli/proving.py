@@ -14,7 +14,7 @@ from activities.dataplane.rebuild import verify_from_tail
 from activities.dataplane.verify import verify_archive
 from activities.fencing import read_record
 from activities.objectstore.base import ARCHIVE_ID, ObjectInfo, ObjectStore, PreconditionFailed
-from activities.proofs import copies, may_stand
+from activities.proofs import copies, manifest_of, may_stand
 from codehub_storage.client import StorageClient
 from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import manifest_key, workspace_of_archive
@@ -94,7 +94,7 @@ async def _manifest_there(store: ObjectStore, key: str) -> tuple[Manifest | None
     if found is None:
         return None, None
     try:
-        return Manifest.from_json(found[0]), found[1].etag
+        return manifest_of(key, found[0]), found[1].etag
     except StorageError as error:
         if error.code != ErrorCode.ARCHIVE_CORRUPT:
             raise

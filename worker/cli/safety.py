@@ -15,6 +15,7 @@ _ANY_OPERATION = {
     ErrorCode.OPERATION_IN_PROGRESS: "this call touched nothing; the run that is open goes on",
     ErrorCode.WRONG_STORE: _REFUSED,
     ErrorCode.NOT_YOURS: "this run changed nothing any more; a newer one owns the workspace",
+    ErrorCode.VOLUME_LOST: "nothing was touched; the volume was gone before, and an archive that exists is kept",
     ErrorCode.LINEAGE_CONFLICT: "nothing was touched: volume and archive are both kept",
     # Perhaps it is only this command that no longer hears of it.
     ErrorCode.BACKEND_UNAVAILABLE: "a complete copy exists; an operation that was started may still go on",

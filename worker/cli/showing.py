@@ -5,11 +5,11 @@ from __future__ import annotations
 from argparse import Namespace
 from typing import Any
 
-from activities.backends.base import Glancing, VolumeBackend, VolumeView
+from activities.backends.base import Glancing, VolumeView
 from activities.dataplane.manifest import Manifest
 from activities.fencing import read_record
 from activities.objectstore.base import ObjectStore
-from activities.objectstore.identity import StoreIdentity, check_place
+from activities.objectstore.identity import StoreIdentity
 from activities.proofs import may_be_read, read_manifest, stored_version
 from activities.record import Owner, Record
 from codehub_storage.errors import ErrorCode, StorageError
@@ -28,6 +28,7 @@ from worker.cli.listing import duration, size, table
 from worker.cli.output import Output, one_line
 from worker.cli.runs import OURS, executions, problems_of, row
 from worker.cli.session import connect_temporal, load_settings, open_marked
+from worker.cli.standing import check_here, is_told_ready
 from worker.settings import Settings
 
 Found = dict[str, Any]
@@ -39,7 +40,7 @@ async def show(args: Namespace, output: Output) -> int:
     settings = load_settings(args)
     output.context.update(workspace_id=workspace_id)
     found: Found = {"record": None, "archive": None, "kept": []}
-    found |= {"volume": None, "volume_unknown": None, "runs": []}
+    found |= {"volume": None, "volume_unknown": None, "volume_lost": False, "runs": []}
     errors: list[StorageError] = []
     identity: StoreIdentity | None = None
     try:
@@ -131,26 +132,19 @@ async def _volume(settings: Settings, workspace_id: str, identity: StoreIdentity
         return {"volume_unknown": f"it lives in place {known.place!r}, and these settings are of {settings.place!r}"}
     try:
         async with open_backend(settings) as backend:
-            await _check_place(backend, settings, identity)
+            await check_here(backend, settings, identity)
             if not isinstance(backend, Glancing):
                 raise StorageError(ErrorCode.UNSUPPORTED, f"backend {backend.name} shows no volumes")
             view = await backend.glance(workspace_id, known or _nobody(workspace_id, settings.place))
     except StorageError as error:
         return {"volume_unknown": str(error)}
-    return {"volume": _shown(view).model_dump(mode="json") if view else None}
-
-
-async def _check_place(backend: VolumeBackend, settings: Settings, identity: StoreIdentity | None) -> None:
-    """Absent is believed only in the right place."""
-    found = await backend.identity()
-    if found is None:
-        raise StorageError(ErrorCode.WRONG_STORE, f"place {settings.place!r} is not here: not mounted, or never marked")
-    if identity is not None:
-        check_place(identity, settings.place, found)
+    is_missing = known is not None and known.volume is not None and (view is None or view.uid != known.volume.uid)
+    lost = known is not None and is_missing and is_told_ready(known, settings.place)
+    return {"volume": _shown(view).model_dump(mode="json") if view else None, "volume_lost": lost}
 
 
 def _nobody(workspace_id: str, place: str) -> Record:
-    return Record(workspace_id=workspace_id, place=place, owner=Owner(run_id="", operation=""))
+    return Record(workspace_id=workspace_id, place=place, owner=Owner(run_id="none", operation="none"))
 
 
 def _shown(view: VolumeView) -> ShownVolume:
@@ -192,6 +186,12 @@ def _volume_lines(found: Found) -> list[str]:
             f"record: {state}, place {record['place']}, revision {record['revision']}",
             f"  owner: {owner['operation']}, run {owner['run_id']}, {ended}",
         ]
+        if held and held["handed_out_at"]:
+            lines[0] += f", handed out at {held['handed_out_at']}"
+        for each in record["left_behind"]:
+            lines.append(f"  may still stand: volume {each['uid']} at place {each['place']}")
+    if found["volume_lost"]:
+        lines.append(f"LOST: volume {record['volume']['uid']} is not there, and nobody of ours deleted it")
     if found["volume_unknown"]:
         return [*lines, f"volume: not known: {one_line(found['volume_unknown'])}"]
     if volume is None:

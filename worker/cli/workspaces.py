@@ -21,6 +21,7 @@ from temporalio.client import WorkflowExecution, WorkflowExecutionStatus
 from activities.dataplane.manifest import Manifest
 from activities.fencing import read_record
 from activities.objectstore.base import ObjectInfo, ObjectStore
+from activities.objectstore.identity import StoreIdentity
 from activities.proofs import read_manifest, stored_version
 from activities.record import Record, VolumeState
 from codehub_storage.errors import StorageError
@@ -31,7 +32,8 @@ from worker.cli.exits import Exit, exit_of
 from worker.cli.listing import duration, size, table
 from worker.cli.output import Output
 from worker.cli.runs import OURS, executions, moment, status_of
-from worker.cli.session import connect_temporal, load_settings, open_bucket
+from worker.cli.session import connect_temporal, load_settings, open_marked
+from worker.cli.standing import is_lost, is_told_ready, standing_here
 from worker.settings import Settings
 
 _AT_A_TIME = 16
@@ -47,13 +49,15 @@ _HEADING = ("WORKSPACE", "STATE", "ARCHIVE", "AGE", "LAST OPERATION", "STATUS", 
 
 @dataclass
 class Stored:
-    """What the bucket says of a workspace. ``keys``: of what it has, by kind."""
+    """What the bucket says of a workspace. ``keys``: of what it has, by kind. ``seen``: whether the volume that its
+    record calls ready stands at the place of these settings; ``None`` where nobody could look."""
 
     keys: dict[str, str] = field(default_factory=dict)
     record: Record | None = None
     manifest: Manifest | None = None
     object: ObjectInfo | None = None
     proven: bool = False
+    seen: bool | None = None
     problem: StorageError | None = None
 
 
@@ -128,11 +132,12 @@ async def _read_bucket(
 ) -> None:
     """Fill ``stored``; ``listed`` tells early which workspaces there are, where only some of them count."""
     try:
-        async with open_bucket(settings) as store:
+        async with open_marked(settings) as (store, identity):
             found = _by_workspace(await store.list_keys(""))
             stored.update({name: found[name] for name in sorted(found)[:limit]})
             listed.set_result(None if limit is None else stored.keys())
             await _read_all(store, stored, progress)
+            await _look_around(settings, store, identity, stored)
     finally:
         if not listed.done():
             listed.set_result(None)
@@ -206,6 +211,22 @@ async def _read_all(store: ObjectStore, stored: Mapping[str, Stored], progress: 
     await asyncio.gather(*(read(name, entry) for name, entry in stored.items()))
 
 
+async def _look_around(
+    settings: Settings, store: ObjectStore, identity: StoreIdentity, stored: Mapping[str, Stored]
+) -> None:
+    """See which of the volumes that are said to be ready stand here. A place out of reach is no failure."""
+    ready = [
+        (entry, entry.record)
+        for entry in stored.values()
+        if entry.record is not None and is_told_ready(entry.record, settings.place)
+    ]
+    with suppress(StorageError):
+        standing = await standing_here(settings, identity) if ready else {}
+        for entry, record in ready:
+            is_there = record.volume is not None and standing.get(record.workspace_id) == record.volume.uid
+            entry.seen = True if is_there else (False if await is_lost(store, record, standing) else None)
+
+
 async def _read(store: ObjectStore, name: str, entry: Stored) -> None:
     if "state" in entry.keys:
         found = await read_record(store, name)
@@ -234,6 +255,7 @@ def _row(name: str, sides: Sides, now: datetime) -> WorkspaceRow:
         state=_state(stored, run, sides),
         place=record.place if record else None,
         volume_uid=volume.uid if volume and volume.state in _HELD else None,
+        volume_seen=stored.seen,
         archive_key=stored.object.key if stored.object else None,
         archive_id=stored.manifest.archive_id if stored.manifest and stored.proven else None,
         archive_bytes=stored.object.size_bytes if stored.object else None,
@@ -269,6 +291,8 @@ def _state(stored: Stored, run: WorkflowExecution | None, sides: Sides) -> State
         return "moving" if sides.runs is None else "unfinished"
     if volume is not None and volume.state is VolumeState.RESTORING:
         return "unfinished"
+    if stored.seen is False:
+        return "lost"
     if volume is not None and volume.state in _HELD:
         return "both" if stored.proven else "warm"
     if stored.proven:

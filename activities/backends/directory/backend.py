@@ -20,7 +20,7 @@ from activities.backends.directory.layout import Layout
 from activities.backends.directory.lock import STARTING_MOVER, Holder, Lock
 from activities.backends.directory.movers import DirectoryMover, MoverStarter
 from activities.backends.directory.place import read_identity, write_identity
-from activities.backends.directory.shelf import Shelf, Standing
+from activities.backends.directory.shelf import Shelf, Standing, standing_in
 from activities.backends.directory.users import Survey, survey, users_of
 from activities.backends.patience import Patience
 from activities.record import Record, VolumeState
@@ -120,6 +120,11 @@ class DirectoryBackend:
         """The folder and who uses it, a mover of ours among them."""
         shelf = Shelf(self._layout, check_workspace_id(workspace_id))
         return await run_to_end(lambda: _view(shelf))
+
+    async def standing(self) -> Mapping[str, str | None]:
+        """The folders of the root that have the name of a volume; those in the trash stand too."""
+        await self._check_place()
+        return await run_to_end(lambda: dict(standing_in(self._layout)))
 
     async def fingerprint(self, workspace_id: str, uid: str, *, fence: Fence) -> str:
         """By a walk in this process."""

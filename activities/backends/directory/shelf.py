@@ -6,12 +6,12 @@ Every method here blocks and is called in a thread. A crash between any two line
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from activities import failpoints
-from activities.backends.base import VolumeView
+from activities.backends.base import VolumeView, not_ours
 from activities.backends.directory.errors import translated
 from activities.backends.directory.layout import Layout, Note, read_note, write_durably
 from activities.backends.directory.mounts import mounts_below
@@ -19,6 +19,7 @@ from activities.backends.directory.syscalls import Inode, inode, rename_new, syn
 from activities.backends.directory.trash import remove_tree
 from activities.record import Record
 from codehub_storage.errors import ErrorCode, StorageError
+from codehub_storage.keys import workspace_of_volume
 
 MODE = 0o700
 """Of a new volume. A restore sets what the archive says; a new home is its owner's alone, as useradd makes it."""
@@ -175,6 +176,8 @@ class Shelf:
             root = inode(self._layout.root)
             note = read_note(self._note)
             is_ours = note is not None and root is not None and note.is_of(found, root)
+            if note is not None and is_ours and note.workspace_id != self._workspace_id:
+                raise not_ours(str(path), note.uid, note.workspace_id, self._workspace_id)
             return Standing(path, found, note if is_ours else None)
 
     def _drop_note(self, record: Record) -> None:
@@ -184,3 +187,23 @@ class Shelf:
             is_awaited = record.volume is not None and record.volume.uid == note.uid
             if not is_awaited or record.is_disposable(note.uid):
                 self._note.unlink(missing_ok=True)
+
+
+def standing_in(layout: Layout) -> Iterator[tuple[str, str | None]]:
+    """The workspaces that have a volume in the root or in the trash, and its uid, where its note says so."""
+    with translated(f"{layout.root} cannot be listed"):
+        names = {entry.name for entry in layout.root.iterdir()}
+        trash = {entry.name for entry in layout.trash("").iterdir()}
+    for workspace_id in sorted(trash | {found for found in map(_workspace_of, names) if found}):
+        note = read_note(layout.note(workspace_id))
+        place = layout.trash(workspace_id) if workspace_id in trash else layout.volume(workspace_id)
+        found, root = inode(place), inode(layout.root)
+        is_ours = note is not None and found is not None and root is not None and note.is_of(found, root)
+        yield workspace_id, note.uid if note is not None and is_ours and note.workspace_id == workspace_id else None
+
+
+def _workspace_of(name: str) -> str | None:
+    try:
+        return workspace_of_volume(name)
+    except StorageError:
+        return None

@@ -26,6 +26,7 @@ from activities.backends.docker.labels import (
     spec_of,
     uid_of,
     volume_labels,
+    workspace_of,
 )
 from activities.backends.docker.labels import restored_from as origin_of
 from activities.backends.docker.movers import (
@@ -140,6 +141,11 @@ class DockerBackend:
         facts = await self._engine.volume(self.home_store_key(workspace_id))
         return None if facts is None else await self._view(workspace_id, facts, record)
 
+    async def standing(self) -> Mapping[str, str | None]:
+        """The volumes of the engine that have the name of a home."""
+        homes = [volume for volume in await self._engine.volumes() if _is_home(volume["Name"])]
+        return {workspace_of_volume(volume["Name"]): _uid_by_itself(volume) for volume in homes}
+
     async def fingerprint(self, workspace_id: str, uid: str, *, fence: Fence) -> str:
         """By a container that only reads."""
         record = await fence()
@@ -189,7 +195,7 @@ class DockerBackend:
         record = await fence()
         await self._ours(spec.workspace_id, spec.volume_uid, record)
         for _ in range(_RACES):
-            found = await holder(self._engine, spec.volume_uid)
+            found = await holder(self._engine, spec.volume_uid, spec.workspace_id)
             if found is not None and is_of(found, spec) and runs(found):
                 return self._mover(found["Id"], spec)
             if adopt_only:
@@ -211,7 +217,7 @@ class DockerBackend:
         """Evict the volume's container: that of ``run_id``, or any."""
         check_workspace_id(workspace_id)
         await fence()
-        found = await holder(self._engine, uid)
+        found = await holder(self._engine, uid, workspace_id)
         if found is not None and run_id in (None, run_of(found)):
             await evict(self._engine, found["Id"], self._patience)
 
@@ -274,7 +280,7 @@ class DockerBackend:
     async def _refuse_users(self, workspace_id: str, uid: str) -> None:
         """``VolumeInUse`` naming every container that refers to the volume, a mover of ours among them."""
         users = [user.name for _, user in await self._users(workspace_id, uid)]
-        if await holder(self._engine, uid) is not None:
+        if await holder(self._engine, uid, workspace_id) is not None:
             users.append("a mover of ours")
         if users:
             raise StorageError(
@@ -283,7 +289,7 @@ class DockerBackend:
 
     async def _evict_leftover(self, uid: str, record: Record, fence: Fence) -> None:
         """A mover of another run, or one that ended. This run's own, alive, is the caller's to end."""
-        found = await holder(self._engine, uid)
+        found = await holder(self._engine, uid, record.workspace_id)
         if found is None:
             return
         if run_of(found) == record.owner.run_id and runs(found) and not is_walk(found):
@@ -319,6 +325,13 @@ class DockerBackend:
             return None
 
         await self._patience.until(attempt, lambda: f"volume {name} does not go away")
+
+
+def _uid_by_itself(volume: Facts) -> str | None:
+    """An adopted one has the uid that it would be adopted under; whether it was, the record says."""
+    if UID_LABEL not in labels_of(volume):
+        return adopted_uid(volume)
+    return labels_of(volume)[UID_LABEL] if workspace_of(volume) == workspace_of_volume(volume["Name"]) else None
 
 
 def _is_home(name: str) -> bool:

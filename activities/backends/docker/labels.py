@@ -6,9 +6,10 @@ import hashlib
 import json
 from collections.abc import Mapping
 
-from activities.backends.base import MoverSpec
+from activities.backends.base import MoverSpec, not_ours
 from activities.backends.docker.engine import Facts
 from activities.record import Record
+from codehub_storage.keys import workspace_of_volume
 
 _UID, _WORKSPACE = "codehub-storage.uid", "codehub-storage.workspace"
 _RESTORED_FROM, _SPEC = "codehub-storage.restored-from", "codehub-storage.spec"
@@ -45,13 +46,17 @@ def labels_of(facts: Facts) -> Mapping[str, str]:
 
 
 def uid_of(facts: Facts, record: Record) -> str | None:
-    """The uid of a volume that is ours: by its label, or because the record adopted it.
+    """The uid of a volume that is ours: by its label, or because the record adopted it. ``VolumeConflict`` for one that
+    says that it belongs to another workspace than its name does.
 
     An adopted one bears no label, since the engine cannot add one. It is known by name and time of creation, in whole
     seconds: that tells it from a later volume of the name, unless that one was made within the same second.
     """
     labelled = labels_of(facts).get(_UID)
     if labelled is not None:
+        says, home = workspace_of(facts), workspace_of_volume(facts["Name"])
+        if says != home:
+            raise not_ours(facts["Name"], labelled, says, home)
         return labelled
     derived = adopted_uid(facts)
     named = record.volume is not None and record.volume.uid == derived
@@ -82,6 +87,11 @@ def is_of(facts: Facts, spec: MoverSpec, role: str = MOVER, *, any_protocol: boo
     wanted = container_labels(role, spec)
     found = labels_of(facts)
     return all(found.get(key) == value for key, value in wanted.items() if not (any_protocol and key == _PROTOCOL))
+
+
+def workspace_of(facts: Facts) -> str | None:
+    """The workspace that a container of ours, or a volume, says that it belongs to."""
+    return labels_of(facts).get(_WORKSPACE)
 
 
 def is_ours(facts: Facts, uid: str) -> bool:

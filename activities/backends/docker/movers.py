@@ -9,10 +9,10 @@ import asyncio
 import logging
 from dataclasses import dataclass, field
 
-from activities.backends.base import MoverSpec
+from activities.backends.base import MoverSpec, not_ours
 from activities.backends.containers import READING, SCRATCH, VOLUME, WRITING, MoverImage
 from activities.backends.docker.engine import Engine, Facts
-from activities.backends.docker.labels import MOVER, container_labels, container_name, is_ours
+from activities.backends.docker.labels import MOVER, container_labels, container_name, is_ours, workspace_of
 from activities.backends.patience import Patience
 from activities.unbroken import unbroken
 from codehub_storage.errors import ErrorCode, StorageError
@@ -130,9 +130,11 @@ async def start_named(engine: Engine, uid: str, config: dict[str, object]) -> st
     return container
 
 
-async def holder(engine: Engine, uid: str) -> Facts | None:
-    """The container that has the volume's name now. ``VolumeConflict`` if it is a stranger's."""
+async def holder(engine: Engine, uid: str, workspace_id: str) -> Facts | None:
+    """The container that has the volume's name now. ``VolumeConflict`` if it is not of this workspace."""
     facts = await engine.container(container_name(uid))
+    if facts is not None and is_ours(facts, uid) and workspace_of(facts) != workspace_id:
+        raise not_ours(f"container {container_name(uid)}", uid, workspace_of(facts), workspace_id)
     if facts is not None and not is_ours(facts, uid):
         raise StorageError(
             ErrorCode.VOLUME_CONFLICT, f"container {container_name(uid)} is not ours; remove or rename it"

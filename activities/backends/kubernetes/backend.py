@@ -134,7 +134,7 @@ class KubernetesBackend:
         if claim is None:
             return None
         uid = uid_of(claim)
-        own = await self._pods.find(uid) if uid else None
+        own = await self._pods.find(uid, workspace_id) if uid else None
         if own is not None and (is_terminating(claim) or run_of(own) != record.owner.run_id):
             await self._pods.end(own)
         if is_terminating(claim):
@@ -147,6 +147,11 @@ class KubernetesBackend:
         """The claim, and the Pods that name it."""
         claim = await self._namespace.claim(workspace_id)
         return None if claim is None else view(claim, await self._namespace.users(workspace_id, uid_of(claim)))
+
+    async def standing(self) -> Mapping[str, str | None]:
+        """The claims of the namespace that have the name of a home; those that are being deleted stand too."""
+        await self._namespace.check()
+        return await self._namespace.homes()
 
     async def fingerprint(self, workspace_id: str, uid: str, *, fence: Fence) -> str:
         """By a walk in a Pod."""
@@ -197,7 +202,7 @@ class KubernetesBackend:
         claim = await self._namespace.claim_for(spec, record)
 
         async def attempt() -> PodMover | None:
-            found = await self._pods.find(spec.volume_uid)
+            found = await self._pods.find(spec.volume_uid, spec.workspace_id)
             if found is not None and serves(found, spec) and not states.is_over(found) and not is_terminating(found):
                 return PodMover(self._pods, await self._pods.adopt(found, claim, keep=adopt_only))
             if adopt_only:
@@ -218,7 +223,7 @@ class KubernetesBackend:
     async def detach(self, workspace_id: str, uid: str, *, fence: Fence, run_id: str | None = None) -> None:
         """End the volume's Pod of ours: that of ``run_id``, or any if it is ``None``."""
         await self._begin(workspace_id, fence)
-        found = await self._pods.find(uid)
+        found = await self._pods.find(uid, workspace_id)
         if found is not None and run_id in (None, run_of(found)):
             await self._pods.end(found)
 
@@ -258,7 +263,7 @@ class KubernetesBackend:
 
     async def _free(self, uid: str, record: Record) -> None:
         """No Pod of ours on the volume. A mover of this very run is waited for, not evicted: its lease ends it."""
-        found = await self._pods.find(uid)
+        found = await self._pods.find(uid, record.workspace_id)
         if found is not None and role(found) == MOVER and run_of(found) == record.owner.run_id:
             await self._pods.until_over(found, "the mover of this run still lives")
         if found is not None:

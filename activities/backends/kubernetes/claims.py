@@ -92,9 +92,13 @@ def _presence(claim: Json) -> Presence:
 
 def uid_of(claim: Json) -> str | None:
     """Our uid; ``None`` for a claim that is not ours."""
-    labels = claim["metadata"].get("labels") or {}
-    uid = labels.get(UID)
-    return str(uid) if uid and labels.get(WORKSPACE) else None
+    uid = (claim["metadata"].get("labels") or {}).get(UID)
+    return str(uid) if uid and workspace_of(claim) else None
+
+
+def workspace_of(thing: Json) -> str | None:
+    """The workspace that a claim or Pod of ours says that it belongs to."""
+    return (thing["metadata"].get("labels") or {}).get(WORKSPACE)
 
 
 def is_terminating(thing: Json) -> bool:

@@ -12,8 +12,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from activities.backends.base import not_ours
 from activities.backends.kubernetes import states
-from activities.backends.kubernetes.claims import is_terminating
+from activities.backends.kubernetes.claims import is_terminating, workspace_of
 from activities.backends.kubernetes.client import Api, Json
 from activities.backends.kubernetes.death import Deaths
 from activities.backends.kubernetes.errors import Refused
@@ -58,9 +59,13 @@ class PodLifecycle:
         """The Pod as it is now."""
         return await self._api.get(self._api.path("pods", name))
 
-    async def find(self, uid: str) -> Json | None:
-        """The Pod of ours that has volume ``uid``. ``VolumeConflict`` if somebody else took its name."""
+    async def find(self, uid: str, workspace_id: str) -> Json | None:
+        """The Pod of ours that has volume ``uid``. ``VolumeConflict`` if somebody else took its name, or it is of
+        another workspace."""
         pod = await self.get(pod_name(uid))
+        says = workspace_of(pod) if pod is not None and is_for(pod, uid) else workspace_id
+        if says != workspace_id:
+            raise not_ours(f"Pod {pod_name(uid)}", uid, says, workspace_id)
         if pod is not None and not is_for(pod, uid):
             raise StorageError(
                 ErrorCode.VOLUME_CONFLICT, f"Pod {pod_name(uid)} stands where the mover of volume {uid} would be"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from activities.backends.base import MoverSpec, Presence, VolumeUser
+from activities.backends.base import MoverSpec, Presence, VolumeUser, not_ours
 from activities.backends.kubernetes import states
-from activities.backends.kubernetes.claims import uid_of, view
+from activities.backends.kubernetes.claims import uid_of, view, workspace_of
 from activities.backends.kubernetes.client import Api, Json
 from activities.backends.kubernetes.errors import Refused
 from activities.backends.kubernetes.users import names_claim, users_of
@@ -50,12 +50,22 @@ class Namespace:
     async def foreign_homes(self) -> list[str]:
         """Claims with names like ours that are not ours."""
         claims = await self._api.items(self._api.path("persistentvolumeclaims"))
-        names = [claim["metadata"]["name"] for claim in claims if uid_of(claim) is None]
+        names = [_name(claim) for claim in claims if uid_of(claim) is None]
         return sorted(name for name in names if _is_home(name))
 
     async def claim(self, workspace_id: str) -> Json | None:
-        """The claim of a workspace, whosever it is."""
-        return await self._api.get(self._api.path("persistentvolumeclaims", claim_name(workspace_id)))
+        """The claim of a workspace, ours or a stranger's. ``VolumeConflict`` for one of another workspace of ours."""
+        name = claim_name(workspace_id)
+        found = await self._api.get(self._api.path("persistentvolumeclaims", name))
+        if found is not None and uid_of(found) is not None and workspace_of(found) != workspace_id:
+            raise not_ours(name, uid_of(found), workspace_of(found), workspace_id)
+        return found
+
+    async def homes(self) -> dict[str, str | None]:
+        """The workspaces that have a claim here, and its uid, if it says that it is theirs."""
+        claims = await self._api.items(self._api.path("persistentvolumeclaims"))
+        named = [(workspace_of_volume(each["metadata"]["name"]), each) for each in claims if _is_home(_name(each))]
+        return {home: uid_of(claim) if workspace_of(claim) == home else None for home, claim in named}
 
     async def claim_for(self, spec: MoverSpec, record: Record) -> Json:
         """The claim that a mover may be started on."""
@@ -112,6 +122,10 @@ class Namespace:
                 f"there is no storage class {storage_class}",
                 hint="Name one of this cluster in the call; it stands in for the one that the archive was made from.",
             )
+
+
+def _name(claim: Json) -> str:
+    return str(claim["metadata"]["name"])
 
 
 def _is_home(name: str) -> bool:

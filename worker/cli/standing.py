@@ -1,0 +1,58 @@
+"""What records say of this place's volumes beside what stands there: homes that are lost, and what was left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from activities.backends.base import Glancing, VolumeBackend
+from activities.fencing import read_record
+from activities.objectstore.base import ObjectStore
+from activities.objectstore.identity import StoreIdentity, check_place
+from activities.record import LeftBehind, Record, VolumeState
+from codehub_storage.errors import ErrorCode, StorageError
+from worker.backends import open_backend
+from worker.settings import Settings
+
+Standing = Mapping[str, str | None]
+"""The workspaces that have a volume at a place, and its uid; ``None`` for one that is not ours."""
+
+
+async def standing_here(settings: Settings, identity: StoreIdentity | None) -> Standing:
+    """What stands at the place of these settings. ``WrongStore`` for another place under its address, and the
+    backend's own errors: absent is believed only in the right place."""
+    async with open_backend(settings) as backend:
+        await check_here(backend, settings, identity)
+        if not isinstance(backend, Glancing):
+            raise StorageError(ErrorCode.UNSUPPORTED, f"backend {backend.name} shows no volumes")
+        return await backend.standing()
+
+
+async def check_here(backend: VolumeBackend, settings: Settings, identity: StoreIdentity | None) -> None:
+    """``WrongStore`` unless what is reached is the place that the bucket knows."""
+    found = await backend.identity()
+    if found is None:
+        raise StorageError(ErrorCode.WRONG_STORE, f"place {settings.place!r} is not here: not mounted, or never marked")
+    if identity is not None:
+        check_place(identity, settings.place, found)
+
+
+def is_told_ready(record: Record, place: str) -> bool:
+    """True if the record says that a volume of ``place`` is somebody's, and no run is about to change that."""
+    volume = record.volume
+    is_ready = volume is not None and volume.state is VolumeState.READY
+    return is_ready and record.owner.signed_off and place == record.place == record.volume_place
+
+
+async def is_lost(store: ObjectStore, record: Record, standing: Standing) -> bool:
+    """True if the ready volume of ``record`` did not stand there, and its record says the same still."""
+    volume = record.volume
+    if volume is None or standing.get(record.workspace_id) == volume.uid:
+        return False
+    found = await read_record(store, record.workspace_id)  # an archive may have ended between the two looks
+    return found is not None and found[0] == record
+
+
+def left_here(record: Record, place: str, standing: Standing) -> LeftBehind | None:
+    """The volume that stands at ``place`` although the record has left it."""
+    uid = standing.get(record.workspace_id)
+    return next((each for each in record.elsewhere if (each.place, each.uid) == (place, uid)), None)
