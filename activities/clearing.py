@@ -45,12 +45,12 @@ class Clearing:
 
     async def sealed(self, record: Record) -> Standing:
         """What is stored of the archive that stands for a volume whose deletion was sealed and never seen to its end;
-        ``STANDS`` where there is no such volume.
+        ``STANDS`` where there is no such volume at this place.
 
         To be asked before the backend is: whatever it is asked, it may settle what a crash left, and finish a deletion.
         """
         volume = record.volume
-        if volume is None or volume.state != VolumeState.DELETING or volume.gone:
+        if volume is None or volume.state != VolumeState.DELETING or volume.gone or record.is_elsewhere:
             return Standing.STANDS
         return await self.standing(record)
 

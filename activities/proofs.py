@@ -26,7 +26,7 @@ from codehub_storage.keys import archive_key, is_foreign, manifest_key, workspac
 FOREIGN = "foreign-"
 """What the ids of archives begin with that we did not make."""
 
-_NAMES_AN_ARCHIVE = frozenset({VolumeState.RESTORING, VolumeState.ARCHIVED, VolumeState.DELETING})
+_COLD = frozenset({VolumeState.ARCHIVED, VolumeState.DELETING})
 """States in which the archive that a record names is the one that the bucket must have."""
 
 
@@ -267,7 +267,10 @@ def check_same_bucket(record: Record, archive_id: str) -> None:
     """``ArchiveNotFound`` where the record speaks of another archive than the one that was found: one of the two is of
     another time (a bucket that was copied while it was in use, or put back in part)."""
     volume = record.volume
-    if volume is None or volume.state not in _NAMES_AN_ARCHIVE or volume.archive_id in (None, archive_id):
+    if volume is None or volume.archive_id in (None, archive_id):
+        return
+    # Of a restore that was cut off the caller may want another archive now; not so of one from before the copy.
+    if volume.state not in _COLD and not (volume.state == VolumeState.RESTORING and record.is_rolled_back):
         return
     raise StorageError(
         ErrorCode.ARCHIVE_NOT_FOUND,
