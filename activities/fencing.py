@@ -58,6 +58,8 @@ def _record_of(workspace_id: str, data: bytes) -> Record:
         raise _corrupt(f"the record {key} cannot be read") from error
     if record.workspace_id != workspace_id:
         raise _corrupt(f"{key} is the record of workspace {record.workspace_id!r}, not of {workspace_id}")
+    if record.volume is not None and not record.volume.has_evidence:
+        raise _corrupt(f"{key} says that its volume is {record.volume.state}, and names neither archive nor purge")
     if record.format_version > FORMAT_VERSION:
         raise StorageError(
             ErrorCode.UNSUPPORTED, f"the record {key} has format {record.format_version}", hint="Upgrade the service."

@@ -207,4 +207,4 @@ async def _nothing_to_compare(walk: Walk) -> None:
 
 
 async def _seal(fenced: FencedRecord, uid: str) -> None:
-    await fenced.change(lambda record: record.sealed(uid))
+    await fenced.change(lambda record: record.sealed(uid, purged_by=fenced.run_id))

@@ -75,6 +75,15 @@ class VolumeRecord(BaseModel):
     handed_out_at: Moment | None = Field(default=None, description="when it became ready, RFC 3339")
     epoch: Epoch = Field(default=1, description="the store's epoch when this volume's entry was written last")
     gone: bool = Field(default=False, description="it was seen to be gone, and archived")
+    purged_by: RunId | None = Field(default=None, description="the purge that sealed it, if one did")
+
+    @property
+    def has_evidence(self) -> bool:
+        """False where it says that the volume may go, or goes, and neither an archive nor a purge stands for that."""
+        is_archived = self.archive_id is not None and self.fingerprint is not None
+        if self.state == VolumeState.DELETING:
+            return is_archived or self.purged_by is not None
+        return is_archived or self.state != VolumeState.ARCHIVED
 
 
 class LeftBehind(BaseModel):
@@ -206,12 +215,17 @@ class Record(BaseModel):
         volume = record.volume.model_copy(update={"handed_out_at": now})
         return record.model_copy(update={"volume": volume})
 
-    def sealed(self, uid: str) -> Record:
-        """This record with its volume `deleting`, evidence kept. ``NotYours`` if the volume is another by now."""
+    def sealed(self, uid: str, *, purged_by: str | None = None) -> Record:
+        """This record with its volume `deleting`, evidence kept. ``NotYours`` if the volume is another by now.
+
+        ``purged_by``: the purge that needs no archive for it.
+        """
         volume = self.volume
         if volume is None or volume.uid != uid:
             raise StorageError(ErrorCode.NOT_YOURS, f"volume {uid} is no longer the record's")
         facts = {"state": VolumeState.DELETING, "gone": False, "epoch": self.owner.epoch}
+        if volume.state != VolumeState.DELETING:
+            facts["purged_by"] = purged_by
         return self.with_volume(volume.model_copy(update=facts))
 
     def is_given_up(self, uid: str) -> bool:

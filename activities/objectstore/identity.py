@@ -89,6 +89,13 @@ class StoreIdentity(BaseModel):
             raise ValueError("out of bounds")
         return value
 
+    @field_validator("marker_modified_at")
+    @classmethod
+    def _check_moment(cls, value: float | None) -> float | None:
+        if value is not None and not 0 <= value < 2**63:
+            raise ValueError("out of bounds")
+        return value
+
     def to_json(self) -> bytes:
         """As it is stored."""
         return self.model_dump_json(indent=1).encode() + b"\n"
@@ -238,7 +245,11 @@ async def _find(store: ObjectStore) -> tuple[StoreIdentity, str] | None:
     found = await store.get(IDENTITY_KEY)
     if found is None:
         return None
-    data, info = found
+    return identity_of(found[0]), found[1].etag
+
+
+def identity_of(data: bytes) -> StoreIdentity:
+    """What ``store.json`` says. ``WrongStore`` if it cannot be read, ``Unsupported`` for a later format."""
     try:
         identity = StoreIdentity.model_validate_json(data)
     except ValidationError as error:
@@ -249,7 +260,7 @@ async def _find(store: ObjectStore) -> tuple[StoreIdentity, str] | None:
             f"{IDENTITY_KEY} has format {identity.format_version}",
             hint="Upgrade the service.",
         )
-    return identity, info.etag
+    return identity
 
 
 async def _check_new_or_marked(store: ObjectStore) -> None:

@@ -18,7 +18,7 @@ from temporalio.api.enums.v1 import EventType
 
 from activities import failpoints
 from activities.objectstore.identity import IDENTITY_KEY
-from activities.record import Owner, Record
+from activities.record import Owner, Record, VolumeRecord, VolumeState
 from codehub_storage import CancelOutcome, ErrorCode, StorageError
 from codehub_storage.keys import archive_key, record_key
 from tests.fakes.s3_faults import Answer, Exchange, Fault, FlipStored, on
@@ -188,9 +188,10 @@ async def fails(call: Awaitable[object], code: ErrorCode) -> None:
     assert failed.value.code == code, failed.value
 
 
-async def leave_record(stage: Stage, workspace: str, *, place: str) -> None:
-    """The record that a run left which never signed off, and never had a volume."""
-    record = Record(workspace_id=workspace, place=place, owner=Owner(run_id="an-earlier-run", operation="purge"))
+async def leave_record(stage: Stage, workspace: str, *, place: str, volume: VolumeRecord | None = None) -> None:
+    """The record that a run left which never signed off."""
+    owner = Owner(run_id="an-earlier-run", operation="purge")
+    record = Record(workspace_id=workspace, place=place, owner=owner, volume=volume)
     data = record.model_dump_json(exclude_none=True).encode()
     await stage.site.truth.put_if(record_key(workspace), data, etag=None)
 
@@ -252,7 +253,8 @@ async def provision_cancelled(stage: Stage) -> str:
 async def provision_claim_refused(stage: Stage) -> str:
     """The record says that the workspace lives elsewhere: the sign-off finds that it was never ours."""
     workspace = stage.site.workspace_id()
-    await leave_record(stage, workspace, place="elsewhere")
+    home = VolumeRecord(uid=f"{workspace}-0123456789abcdef", state=VolumeState.READY, place="elsewhere")
+    await leave_record(stage, workspace, place="elsewhere", volume=home)
     await fails(stage.site.storage.provision(workspace), ErrorCode.WRONG_STORE)
     return workspace
 

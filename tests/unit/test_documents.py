@@ -19,7 +19,8 @@ from activities.dataplane.manifest import (
     VolumeBlock,
 )
 from activities.fencing import read_record, write_record
-from activities.objectstore.identity import IDENTITY_KEY, StoreIdentity, load_identity
+from activities.objectstore.identity import StoreIdentity
+from activities.objectstore.identity import identity_of as read_identity
 from activities.proofs import find_archive, is_proven, read_manifest
 from activities.record import LeftBehind, Owner, Record, VolumeRecord, VolumeState
 from codehub_storage.errors import ErrorCode, StorageError
@@ -49,6 +50,7 @@ def record_of(workspace_id: str, letter: str) -> Record:
             handed_out_at=f"2026-01-01T00:00:00+00:00{letter}",
             gone=letter == "a",
             epoch=ord(letter),
+            purged_by=f"purge-{letter}",
         ),
         given_up=(f"{letter}-given",),
         lost_volume_uid=f"{letter}-lost",
@@ -97,7 +99,13 @@ def manifest_of(workspace_id: str, letter: str) -> Manifest:
 def identity_of(letter: str) -> StoreIdentity:
     """An identity in which every field has a value of its own."""
     return StoreIdentity(
-        store_id=letter, places={letter: letter}, delete_wait_seconds=ord(letter), settle_seconds=ord(letter), epoch=7
+        store_id=letter,
+        places={letter: letter},
+        delete_wait_seconds=ord(letter),
+        settle_seconds=ord(letter),
+        epoch=ord(letter),
+        marker_modified_at=ord(letter),
+        marker_version=letter,
     )
 
 
@@ -134,15 +142,15 @@ def dumped(model: BaseModel) -> Json:
 async def reads(document: bytes, kind: str) -> BaseModel | ErrorCode:
     """What its reader makes of it at the key of workspace ``b``; the code if it refuses."""
     store = MemoryStore()
-    key = {"record": record_key("b"), "manifest": manifest_key(archive_key("b")), "identity": IDENTITY_KEY}[kind]
-    await store.put_if(key, document, etag=None)
     try:
+        if kind == "identity":
+            return read_identity(document)
+        key = record_key("b") if kind == "record" else manifest_key(archive_key("b"))
+        await store.put_if(key, document, etag=None)
         if kind == "record":
             found = await read_record(store, "b")
-        elif kind == "manifest":
-            found = await read_manifest(store, archive_key("b"))  # type: ignore[assignment]
         else:
-            return await load_identity(store)
+            found = await read_manifest(store, archive_key("b"))  # type: ignore[assignment]
     except StorageError as error:
         return error.code
     assert found is not None
@@ -228,6 +236,15 @@ async def test_the_bounds_of_every_number(kind: str, way: tuple[str, ...]) -> No
     for value, is_read in ((lowest, True), (LARGEST, True), (lowest - 1, False), (LARGEST + 1, False)):
         found = await reads(json.dumps(put(ours, way, value)).encode(), kind)
         assert isinstance(found, BaseModel) is is_read, (value, found)
+
+
+@pytest.mark.field("D2")
+@pytest.mark.parametrize("state", [VolumeState.ARCHIVED, VolumeState.DELETING])
+@pytest.mark.parametrize("evidence", [{"archive_id": "a" * 32}, {"fingerprint": "a" * 64}, {}])
+async def test_a_state_without_its_evidence_is_no_record(state: VolumeState, evidence: Json) -> None:
+    """That a volume may go stands in a record only beside what it became, or the purge that decided it."""
+    bare = record_of("b", "b").model_copy(update={"volume": VolumeRecord(uid="b-1", state=state, **evidence)})
+    assert await reads(bare.model_dump_json().encode(), "record") == ErrorCode.ARCHIVE_CORRUPT
 
 
 @pytest.mark.parametrize("seconds", ["NaN", "Infinity", "-Infinity", "-0.1", "86400.1", "1e308"])

@@ -83,7 +83,7 @@ async def test_no_two_contents_of_a_record_are_equal() -> None:
     await fenced.claim(Claimant("here", "archive"))
     seen = set()
     for state in (VolumeState.READY, VolumeState.ARCHIVED, VolumeState.READY):
-        await fenced.change(lambda now, state=state: now.with_volume(VolumeRecord(uid="u", state=state)))  # type: ignore[misc]
+        await fenced.change(lambda now, state=state: now.with_volume(volume("u", state)))  # type: ignore[misc]
         found = await read_record(store, WS)
         assert found is not None
         seen.add(found[1])
@@ -102,7 +102,10 @@ async def test_a_workspace_of_another_place_is_not_touched() -> None:
 
 def volume(uid: str, state: VolumeState, **more: Any) -> VolumeRecord:
     """At the record's place, unless ``more`` says otherwise."""
-    return VolumeRecord(**{"uid": uid, "state": state, "place": "here", **more})
+    evidence = (
+        {"archive_id": "a1", "fingerprint": "f" * 64} if state in (VolumeState.ARCHIVED, VolumeState.DELETING) else {}
+    )
+    return VolumeRecord(**{"uid": uid, "state": state, "place": "here", **evidence, **more})
 
 
 @pytest.mark.field("D10")
@@ -155,7 +158,7 @@ async def test_what_another_place_may_take(
     """State first, then the owner; only restore and purge, and provision where there is nothing; and what the caller
     answers for is let through."""
     store = MemoryStore()
-    theirs = record(VolumeRecord(uid="u1", state=state) if state else None)
+    theirs = record(volume("u1", state) if state else None)
     theirs = theirs.model_copy(update={"owner": theirs.owner.model_copy(update={"signed_off": signed_off})})
     await write_record(store, theirs, None)
     may_take = operation in ("restore", "purge") or (operation == "provision" and state is None)
