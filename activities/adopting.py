@@ -51,6 +51,7 @@ async def adopt(services: Services, home_store_key: str) -> str:
     volume = record.volume
     is_current = volume is not None and volume.epoch == identity.epoch
     if volume is not None and volume.uid == uid and volume.state is VolumeState.READY and (is_current or not doubted):
+        await _end_movers(services, record, uid)
         return uid
     if not doubted:
         _check_free(record, uid, services.place)
@@ -64,7 +65,20 @@ async def adopt(services: Services, home_store_key: str) -> str:
         raise StorageError(
             ErrorCode.VOLUME_CONFLICT, f"the record of {workspace_id} was written by somebody else meanwhile"
         ) from error
+    await _end_movers(services, adopted, uid)
     return uid
+
+
+async def _end_movers(services: Services, record: Record, uid: str) -> None:
+    """Before the volume is anybody's: the fence keeps a run of before from the record, and not its mover from writing.
+
+    After the record, so that no lease brings another mover to life.
+    """
+
+    async def fence() -> Record:
+        return record
+
+    await services.backend.detach(record.workspace_id, uid, fence=fence)
 
 
 async def _doubted(services: Services, record: Record, epoch: int) -> str | None:

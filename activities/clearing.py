@@ -57,7 +57,7 @@ class Clearing:
     async def standing(self, record: Record) -> Standing:
         """The same of the record's archive. A volume that purge sealed need not have one."""
         archive_id = record.volume.archive_id if record.volume else None
-        if archive_id is None:
+        if archive_id is None or (record.volume and record.volume.fingerprint is None):
             return Standing.NOTHING
         return await standing(self._store, record.workspace_id, archive_id)
 

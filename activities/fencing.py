@@ -58,8 +58,11 @@ def _record_of(workspace_id: str, data: bytes) -> Record:
         raise _corrupt(f"the record {key} cannot be read") from error
     if record.workspace_id != workspace_id:
         raise _corrupt(f"{key} is the record of workspace {record.workspace_id!r}, not of {workspace_id}")
-    if record.volume is not None and not record.volume.has_evidence:
-        raise _corrupt(f"{key} says that its volume is {record.volume.state}, and names neither archive nor purge")
+    volume = record.volume
+    # Before places were noted a purge did not note itself; nothing else sealed without evidence.
+    is_older = volume is not None and volume.place is None and volume.state == VolumeState.DELETING
+    if volume is not None and not volume.has_evidence and not is_older:
+        raise _corrupt(f"{key} says that its volume is {volume.state}, and names neither archive nor purge")
     if record.format_version > FORMAT_VERSION:
         raise StorageError(
             ErrorCode.UNSUPPORTED, f"the record {key} has format {record.format_version}", hint="Upgrade the service."
@@ -205,7 +208,8 @@ def _claimed(before: Record, claimant: Claimant, owner: Owner) -> Record:
     """The record of the new owner. Where a volume is stays with it, though the record leaves the place."""
     volume = before.volume
     if volume is not None and volume.place is None:
-        volume = volume.model_copy(update={"place": before.place})
+        purged_by = volume.purged_by if volume.has_evidence else before.owner.run_id  # see _record_of
+        volume = volume.model_copy(update={"place": before.place, "purged_by": purged_by})
     facts = {"place": claimant.place, "volume": volume, "owner": owner}
     return before.model_copy(update={**facts, "revision": before.revision + 1})
 

@@ -51,6 +51,9 @@ class LookActivities:
                 f"{key} exists; an empty volume must not stand in for it",
                 hint="Restore the archive, or purge it first.",
             )
+        before = (await fenced.check()).volume
+        if before is None or before.uid != step.accept_loss:
+            await self._unproven(fenced)
         view, record = await self._dropped(fenced, step, *await self._clearing.settled(fenced))
         spec = _spec(step.volume)
         if view is None:
@@ -177,15 +180,15 @@ class LookActivities:
         volume = record.volume
         if volume is None or not record.is_rolled_back:
             return
-        found = await read_manifest(self._store, archive_key(fenced.workspace_id))
-        source = found[0].source if found is not None else None
-        if source is None or source.volume_uid != volume.uid:
-            return
         if volume.state == VolumeState.ARCHIVED:
             seen = await self._backend.fingerprint(fenced.workspace_id, volume.uid, fence=fenced.check)
             if seen == volume.fingerprint:
                 return
-        raise _doubted(view, "it became the archive that is there, and may be half of what it was")
+            raise _doubted(view, "it is not what it was when it was archived, and may be half of it")
+        found = await read_manifest(self._store, archive_key(fenced.workspace_id))
+        source = found[0].source if found is not None else None
+        if source is not None and source.volume_uid == volume.uid:
+            raise _doubted(view, "it became the archive that is there, and may be half of what it was")
 
     async def _dropped(
         self, fenced: FencedRecord, step: LookInput, view: VolumeView | None, record: Record

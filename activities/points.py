@@ -53,7 +53,15 @@ class _Pointed:
         self._prefix = prefix
         self._calls = calls
 
+        # Methods stand here as they do there: from Python 3.12 on a Protocol asks for them, and not `__getattr__`.
+        for name, static in inspect.getmembers_static(type(inner), inspect.isroutine):
+            if not name.startswith("_") and not isinstance(static, classmethod):
+                self.__dict__[name] = self._pointed(name)
+
     def __getattr__(self, name: str) -> Any:
+        return self._pointed(name)
+
+    def _pointed(self, name: str) -> Any:
         member = getattr(self._inner, name)
         if name not in self._calls:
             return member

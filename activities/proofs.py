@@ -266,17 +266,19 @@ def _whose(key: str) -> str:
 def check_same_bucket(record: Record, archive_id: str) -> None:
     """``ArchiveNotFound`` where the record speaks of another archive than the one that was found: one of the two is of
     another time (a bucket that was copied while it was in use, or put back in part)."""
-    volume = record.volume
-    if volume is None or volume.archive_id in (None, archive_id):
+    volume, (named, epoch) = record.volume, record.named_archive
+    if named in (None, archive_id) or (volume is not None and volume.state == VolumeState.READY):
         return
     # Of a restore that was cut off the caller may want another archive now; not so of one from before the copy.
-    if volume.state not in _COLD and not (volume.state == VolumeState.RESTORING and record.is_rolled_back):
+    if (volume is None or volume.state == VolumeState.RESTORING) and epoch == record.owner.epoch:
         return
+    if named.startswith(FOREIGN):
+        return  # its id is of the bucket that it was in
     raise StorageError(
         ErrorCode.ARCHIVE_NOT_FOUND,
-        f"the record of workspace {record.workspace_id} names archive {volume.archive_id}, but {archive_id} is stored",
-        hint=f"Bring back {volume.archive_id}, or restore what is there with --archive-id {archive_id}.",
-        details={"recorded": volume.archive_id, "stored": archive_id},
+        f"the record of workspace {record.workspace_id} names archive {named}, but {archive_id} is stored",
+        hint=f"Bring back {named}, or restore what is there with --archive-id {archive_id}.",
+        details={"recorded": named, "stored": archive_id},
     )
 
 
@@ -287,6 +289,14 @@ async def refuse_missing(store: ObjectStore, record: Record, found: Standing) ->
     recorded = record.volume.archive_id if record.volume else None
     if recorded is None:
         return
+    sealed = record.volume
+    is_archived = sealed is not None and sealed.fingerprint is not None and sealed.purged_by is None
+    if found is Standing.NOTHING and is_archived:
+        raise StorageError(
+            ErrorCode.ARCHIVE_NOT_FOUND,
+            f"the volume became archive {recorded}, and nothing of {key} is stored; what is left is kept",
+            hint="Bring the archive back, or purge the volume by its key.",
+        )
     if found is Standing.CORRUPT and await store.head(key) is None:
         raise StorageError(
             ErrorCode.ARCHIVE_NOT_FOUND,

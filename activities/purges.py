@@ -7,7 +7,7 @@ for itself, and so is the version that the manifest named.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from temporalio import activity
 
@@ -54,6 +54,8 @@ class PurgeActivities:
         _check_ours(step, record, view)
         if not record.is_disposable(view.uid or ""):
             await self._clearing.check_unused(fenced, view, remove_stopped=step.remove_stopped)
+            check = _last_check(step, record)
+            await check(lambda: self._backend.fingerprint(step.workspace_id, view.uid or "", fence=fenced.check))
         return PurgeStepResult()
 
     @activity.defn
@@ -123,7 +125,7 @@ class PurgeActivities:
         deletion = None
         if not record.is_disposable(uid):
             await self._clearing.check_unused(fenced, view, remove_stopped=step.remove_stopped)
-            deletion = Deletion(_nothing_to_compare, lambda: _seal(fenced, uid))
+            deletion = Deletion(_last_check(step, record), lambda: _seal(fenced, uid))
         await self._backend.detach(step.workspace_id, uid, fence=fenced.check)
         left = await self._backend.delete(step.workspace_id, uid, fence=fenced.check, deletion=deletion)
         return PurgeStepResult(removed=(view.home_store_key,), left=(left,) if left else ())
@@ -156,7 +158,9 @@ class PurgeActivities:
                 await fenced.change(Record.purged)
             else:
                 left.append(f"{describe_loss(record, lost)}: purge the volume too, to have that forgotten")
-        return PurgeStepResult(left=tuple(left), faults=tuple(faults), lost_volume_uid=lost.uid if lost else None)
+        return PurgeStepResult(
+            left=tuple(left), faults=tuple(faults), lost_volume_uid=lost.uid if lost else record.lost_volume_uid
+        )
 
     async def _others(self, step: PurgeStepInput) -> list[str]:
         """Keys under the workspace's own prefix that are out of scope, strangers among them."""
@@ -186,6 +190,7 @@ def _is_in_scope(step: PurgeStepInput, record: Record, view: VolumeView) -> bool
         return False
     volume = record.volume
     nobodys = volume is not None and volume.uid == view.uid and volume.state in NOBODYS
+    nobodys = nobodys and not record.is_doubted(view.uid)
     return nobodys or record.is_given_up(view.uid)
 
 
@@ -202,8 +207,23 @@ def _check_ours(step: PurgeStepInput, record: Record, view: VolumeView) -> None:
         )
 
 
-async def _nothing_to_compare(walk: Walk) -> None:
-    """Purge removes whatever the volume holds; only users stop it, and the backend looks for those."""
+def _last_check(step: PurgeStepInput, record: Record) -> Callable[[Walk], Awaitable[None]]:
+    """What a volume must still be before it goes. With its own key it goes whatever it holds, and only users stop that.
+
+    With the archive's key alone it goes as what that archive was made from: ``VolumeChanged`` if it is more by now.
+    """
+    volume = record.volume
+    is_named = step.home_store_key is not None or volume is None or volume.state != VolumeState.ARCHIVED
+
+    async def check(walk: Walk) -> None:
+        if not is_named and volume is not None and await walk() != volume.fingerprint:
+            raise StorageError(
+                ErrorCode.VOLUME_CHANGED,
+                "the volume was written to after it was archived; it is kept, and so is the archive",
+                hint="Archive again, or purge with the volume's key, too.",
+            )
+
+    return check
 
 
 async def _seal(fenced: FencedRecord, uid: str) -> None:

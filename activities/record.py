@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -119,6 +119,10 @@ class Record(BaseModel):
     lost_volume_uid: Uid | None = Field(
         default=None, description="a volume that was lost and replaced; told by every run until it no longer matters"
     )
+    last_archive: ArchiveId | None = Field(
+        default=None, description="the archive of a volume that was given up before it was handed out"
+    )
+    last_epoch: Epoch = Field(default=1, description="the store's epoch when that archive was named")
 
     @property
     def missing(self) -> VolumeRecord | None:
@@ -126,12 +130,26 @@ class Record(BaseModel):
         volume, lost = self.volume, self.lost_volume_uid
         if volume is not None and volume.state == VolumeState.READY:
             return volume
-        return VolumeRecord(uid=lost, state=VolumeState.READY) if volume is None and lost is not None else None
+        is_untold = lost is not None and (volume is None or volume.state == VolumeState.RESTORING)
+        return VolumeRecord(uid=lost, state=VolumeState.READY) if is_untold else None
 
     @property
     def is_rolled_back(self) -> bool:
         """True if the bucket was copied since the volume's entry was written: much may have come after it."""
         return self.volume is not None and self.volume.epoch < self.owner.epoch
+
+    @property
+    def named_archive(self) -> tuple[str | None, int]:
+        """The archive that the workspace was last known by, and the store's epoch when it was named."""
+        if self.volume is None:
+            return self.last_archive, self.last_epoch
+        return self.volume.archive_id, self.volume.epoch
+
+    def is_doubted(self, uid: str) -> bool:
+        """True for a volume that was half-made when the bucket was copied: it may have been handed out since."""
+        volume = self.volume
+        is_half = volume is not None and volume.uid == uid and volume.state == VolumeState.RESTORING
+        return is_half and self.is_rolled_back
 
     @property
     def volume_place(self) -> str:
@@ -162,7 +180,9 @@ class Record(BaseModel):
             return self.model_copy(update={"volume": volume})
         is_ours_to_delete = not lost or self.is_elsewhere or old.state != VolumeState.READY
         given_up = (*self.given_up, old.uid)[-GIVEN_UP_KEPT:] if is_ours_to_delete else self.given_up
-        facts = {"volume": volume, "given_up": given_up, "left_behind": self.elsewhere}
+        facts: dict[str, Any] = {"volume": volume, "given_up": given_up, "left_behind": self.elsewhere}
+        if volume is None and old.archive_id is not None:
+            facts |= {"last_archive": old.archive_id, "last_epoch": old.epoch}
         return self.model_copy(update={**facts, "lost_volume_uid": old.uid if lost else self.lost_volume_uid})
 
     def found_clear(self) -> Record:
@@ -194,7 +214,7 @@ class Record(BaseModel):
 
     def purged(self) -> Record:
         """The tombstone, after a look that found nothing at its place."""
-        return self.found_clear().with_volume(None).with_no_loss()
+        return self.found_clear().with_volume(None).with_no_loss().model_copy(update={"last_archive": None})
 
     def with_given_up(self, uid: str) -> Record:
         """This record after the caller said that the volume ``uid``, which stands there, is worth nothing."""
@@ -213,7 +233,7 @@ class Record(BaseModel):
             return record
         now = datetime.now(UTC).isoformat(timespec="seconds")
         volume = record.volume.model_copy(update={"handed_out_at": now})
-        return record.model_copy(update={"volume": volume})
+        return record.model_copy(update={"volume": volume, "last_archive": None})
 
     def sealed(self, uid: str, *, purged_by: str | None = None) -> Record:
         """This record with its volume `deleting`, evidence kept. ``NotYours`` if the volume is another by now.
@@ -234,6 +254,8 @@ class Record(BaseModel):
 
     def is_disposable(self, uid: str) -> bool:
         """True for a volume that nobody was ever handed, or whose deletion was decided: whoever meets it deletes it."""
+        if self.is_doubted(uid):
+            return False
         mine = self.volume is not None and self.volume.uid == uid
         half = mine and self.volume is not None and self.volume.state in (VolumeState.RESTORING, VolumeState.DELETING)
         return half or self.is_given_up(uid)

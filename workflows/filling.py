@@ -42,7 +42,7 @@ class FillingWorkflow(OperationWorkflow):
             volume_uid=self.volume_uid,
             replaces=self.replaces,
             lost=lost,
-            is_accepted=self.operation == "provision" and look.lost_volume_uid is not None,
+            is_accepted=self.operation == "provision" and look.lost_volume_uid in {self.accept_loss} - {None},
             archive_id=look.archive_id,
         )
         await self.undisturbed(steps.announce_volume, announced, "record: restoring, a new uid")

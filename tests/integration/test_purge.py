@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from activities.fencing import read_record, write_record
+from activities.record import VolumeState
 from codehub_storage import ErrorCode, StorageError
 from codehub_storage.keys import archive_key, manifest_key, record_key
 from tests.fakes.s3_faults import Answer, Exchange, Fault, Reply, on
@@ -54,6 +56,27 @@ async def test_the_archive_alone_leaves_a_ready_volume(common_site: Site) -> Non
     assert result.leftovers == (volume,)
     assert await site.truth.head(key) is None
     assert read(site, workspace) == "first"
+
+
+async def test_the_archive_alone_keeps_a_home_that_changed_since(common_site: Site) -> None:
+    """The record still says `archived`, and the home holds more by now: VolumeChanged before anything is removed."""
+    site = common_site
+    workspace, key = await archived(site)
+    volume = await site.storage.restore(key)
+    found = await read_record(site.truth, workspace)
+    assert found is not None
+    record, etag = found
+    assert record.volume is not None
+    left = {"state": VolumeState.ARCHIVED, "archive_id": "a1", "fingerprint": "0" * 64}
+    changed = {"volume": record.volume.model_copy(update=left), "revision": record.revision + 1}
+    await write_record(site.truth, record.model_copy(update=changed), etag)
+    with pytest.raises(StorageError) as refused:
+        await site.storage.purge(None, key)
+    assert refused.value.code == ErrorCode.VOLUME_CHANGED
+    assert await site.truth.head(key) is not None
+    assert read(site, workspace) == "first"
+    await site.storage.purge(volume, key)
+    assert not site.volume(workspace).exists()
 
 
 async def test_strangers_under_the_prefix_are_named_and_kept(common_site: Site) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,8 +12,9 @@ from activities.fencing import read_record, write_record
 from activities.objectstore.identity import IDENTITY_KEY, load_identity
 from activities.record import Record, VolumeState
 from codehub_storage import ErrorCode, StorageError
+from codehub_storage.keys import manifest_key
 from tests.harness.commands import cli
-from tests.harness.homes import archived, provisioned, read, record_of
+from tests.harness.homes import archived, provisioned, read, record_of, write
 from tests.harness.s3server import S3Server
 from tests.harness.site import Site, open_site
 from worker.dev.temporal import TemporalServer
@@ -51,6 +53,25 @@ async def roll_back(site: Site, workspace: str) -> Record:
     older = record.model_copy(update={"volume": volume, "owner": owner, "revision": record.revision + 1})
     await write_record(site.truth, older, etag)
     return older
+
+
+async def rewrite(site: Site, workspace: str, **fields: Any) -> Record:
+    """The record with other facts of its volume, as an older copy may have them."""
+    found = await read_record(site.truth, workspace)
+    assert found is not None
+    record, etag = found
+    assert record.volume is not None
+    volume = record.volume.model_copy(update=fields)
+    written = record.model_copy(update={"volume": volume, "revision": record.revision + 1})
+    await write_record(site.truth, written, etag)
+    return written
+
+
+async def forget_archive(site: Site, key: str) -> None:
+    """Nothing of it is stored any more."""
+    for each in (key, manifest_key(key)):
+        for version in await site.truth.list_versions(each):
+            await site.truth.delete(each, version_id=version.version_id)
 
 
 async def refused(call: object) -> StorageError:
@@ -107,6 +128,59 @@ async def test_a_half_made_home_is_dropped_when_it_is_named(site: Site) -> None:
     assert result.volume_uid != older.volume.uid
     assert not (site.volume(workspace) / "half").exists()
     assert read(site, workspace) == "first"
+
+
+@pytest.mark.field("D9")
+async def test_a_half_made_home_that_somebody_has_is_not_dropped(site: Site) -> None:
+    """Whatever the caller names: VolumeInUse. The archive's key alone does not reach it, either."""
+    workspace, key = await archived(site)
+    await site.storage.restore(key)
+    older = await roll_back(site, workspace)
+    assert older.volume is not None
+    await raise_epoch(site)
+    with site.habitat.using(workspace):
+        dropped = site.storage.restore(key, accept_loss=older.volume.uid)
+        assert (await refused(dropped)).code == ErrorCode.VOLUME_IN_USE
+        assert read(site, workspace) == "first"
+    result = await (await site.storage.start_purge(None, key, accept_loss=older.volume.uid)).result()
+    assert result.leftovers == (site.habitat.key(workspace),)
+    assert read(site, workspace) == "first"
+
+
+@pytest.mark.field("D9")
+async def test_a_home_that_changed_since_an_older_record_called_it_archived_is_kept(site: Site) -> None:
+    """What stands may be half of what was archived: no archive is made of it, and no cancel calls it ready."""
+    workspace, key = await archived(site)
+    cold = (await record_of(site, workspace)).volume
+    assert cold is not None
+    volume = await site.storage.restore(key)
+    write(site, workspace, "half")
+    await rewrite(site, workspace, state=VolumeState.ARCHIVED, archive_id="of-another-time", fingerprint="0" * 64)
+    await raise_epoch(site)
+    for call in (
+        site.storage.archive(volume),
+        site.storage.cancel(workspace),
+        site.storage.restore(key, archive_id=cold.archive_id),
+    ):
+        assert (await refused(call)).code == ErrorCode.VOLUME_CONFLICT
+    assert read(site, workspace) == "half"
+    assert (await record_of(site, workspace)).volume.state == VolumeState.ARCHIVED  # type: ignore[union-attr]
+
+
+@pytest.mark.field("D9")
+async def test_a_sealed_home_is_kept_where_nothing_of_its_archive_is_stored(site: Site) -> None:
+    """ArchiveNotFound, whoever asks: the only copy at hand is not cleared away. A purge of its key does that."""
+    workspace, key = await archived(site)
+    cold = (await record_of(site, workspace)).volume
+    assert cold is not None
+    volume = await site.storage.restore(key)
+    await rewrite(site, workspace, state=VolumeState.DELETING, archive_id=cold.archive_id, fingerprint=cold.fingerprint)
+    await forget_archive(site, key)
+    for call in (site.storage.provision(workspace), site.storage.archive(volume), site.storage.cancel(workspace)):
+        assert (await refused(call)).code == ErrorCode.ARCHIVE_NOT_FOUND
+        assert read(site, workspace) == "first"
+    await site.storage.purge(volume, key)
+    assert not site.volume(workspace).exists()
 
 
 async def test_within_one_epoch_what_is_half_made_is_cleared_as_ever(site: Site) -> None:

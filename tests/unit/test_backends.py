@@ -34,7 +34,7 @@ def settings(**more: object) -> Settings:
 async def test_a_pod_shows_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its specification can be read by many: settings and addresses stand there, credentials come from the Secret."""
     for name in ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "TEMPORAL_API_KEY", "TEMPORAL_TLS_CLIENT_KEY_DATA"):
-        monkeypatch.setenv(name, "hush")
+        monkeypatch.setenv(name, "-----BEGIN hush-----" if name.endswith("KEY_DATA") else "hush")
     monkeypatch.setenv("AWS_REGION", "eu-west-1")
     async with open_backend(settings(allow_devices=True)) as backend:
         assert isinstance(backend, KubernetesBackend)

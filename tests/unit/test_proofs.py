@@ -230,3 +230,20 @@ async def test_what_is_stored_of_a_recorded_archive(store: MemoryStore, made: Ma
     assert await standing(there, "ws1", archive_id) is Standing.CORRUPT
     await there.delete(manifest_key(KEY))
     assert await standing(there, "ws1", archive_id) is Standing.ELSE
+
+
+@pytest.mark.field("D9")
+@pytest.mark.parametrize(("epoch", "is_refused"), [(1, True), (2, False)])
+@pytest.mark.parametrize("is_given_up", [False, True])
+def test_a_restore_that_was_cut_off_names_its_archive(epoch: int, is_refused: bool, is_given_up: bool) -> None:
+    """From before the copy it counts, also after its volume was given up; in one epoch the caller may want another."""
+    volume = VolumeRecord(uid="u", state=VolumeState.RESTORING, archive_id="A2", epoch=epoch)
+    owner = Owner(run_id="r", operation="restore", epoch=2)
+    record = Record(workspace_id="ws1", place="p", owner=owner, volume=volume)
+    record = record.with_volume(None) if is_given_up else record
+    check_same_bucket(record, "A2")
+    if is_refused:
+        with pytest.raises(StorageError):
+            check_same_bucket(record, "A1")
+    else:
+        check_same_bucket(record, "A1")

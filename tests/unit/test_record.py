@@ -213,3 +213,45 @@ async def test_a_finished_archive_signs_off_with_what_is_gone() -> None:
         assert found[0].volume is not None
         assert found[0].volume.gone is gone
         assert found[0].revision == now.revision + 1
+
+
+@pytest.mark.field("D10")
+def test_a_loss_is_told_while_the_next_home_is_made() -> None:
+    """A restore that was cut off has told nobody."""
+    lost = record(volume("u1", VolumeState.READY)).with_volume(volume("u2", VolumeState.RESTORING), lost=True)
+    assert lost.missing is not None
+    assert lost.missing.uid == "u1"
+
+
+@pytest.mark.field("D9")
+def test_what_was_half_made_when_the_bucket_was_copied_is_in_doubt() -> None:
+    """It may have been handed out since, so nobody clears it; within one epoch it is rubbish."""
+    for epoch, is_doubted in ((1, True), (2, False)):
+        found = record(volume("u1", VolumeState.RESTORING, epoch=epoch))
+        found = found.model_copy(update={"owner": found.owner.model_copy(update={"epoch": 2})})
+        assert found.is_doubted("u1") is is_doubted
+        assert found.is_disposable("u1") is not is_doubted
+        assert not found.is_doubted("u2")
+
+
+@pytest.mark.field("D9")
+def test_the_archive_of_a_home_that_was_given_up_is_remembered() -> None:
+    """With the epoch in which it was named, until a home is handed out, or all is purged."""
+    given_up = record(volume("u1", VolumeState.RESTORING, archive_id="a1", epoch=3)).with_volume(None)
+    assert given_up.named_archive == ("a1", 3)
+    again = given_up.with_volume(volume("u2", VolumeState.RESTORING))
+    assert again.handed_out("u2").with_volume(None).named_archive[0] is None
+    assert given_up.purged().named_archive[0] is None
+
+
+async def test_a_purge_of_before_places_were_noted_is_still_a_record() -> None:
+    """It sealed a volume that was never archived, and did not note itself: every later run can claim over it."""
+    store = MemoryStore()
+    bare = record(VolumeRecord(uid="u1", state=VolumeState.DELETING))
+    bare = bare.model_copy(update={"owner": bare.owner.model_copy(update={"operation": "purge", "signed_off": True})})
+    await write_record(store, bare, None)
+    fenced = FencedRecord(store, WS, "run-2")
+    await fenced.claim(Claimant("here", "restore"))
+    claimed = await fenced.check()
+    assert claimed.volume is not None
+    assert (claimed.volume.place, claimed.volume.purged_by) == ("here", "run-1")
