@@ -231,6 +231,7 @@ async def test_leases_that_nobody_asks_for_are_told(
             checks = {each["check"]: each for each in doctor.object()["checks"]}
             assert checks["temporal.worker"]["state"] == "warning"
             assert movers_queue(site.place) in checks["temporal.worker"]["text"]
+            assert "keep saying `waits for a mover`" in checks["temporal.worker"]["hint"]
             assert movers_queue(site.place) in checks["temporal.runs"]["text"]
             assert await site.storage.cancel(workspace) == CancelOutcome.CANCELLED
 
