@@ -275,7 +275,8 @@ def check_same_bucket(record: Record, archive_id: str) -> None:
     raise StorageError(
         ErrorCode.ARCHIVE_NOT_FOUND,
         f"the record of workspace {record.workspace_id} names archive {volume.archive_id}, but {archive_id} is stored",
-        hint=f"Bring back {volume.archive_id}, or restore what is there with --archive-id {archive_id}.",
+        hint=f"Bring back {volume.archive_id}, or restore what is there: `codehub-storage restore "
+        f"{archive_key(record.workspace_id)} --archive-id {archive_id}`.",
         details={"recorded": volume.archive_id, "stored": archive_id},
     )
 
