@@ -113,7 +113,7 @@ def _check_unused(view: VolumeView) -> None:
 
 
 def lost(record: Record, volume: VolumeRecord) -> StorageError:
-    """``VolumeLost``, of a home that is not there though nobody of ours removed it."""
+    """[H11] ``VolumeLost``, of a home that is not there though nobody of ours removed it."""
     return StorageError(
         ErrorCode.VOLUME_LOST,
         describe_loss(record, volume),
@@ -145,7 +145,7 @@ def conflict(view: VolumeView, why: str) -> StorageError:
 
 
 def doubted(view: VolumeView, why: str) -> StorageError:
-    """``VolumeConflict``, with the ways out of a record that is older than this copy of the bucket."""
+    """[H12] ``VolumeConflict``, with the ways out of a record that is older than this copy of the bucket."""
     found = conflict(view, why)
     key = archive_key(workspace_of_volume(view.home_store_key))
     return StorageError(

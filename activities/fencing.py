@@ -213,7 +213,7 @@ def _claimed(before: Record, claimant: Claimant, owner: Owner) -> Record:
 
 
 def _check_may_claim(before: Record, claimant: Claimant) -> None:
-    """What the volume's state says first, then whether the last owner at another place has ended.
+    """[H10] What the volume's state says first, then whether the last owner at another place has ended.
 
     COLD belongs to no place: without a volume, with one whose deletion is sealed, or with one that nobody was handed,
     a record goes where a restore or a purge wants it. Work may be in any other. Where the volume is, a record comes
@@ -258,7 +258,7 @@ def _without(volume: VolumeRecord, before: Record, claimant: Claimant) -> str:
 
 
 def _may_be_handed_out(before: Record, volume: VolumeRecord, claimant: Claimant) -> StorageError:
-    """A record of before the bucket was copied is a record rolled back: the home may be in use since."""
+    """[H12] A record of before the bucket was copied is a record rolled back: the home may be in use since."""
     return StorageError(
         ErrorCode.VOLUME_CONFLICT,
         f"the record of workspace {before.workspace_id} is older than this copy of the bucket and says that volume "

@@ -1,4 +1,4 @@
-"""Questions about archives. Two of them must not be taken for one another.
+"""[C1] Questions about archives. Two of them must not be taken for one another.
 
 *May it be read* as the archive that a manifest names: content decides, that is key, size, archive id where the object
 bears one, CRC-64 where the store tells it, and the digests while it is read. ETag and version id are those of the
@@ -264,8 +264,10 @@ def _whose(key: str) -> str:
 
 
 def check_same_bucket(record: Record, archive_id: str) -> None:
-    """``ArchiveNotFound`` where the record speaks of another archive than the one that was found: one of the two is of
-    another time (a bucket that was copied while it was in use, or put back in part)."""
+    """[C3] ``ArchiveNotFound`` where the record speaks of another archive than the one that was found.
+
+    One of the two is of another time: the bucket was copied while it was in use, or put back in part.
+    """
     volume = record.volume
     if volume is None or volume.archive_id in (None, archive_id):
         return

@@ -1,4 +1,4 @@
-"""A home that vanished is told as lost, by whoever is asked, and nothing is ever put in its place unasked."""
+"""[H11] A home that vanished is told as lost, by whoever is asked, and nothing is ever put in its place unasked."""
 
 from __future__ import annotations
 

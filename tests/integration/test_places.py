@@ -1,4 +1,4 @@
-"""A COLD workspace belongs to no place: it restores wherever the bucket is shared, and at one place at a time.
+"""[H10] A COLD workspace belongs to no place: it restores wherever the bucket is shared, and at one place at a time.
 
 Each place has a Temporal server of its own, so no workflow id keeps two runs of one workspace apart; the record does.
 """

@@ -1,4 +1,4 @@
-"""A bucket that was copied rolls its records back: what they call half-made may be somebody's home since."""
+"""[H12] A bucket that was copied rolls its records back: what they call half-made may be somebody's home since."""
 
 from __future__ import annotations
 
