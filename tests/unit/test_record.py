@@ -201,6 +201,16 @@ VOLUME = "ws_ws1_home"
 RESTORE = "codehub-storage restore ws1/home.tar.gz"
 
 
+async def check_taken_from_a_dead_place(before: Record, operation: str) -> None:
+    """What the hint says lets the operation through, whatever becomes of that restore."""
+    store = MemoryStore()
+    await write_record(store, before, None)
+    taking = FencedRecord(store, WS, "run-2")
+    await taking.claim(Claimant("there", "restore", old_place_is_dead=True))
+    await taking.sign_off()
+    await FencedRecord(store, WS, "run-3").claim(Claimant("there", operation))
+
+
 @pytest.mark.field("L10")
 @pytest.mark.parametrize("operation", ["restore", "purge", "archive", "provision"])
 async def test_each_refused_claim_says_what_to_type(operation: str) -> None:
@@ -217,6 +227,7 @@ async def test_each_refused_claim_says_what_to_type(operation: str) -> None:
     away = record(volume("u1", VolumeState.READY, place="there"))
     assert await hinted(away, Claimant("here", operation)) == [f"{begins} --accept-loss u1"]
     assert await hinted(away, Claimant("there", operation)) == [f"{RESTORE} --old-place-is-dead"]
+    await check_taken_from_a_dead_place(away, operation)
     half = record(volume("u1", VolumeState.RESTORING))
     told = await hinted(half, Claimant("here", operation, epoch=2, home_store_key=VOLUME))
     assert told == [f"codehub-storage adopt {VOLUME}", f"{begins} --accept-loss u1"]
