@@ -114,7 +114,7 @@ class ArchiveActivities:
 
     @activity.defn
     async def prove_again(self, step: ProveInput) -> None:
-        """Read the archive back whole, then rewrite its manifest with today's ETag and version, If-Match on itself.
+        """[C2] Read the archive back whole, then rewrite its manifest with ETag and version as now, If-Match on itself.
 
         Of several copies the first that the digests accept. ``ArchiveCorrupt``: they accept none. ``NotYours``: another
         archive, or another manifest, is there by now. Proven already: fine.

@@ -14,6 +14,7 @@ from activities.proofs import Standing, standing
 from activities.record import Record, VolumeRecord, VolumeState
 from activities.services import Services
 from codehub_storage.errors import ErrorCode, StorageError
+from codehub_storage.keys import archive_key, workspace_of_volume
 
 
 class Clearing:
@@ -112,7 +113,7 @@ def _check_unused(view: VolumeView) -> None:
 
 
 def lost(record: Record, volume: VolumeRecord) -> StorageError:
-    """``VolumeLost``, of a home that is not there though nobody of ours removed it."""
+    """[H11] ``VolumeLost``, of a home that is not there though nobody of ours removed it."""
     return StorageError(
         ErrorCode.VOLUME_LOST,
         describe_loss(record, volume),
@@ -141,3 +142,16 @@ def describe_loss(record: Record, volume: VolumeRecord) -> str:
 def conflict(view: VolumeView, why: str) -> StorageError:
     """``VolumeConflict``, naming the volume and its uid."""
     return StorageError(ErrorCode.VOLUME_CONFLICT, f"{view.home_store_key} ({view.uid or 'no uid of ours'}): {why}")
+
+
+def doubted(view: VolumeView, why: str) -> StorageError:
+    """[H12] ``VolumeConflict``, with the ways out of a record that is older than this copy of the bucket."""
+    found = conflict(view, why)
+    key = archive_key(workspace_of_volume(view.home_store_key))
+    return StorageError(
+        found.code,
+        found.message,
+        hint=f"If somebody has it: `codehub-storage adopt {view.home_store_key}` takes it over. If it is worth "
+        f"nothing: `codehub-storage restore {key} --accept-loss {view.uid}` drops it.",
+        details={"uid": view.uid},
+    )

@@ -14,7 +14,7 @@ from activities.objectstore.base import ObjectStore, PreconditionFailed
 from activities.record import FORMAT_VERSION, Owner, Record, VolumeRecord, VolumeState
 from codehub_storage.contracts import Operation
 from codehub_storage.errors import ErrorCode, StorageError
-from codehub_storage.keys import record_key
+from codehub_storage.keys import archive_key, record_key
 
 RACES = 5
 """So often a refused PUT is looked at again before it counts as the store's fault."""
@@ -30,6 +30,7 @@ class Claimant:
     """Who claims: the place, the operation, the epoch of the store that it read, and what its caller answers for.
 
     ``accept_loss``: this volume may be lost. ``old_place_is_dead``: nothing runs any more at the place that is left.
+    ``home_store_key``: what its place calls the volume.
     """
 
     place: str
@@ -37,6 +38,7 @@ class Claimant:
     epoch: int = 1
     accept_loss: str | None = None
     old_place_is_dead: bool = False
+    home_store_key: str = "HOME_STORE_KEY"
 
 
 async def read_record(store: ObjectStore, workspace_id: str) -> tuple[Record, str] | None:
@@ -215,7 +217,7 @@ def _claimed(before: Record, claimant: Claimant, owner: Owner) -> Record:
 
 
 def _check_may_claim(before: Record, claimant: Claimant) -> None:
-    """What the volume's state says first, then whether the last owner at another place has ended.
+    """[H10] What the volume's state says first, then whether the last owner at another place has ended.
 
     COLD belongs to no place: without a volume, with one whose deletion is sealed, or with one that nobody was handed,
     a record goes where a restore or a purge wants it. Work may be in any other. Where the volume is, a record comes
@@ -233,32 +235,39 @@ def _check_may_claim(before: Record, claimant: Claimant) -> None:
         )
     if volume is not None and not volume.gone and volume.uid != claimant.accept_loss:
         if volume.state == VolumeState.RESTORING and volume.epoch < claimant.epoch:
-            raise _may_be_handed_out(before, volume)
+            raise _may_be_handed_out(before, volume, claimant)
         if before.volume_place != claimant.place and volume.state in (VolumeState.READY, VolumeState.ARCHIVED):
             raise StorageError(
                 ErrorCode.WRONG_STORE,
                 f"volume {volume.uid} of workspace {before.workspace_id} is at place {before.volume_place!r}, "
                 f"{volume.state}, and may hold work that no archive has",
-                hint=f"Archive it there. If that place is lost for good: `--accept-loss {volume.uid}`.",
+                hint=f"Archive it there. If that place is lost for good: `{_without(volume, before, claimant)}`.",
                 details={"uid": volume.uid, "place": before.volume_place},
             )
     if is_taken and not before.owner.signed_off and not claimant.old_place_is_dead:
         raise StorageError(
             ErrorCode.OPERATION_IN_PROGRESS,
             f"{before.owner.operation} of workspace {before.workspace_id} at place {before.place!r} has not ended",
-            hint="Wait for it, or call the operation again there. If nothing runs there any more: "
-            "`--old-place-is-dead`.",
+            hint="Wait for it, or call the operation again there. If nothing runs there any more, "
+            f"`codehub-storage restore {archive_key(before.workspace_id)} --old-place-is-dead` takes the workspace.",
             details={"operation": before.owner.operation, "run_id": before.owner.run_id, "place": before.place},
         )
 
 
-def _may_be_handed_out(before: Record, volume: VolumeRecord) -> StorageError:
-    """A record of before the bucket was copied is a record rolled back: the home may be in use since."""
+def _without(volume: VolumeRecord, before: Record, claimant: Claimant) -> str:
+    """What to type to go on without a volume: archive and cancel have nothing to go on with but its restore."""
+    if claimant.operation == Operation.PROVISION and volume.archive_id is None:
+        return f"codehub-storage provision {before.workspace_id} --accept-loss {volume.uid}"
+    return f"codehub-storage restore {archive_key(before.workspace_id)} --accept-loss {volume.uid}"
+
+
+def _may_be_handed_out(before: Record, volume: VolumeRecord, claimant: Claimant) -> StorageError:
+    """[H12] A record of before the bucket was copied is a record rolled back: the home may be in use since."""
     return StorageError(
         ErrorCode.VOLUME_CONFLICT,
         f"the record of workspace {before.workspace_id} is older than this copy of the bucket and says that volume "
         f"{volume.uid} at place {before.volume_place!r} was being made; it may have been handed out since, and is kept",
-        hint="If somebody has it: `codehub-storage adopt HOME_STORE_KEY` takes it over. If it was never ready: "
-        f"`codehub-storage restore ARCHIVE_KEY --accept-loss {volume.uid}` drops it.",
+        hint=f"If somebody has it: `codehub-storage adopt {claimant.home_store_key}`, typed at that place, takes it "
+        f"over. If it was never ready: `{_without(volume, before, claimant)}` drops it.",
         details={"uid": volume.uid, "place": before.volume_place},
     )

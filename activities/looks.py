@@ -10,7 +10,7 @@ from typing import Any
 from temporalio import activity
 
 from activities.backends.base import VolumeView
-from activities.clearing import Clearing, conflict, describe_loss, lost
+from activities.clearing import Clearing, conflict, describe_loss, doubted, lost
 from activities.dataplane.manifest import Manifest, VolumeBlock
 from activities.fencing import FencedRecord
 from activities.objectstore.base import ObjectInfo
@@ -184,11 +184,11 @@ class LookActivities:
             seen = await self._backend.fingerprint(fenced.workspace_id, volume.uid, fence=fenced.check)
             if seen == volume.fingerprint:
                 return
-            raise _doubted(view, "it is not what it was when it was archived, and may be half of it")
+            raise doubted(view, "it is not what it was when it was archived, and may be half of it")
         found = await read_manifest(self._store, archive_key(fenced.workspace_id))
         source = found[0].source if found is not None else None
         if source is not None and source.volume_uid == volume.uid:
-            raise _doubted(view, "it became the archive that is there, and may be half of what it was")
+            raise doubted(view, "it became the archive that is there, and may be half of what it was")
 
     async def _dropped(
         self, fenced: FencedRecord, step: LookInput, view: VolumeView | None, record: Record
@@ -217,7 +217,7 @@ class LookActivities:
     def _check_ours(self, record: Record, view: VolumeView, expected: str | None = None) -> VolumeRecord:
         if view.uid is None or record.volume is None or record.volume.uid != view.uid:
             if view.uid is not None and record.owner.epoch > 1:
-                raise _doubted(view, "it is not the one that this workspace's record names")
+                raise doubted(view, "it is not the one that this workspace's record names")
             raise conflict(view, "it is not the one that this workspace's record names")
         if expected is not None and expected != view.uid:
             raise conflict(view, f"the caller expected {expected}")
@@ -267,18 +267,6 @@ def _resume(verdict: Verdict, record: Record, volume: VolumeRecord, *, is_whole:
         fingerprint=volume.fingerprint,
         is_whole=is_whole,
         lost_volume_uid=record.lost_volume_uid,
-    )
-
-
-def _doubted(view: VolumeView, why: str) -> StorageError:
-    """``VolumeConflict``, with the ways out of a record that is older than this copy of the bucket."""
-    found = conflict(view, why)
-    return StorageError(
-        found.code,
-        found.message,
-        hint=f"If somebody has it: `codehub-storage adopt {view.home_store_key}` takes it over. If it is worth "
-        f"nothing: `codehub-storage restore ARCHIVE_KEY --accept-loss {view.uid}` drops it.",
-        details={"uid": view.uid},
     )
 
 

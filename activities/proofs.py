@@ -1,4 +1,4 @@
-"""Questions about archives. Two of them must not be taken for one another.
+"""[C1] Questions about archives. Two of them must not be taken for one another.
 
 *May it be read* as the archive that a manifest names: content decides, that is key, size, archive id where the object
 bears one, CRC-64 where the store tells it, and the digests while it is read. ETag and version id are those of the
@@ -264,8 +264,10 @@ def _whose(key: str) -> str:
 
 
 def check_same_bucket(record: Record, archive_id: str) -> None:
-    """``ArchiveNotFound`` where the record speaks of another archive than the one that was found: one of the two is of
-    another time (a bucket that was copied while it was in use, or put back in part)."""
+    """[C3] ``ArchiveNotFound`` where the record speaks of another archive than the one that was found.
+
+    One of the two is of another time: the bucket was copied while it was in use, or put back in part.
+    """
     volume, (named, epoch) = record.volume, record.named_archive
     if named in (None, archive_id) or (volume is not None and volume.state == VolumeState.READY):
         return
@@ -277,7 +279,8 @@ def check_same_bucket(record: Record, archive_id: str) -> None:
     raise StorageError(
         ErrorCode.ARCHIVE_NOT_FOUND,
         f"the record of workspace {record.workspace_id} names archive {named}, but {archive_id} is stored",
-        hint=f"Bring back {named}, or restore what is there with --archive-id {archive_id}.",
+        hint=f"Bring back {named}, or restore what is there: `codehub-storage restore "
+        f"{archive_key(record.workspace_id)} --archive-id {archive_id}`.",
         details={"recorded": named, "stored": archive_id},
     )
 

@@ -43,6 +43,7 @@ class RecordActivities:
                 epoch=identity.epoch,
                 accept_loss=step.accept_loss,
                 old_place_is_dead=step.old_place_is_dead,
+                home_store_key=self._services.backend.home_store_key(step.workspace_id),
             )
         )
         waits_for = None if identity.capabilities.conditional_delete else _unsure_of(before)

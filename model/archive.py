@@ -25,11 +25,11 @@ def archive(s: State, rec: Record, r: Run, cfg: Cfg) -> Step:
 def inspect(s: State, rec: Record, r: Run, cfg: Cfg) -> Step:
     """Look what an earlier run has left.  A cancelled archive looks just the same, and answers at `ready` (H8)."""
     if rec.lost is not None and not r.tells:
-        return go(r, "inspect", tells=True)  # D10: every result names what was lost
+        return go(r, "inspect", tells=True)  # H11: every result names what was lost
     if is_torn(s, rec, r, cfg):
         return End("ArchiveNotFound")
     if rec.state == "deleting" and must_prove_again(s, rec, cfg):
-        return go(r, "prove")  # P1: before anything settles a trash
+        return go(r, "prove")  # C2: before anything settles a trash
     if back := settle_trash(s, rec, r, cfg):
         return back
     v = s.vol
@@ -60,7 +60,7 @@ def inspect(s: State, rec: Record, r: Run, cfg: Cfg) -> Step:
 
 
 def gone(s: State, rec: Record, r: Run, cfg: Cfg) -> Step:
-    """No volume: fine where an archive of it is proven; D10: a `ready` one that nobody of ours deleted is lost."""
+    """No volume: fine where an archive of it is proven; H11: a `ready` one that nobody of ours deleted is lost."""
     if is_lost_volume(s, rec, cfg):
         return End("VolumeLost")
     if must_prove_again(s, rec, cfg):

@@ -7,11 +7,11 @@ from model.effects import is_unconditional_delete
 from model.steps import End, Go, Step, do, go, put
 from model.world import Cfg, Eff, Record, Run, State
 
-TAKES = ("restore", "purge")  # P4: may take a record from another place
+TAKES = ("restore", "purge")  # H10: may take a record from another place
 
 
 def claim(s: State, r: Run, cfg: Cfg) -> Step:
-    """H1; P4: place and owner in one PUT, If-Match on the very content that was looked at."""
+    """H1; H10: place and owner in one PUT, If-Match on the very content that was looked at."""
     nxt = r._replace(pc=_first_step(r), err="Cancelled" if r.cancel and r.op != "archive" else r.err, epoch=s.epoch)
     rec = s.rec
     if rec is None:
@@ -37,7 +37,7 @@ def _first_step(r: Run) -> str:
 
 
 def _refusal(s: State, rec: Record, r: Run, cfg: Cfg) -> str | None:
-    """P4: the state first, then the owner.  Where the volume itself is here, it comes home."""
+    """H10: the state first, then the owner.  Where the volume itself is here, it comes home."""
     is_away = rec.uid is not None and rec.at != s.here
     is_kept = is_away and rec.state in ("ready", "archived")
     if is_kept and "takes" in cfg.rules and r.asked.accept != rec.uid:

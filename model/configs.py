@@ -47,7 +47,7 @@ CONFIGS = (
     Cfg("purge-row-cold", Budget(runs=3, late=1, term=1, cancel=1, write=1, cleanup=1), purge_keys="row", start="cold"),
     Cfg("purge-minio", Budget(runs=4, late=1, term=1, write=1), start="warm"),
     Cfg("purge-cond", Budget(runs=4, late=1, term=1, write=1), start="warm", cond_delete=True),
-    # the bucket is mirrored object by object, and the mirror is used from now on: [P1] to [P3]
+    # the bucket is mirrored object by object, and the mirror is used from now on: [H12], [C1] to [C3], [C5]
     Cfg(
         "mirror",
         Budget(runs=2, late=1, term=1, cancel=1, half=1, mirror=1, stale=1),
@@ -71,16 +71,16 @@ CONFIGS = (
         start="warm",
         mirrors="archive",
     ),
-    # a volume vanishes by itself: D10
+    # a volume vanishes by itself: [H11]
     Cfg("pruned", Budget(runs=3, term=1, cancel=1, write=1, prune=1, stale=1), backend="docker", start="warm"),
     Cfg("pruned-late", Budget(runs=3, late=1, term=1, cancel=1, prune=1), start="warm"),
     Cfg("pruned-new", Budget(runs=3, term=1, cancel=1, write=1, prune=1), backend="docker"),
-    # a worker stops in order, and leaves its mover to the next lease: [P5]
+    # a worker stops in order, and leaves its mover to the next lease: [H13]
     Cfg("handover", Budget(runs=2, late=1, cancel=1, die=1, write=1, handover=1), backend="docker", start="warm"),
     Cfg("handover-cold", Budget(runs=2, late=1, cancel=1, die=1, term=1, handover=1), backend="k8s", start="cold"),
-    # signing off and waiting are steps: [P8]
+    # signing off and waiting are steps: [H4]
     Cfg("unserved", Budget(runs=4, late=1, term=1, write=1), backend="k8s", start="gone", signs=True),
-    # two places, each with runs of its own: [P4]
+    # two places, each with runs of its own: [H10]
     _two("two-places", Budget(runs=2, late=1, term=1, write=1, dead=1), "gone"),
     _two("two-places-min", Budget(runs=2, dead=1), "gone"),
     _two("two-places-3", Budget(runs=3, term=1, write=1, dead=1), "gone"),

@@ -211,7 +211,7 @@ def _calls(s: State, cfg: Cfg) -> Iterator[Next]:
 
 
 def _calls_over_places(s: State, right: str, cfg: Cfg) -> Iterator[Next]:
-    """P4: the caller says that the old place is dead, which may be a lie; or accepts a loss, which is not one."""
+    """H10: the caller says that the old place is dead, which may be a lie; or accepts a loss, which is not one."""
     if s.budget.dead and right in TAKES:
         told = start(spend(s, "dead"), right, cfg, asked=Asked(dead=True))
         yield Next(f"call {right}, the old place is dead", told, [])

@@ -4,7 +4,7 @@ from model.world import Cfg, Obj, Record, Run, State, Uid, Vol, proven, standing
 
 
 def is_rolled_back(s: State, rec: Record, cfg: Cfg) -> bool:
-    """P2: what the record says of its volume was written before the mirror; much may have happened since."""
+    """H12: what the record says of its volume was written before the mirror; much may have happened since."""
     return "epoch" in cfg.rules and rec.epoch < s.epoch
 
 
@@ -14,26 +14,26 @@ def is_never_handed_out(s: State, rec: Record, v: Vol, cfg: Cfg, r: Run) -> bool
         return True
     is_named = v.uid == rec.uid and rec.at == s.here
     if r.asked.accept == v.uid and not (is_named and rec.epoch == s.epoch):
-        return True  # P2: its loss is accepted, and no record of this epoch vouches for it
+        return True  # H12: its loss is accepted, and no record of this epoch vouches for it
     if is_named and rec.state == "restoring":
         return not is_rolled_back(s, rec, cfg)
     return is_named and rec.state == "deleting"
 
 
 def may_be_half_removed(s: State, rec: Record, v: Vol, cfg: Cfg) -> bool:
-    """P2: the archive was made of this volume, and the record may have forgotten that it was sealed."""
+    """H12: the archive was made of this volume, and the record may have forgotten that it was sealed."""
     is_source = s.man is not None and s.man.source == v.uid
     return "sealed-epoch" in cfg.rules and rec.epoch < s.epoch and is_source and rec.state in ("ready", "archived")
 
 
 def is_lost_volume(s: State, rec: Record, cfg: Cfg) -> bool:
-    """D10, where none stands: one was `ready` here and nobody of ours deleted it, now or before an earlier restore."""
+    """H11, where none stands: one was `ready` here and nobody of ours deleted it, now or before an earlier restore."""
     is_missed = rec.state == "ready" and rec.at == s.here
     return "lost" in cfg.rules and (is_missed or rec.lost is not None)
 
 
 def losing(s: State, rec: Record, r: Run, cfg: Cfg) -> Uid | None:
-    """D10: what the record keeps of a loss, in the PUT that gives that volume up; an accepted one is kept all the same.
+    """H11: what the record keeps of a loss, in the PUT that gives that volume up; an accepted one is kept all the same.
 
     It is kept until an archive was answered: whoever answered that has told.
     """
@@ -44,14 +44,14 @@ def losing(s: State, rec: Record, r: Run, cfg: Cfg) -> Uid | None:
 
 
 def leaving(s: State, rec: Record, cfg: Cfg) -> tuple[tuple[Uid, str], ...]:
-    """P4: volumes that may still stand at a place that the record leaves."""
+    """H10: volumes that may still stand at a place that the record leaves."""
     if "left-behind" not in cfg.rules or rec.uid is None or rec.at == s.here or rec.gone:
         return rec.left
     return tuple(sorted({*rec.left, (rec.uid, rec.at)}))
 
 
 def is_torn(s: State, rec: Record, r: Run, cfg: Cfg) -> bool:
-    """P2: the record names another archive than the manifest: two ages in one mirror."""
+    """C3: the record names another archive than the manifest: two ages in one mirror."""
     if "torn" not in cfg.rules or r.asked.explicit or rec.aid is None:
         return False
     is_named = rec.state in ("archived", "deleting") or (rec.state in ("restoring", None) and rec.epoch < s.epoch)
@@ -59,7 +59,7 @@ def is_torn(s: State, rec: Record, r: Run, cfg: Cfg) -> bool:
 
 
 def must_prove_again(s: State, rec: Record, cfg: Cfg) -> bool:
-    """P1: the archive that stands for the volume may be read, but is not the copy that was read back."""
+    """C2: the archive that stands for the volume may be read, but is not the copy that was read back."""
     o = proven(s)
     if "prove-again" not in cfg.rules or rec.state not in ("archived", "deleting") or o is None:
         return False
@@ -67,7 +67,7 @@ def must_prove_again(s: State, rec: Record, cfg: Cfg) -> bool:
 
 
 def may_stand(s: State, cfg: Cfg) -> Obj | None:
-    """P1: what a deletion leans on."""
+    """C1: what a deletion leans on."""
     return proven(s) if "MUTANT HEAD suffices" in cfg.rules else standing(s)
 
 

@@ -45,7 +45,7 @@ def _age(s: State, cfg: Cfg) -> Any:
 
 
 def mirrors(s: State, cfg: Cfg) -> Iterator[Next]:
-    """P1, P2, P3: the bucket copied object by object, `init --adopt`, and the copy used from now on.
+    """H12, C1 to C3, C5: the bucket copied object by object, `init --adopt`, and the copy used from now on.
 
     Uploads are not copied.  Workers stand still meanwhile: what was under way has landed, or never will.
     """

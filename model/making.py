@@ -39,7 +39,7 @@ def restore_look(s: State, rec: Record, r: Run, cfg: Cfg) -> Step:
     """Is the volume that stands there already the answer?"""
     is_sealed_here = rec.state == "deleting" and any(x and x.uid == rec.uid for x in (s.vol, s.trash))
     if is_sealed_here and must_prove_again(s, rec, cfg):
-        return go(r, "prove")  # P1: finishing that deletion leans on the archive
+        return go(r, "prove")  # C2: finishing that deletion leans on the archive
     if back := settle_trash(s, rec, r, cfg):
         return back
     v = s.vol

@@ -44,7 +44,7 @@ def _step(s: State, r: Run, cfg: Cfg) -> Step:
     if s.rec is None or (s.rec.owner != r.owner and "MUTANT no fence" not in cfg.rules):
         return End("NotYours")  # in compensation too: what is not ours any more is not undone, nor called cancelled
     if r.epoch != s.epoch and "fence-epoch" in cfg.rules:
-        return End("NotYours")  # P2: a claim is for one bucket
+        return End("NotYours")  # H12: a claim is for one bucket
     return OPERATIONS[r.op](s, s.rec, r, cfg)
 
 

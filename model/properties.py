@@ -108,7 +108,7 @@ def _locked_out(s: State, cfg: Cfg) -> str | None:
 
 
 def _may_be_taken(s: State) -> bool:
-    """P4: what is only in the archive belongs to no place."""
+    """H10: what is only in the archive belongs to no place."""
     is_kept = s.rec is None or s.rec.state in ("ready", "archived")
     is_asked = s.away is not None and s.away.row in ("COLD", "RESTORING")
     return is_asked and not is_kept and not s.purging and proven(s) is not None

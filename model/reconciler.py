@@ -68,13 +68,13 @@ def left_under_a_mover(s: State, r: Run, result: str) -> list[str]:
 
 
 def covered_up(s: State, r: Run) -> list[str]:
-    """D10, P2: content that vanished is told before anything stands in for it."""
+    """H11, H12, C3: content that vanished is told before anything stands in for it."""
     is_told = r.tells or r.asked.accept is not None or r.asked.explicit or r.op == "purge"
     return [f"3 {r.op} covered a loss up"] if s.untold and not is_told else []
 
 
 def left_unnamed(s: State) -> list[str]:
-    """P4: what a purge leaves at another place it names."""
+    """H10: what a purge leaves at another place it names."""
     v = s.away.vol if s.away else None
     named = [uid for uid, _ in s.rec.left] if s.rec else []
     return ["10 purge did not name what it left"] if v is not None and v.uid and v.uid not in named else []

@@ -51,7 +51,7 @@ def give_up(r: Run, err: str) -> Go:
 def put(s: State, rec: Record, r: Run, nxt: str, **fields: Any) -> Step:
     """PUT the record If-Match; nothing to write means it is done already.
 
-    P2: what is said of the volume bears the epoch in which it was said.
+    H12: what is said of the volume bears the epoch in which it was said.
     """
     new = rec._replace(**fields)
     if new != rec and fields.keys() & {"uid", "state", "aid", "fp"}:
@@ -60,7 +60,7 @@ def put(s: State, rec: Record, r: Run, nxt: str, **fields: Any) -> Step:
 
 
 def prove_again(s: State, rec: Record, r: Run, cfg: Cfg, nxt: str) -> Step:
-    """P1: the archive read back whole; then the manifest anew, If-Match on itself.
+    """C2: the archive read back whole; then the manifest anew, If-Match on itself.
 
     Read back bad, a volume that is whole is all there is: `ready` again.  What was sealed is left as it stands.
     """

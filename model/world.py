@@ -204,7 +204,7 @@ def proven(s: State) -> Obj | None:
 
 
 def standing(s: State) -> Obj | None:
-    """P1: the object that may stand for a volume: the very copy that was read back whole."""
+    """C1: the object that may stand for a volume: the very copy that was read back whole."""
     o = proven(s)
     return o if o and s.man and o.copy == s.man.copy else None
 

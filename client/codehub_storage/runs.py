@@ -190,7 +190,7 @@ async def request_cancel(client: Client, handle: WorkflowHandle[Any, Any]) -> bo
         if await pollers(client, (await handle.describe()).task_queue, WORKFLOWS):
             return False
         # A worker may begin the first task right here, and its claim land after this. That is safe: the run never signs
-        # off then, so the next claim waits for what it may have under way, and says so [P8].
+        # off then, so the next claim waits for what it may have under way, and says so [H4].
         await handle.terminate(reason=UNTAKEN)
     except RPCError as error:
         if not is_no_run(error):  # that: it ended just now, and its outcome tells

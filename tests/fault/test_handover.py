@@ -1,4 +1,4 @@
-"""A worker is replaced in mid-operation: a mover that can outlive it goes on, whatever else happens meanwhile.
+"""[H13] A worker is replaced in mid-operation: a mover that can outlive it goes on, whatever else happens meanwhile.
 
 On Docker and Kubernetes. In every test the mover stands before one request to the store until the hand-over is done.
 """

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
+import shlex
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -15,7 +17,7 @@ from pydantic import ValidationError
 
 from tests.harness.site import Site
 from worker.cli.answers import ANSWERS, COMMON
-from worker.cli.parser import commands_of
+from worker.cli.parser import build_parser, commands_of
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,17 @@ def check_answer(command: str, found: dict[str, Any]) -> None:
             return
         why.append(f"{model.__name__}: {set(found) ^ set(taken) or taken}")
     raise AssertionError(f"{command} answers {found}\n" + "\n".join(why))
+
+
+def typed(hint: str) -> list[str]:
+    """The commands that a hint tells somebody to type. Each can be typed as it stands, and none is half of one."""
+    quoted = re.findall(r"`([^`]+)`", hint)
+    assert not [each for each in quoted if each.startswith("-")], hint
+    commands = [each for each in quoted if each.startswith("codehub-storage ")]
+    for each in commands:
+        assert not re.search(r"\b[A-Z]+_[A-Z_]*[A-Z]\b", each), hint
+        build_parser().parse_args(shlex.split(each)[1:])
+    return commands
 
 
 def named(arguments: Sequence[str]) -> str:

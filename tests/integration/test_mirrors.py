@@ -192,7 +192,7 @@ def trash_of(site: Site, workspace: str) -> Path:
 
 
 async def test_a_rotten_mirror_deletes_no_volume(stand: Stand) -> None:
-    """[P1] HEAD agrees; but nobody has read these bytes back. The volume is archived anew, and nothing is lost."""
+    """[C2] HEAD agrees; but nobody has read these bytes back. The volume is archived anew, and nothing is lost."""
     workspace, volume = await begun(stand, ARCHIVED)
     assert (await record_of(stand.site, workspace)).volume.state == VolumeState.ARCHIVED  # type: ignore[union-attr]
     stand.rot = archive_key(workspace)
@@ -223,7 +223,7 @@ async def test_a_good_mirror_is_read_back_and_then_stands_for_the_volume(stand: 
 
 @pytest.mark.parametrize("operation", ["archive", "restore"])
 async def test_what_was_sealed_is_kept_while_its_archive_is_rotten(stand: Stand, operation: str) -> None:
-    """[P1] `deleting`: ArchiveCorrupt, and what is left of the volume stays, for whoever mends the mirror."""
+    """[C2] `deleting`: ArchiveCorrupt, and what is left of the volume stays, for whoever mends the mirror."""
     if not isinstance(stand.site.root, Path) or not stand.site.root.exists():
         pytest.skip("a trash is the directory backend's")
     workspace, volume = await begun(stand, SEALED)
@@ -274,7 +274,7 @@ async def test_a_cold_home_is_called_archived_only_on_bytes_that_were_read(stand
 
 
 async def test_a_torn_mirror_is_told_and_only_a_named_archive_goes_on(stand: Stand) -> None:
-    """[P2] The record is of after the second archive, object and manifest of before it: nothing is guessed."""
+    """[C3] The record is of after the second archive, object and manifest of before it: nothing is guessed."""
     stand.site.start_worker()
     workspace, key = await archived(stand.site, text="first")
     older = {each: await stand.site.truth.get(each) for each in (key, manifest_key(key))}

@@ -1,4 +1,4 @@
-"""A COLD workspace belongs to no place: it restores wherever the bucket is shared, and at one place at a time.
+"""[H10] A COLD workspace belongs to no place: it restores wherever the bucket is shared, and at one place at a time.
 
 Each place has a Temporal server of its own, so no workflow id keeps two runs of one workspace apart; the record does.
 """
@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from activities.fencing import read_record, write_record
+from activities.proofs import read_manifest
 from activities.record import LeftBehind, Record, VolumeState
 from codehub_storage import ErrorCode, StorageError
 from codehub_storage.keys import workflow_id
@@ -71,6 +72,13 @@ async def uid_of(site: Site, workspace: str) -> str:
     volume = (await record_of(site, workspace)).volume
     assert volume is not None
     return volume.uid
+
+
+async def volumes_by_doctor(site: Site) -> dict[str, str]:
+    """What doctor finds about the volumes at a place."""
+    doctor = json.loads((await cli(site, "doctor", "--json")).out)
+    found: dict[str, str] = next(each for each in doctor["checks"] if each["check"] == "place.volumes")
+    return found
 
 
 async def put(site: Site, change: object) -> None:
@@ -187,7 +195,10 @@ async def test_work_stays_where_it_is_unless_its_loss_is_accepted(
     record = await record_of(one, workspace)
     assert record.volume is not None
     uid = record.volume.uid
-    volume = record.volume.model_copy(update={"state": state, "archive_id": "0" * 32, "fingerprint": "0" * 64})
+    manifest = await read_manifest(one.truth, key)
+    assert manifest is not None
+    proven = {"archive_id": manifest[0].archive_id, "fingerprint": "0" * 64}
+    volume = record.volume.model_copy(update={"state": state, **proven})
     if state is VolumeState.ARCHIVED:
         await put(one, record.model_copy(update={"volume": volume}))
     for call in (
@@ -209,12 +220,39 @@ async def test_work_stays_where_it_is_unless_its_loss_is_accepted(
     assert result.lost_volume_uid == (uid if state is VolumeState.READY else None)
     assert (await record_of(two, workspace)).left_behind == (left,)
 
-    doctor = json.loads((await cli(one, "doctor", "--json")).out)
-    check = next(each for each in doctor["checks"] if each["check"] == "place.volumes")
+    check = await volumes_by_doctor(one)
     assert (check["state"], uid in check["text"]) == ("warning", True), check
     assert f"may still stand: volume {uid} at place {one.place}" in (await cli(two, "show", workspace)).out
     purged = await (await two.storage.start_purge(two.key(workspace), key)).result()
     assert purged.leftovers == (str(left),)
+
+
+@pytest.mark.parametrize("by", ["restore", "purge"])
+async def test_a_home_that_another_place_never_replaced_is_not_called_left_behind(
+    places: tuple[Site, Site], by: str
+) -> None:
+    """The other place has the record and announced nothing: doctor says that it comes back, and so it does."""
+    one, two = places
+    workspace, key = await archived(one, text="archived")
+    await one.storage.restore(key)
+    write(one, workspace, "newer")
+    uid = await uid_of(one, workspace)
+    if by == "restore":
+        failed = await code_of(two.storage.restore(key, archive_id="0" * 32, accept_loss=uid))
+        assert failed.code == ErrorCode.ARCHIVE_NOT_FOUND
+    else:
+        await (await two.storage.start_purge(None, key, accept_loss=uid)).result()
+    record = await record_of(one, workspace)
+    assert (record.place, record.volume_place, record.left_behind) == (two.place, one.place, ())
+
+    check = await volumes_by_doctor(one)
+    assert f"the volume is here, the record of {workspace} at place {two.place}" in check["text"]
+    assert ("left behind" in check["text"], "by hand" in check["hint"]) == (False, False), check
+    assert "takes such a record back" in check["hint"]
+    assert await one.storage.archive(one.key(workspace)) == key
+    assert (await record_of(one, workspace)).place == one.place
+    await one.storage.restore(key)
+    assert read(one, workspace) == "newer"
 
 
 async def test_what_was_left_behind_goes_when_the_workspace_comes_back(places: tuple[Site, Site]) -> None:

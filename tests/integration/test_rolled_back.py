@@ -1,4 +1,4 @@
-"""A bucket that was copied rolls its records back: what they call half-made may be somebody's home since."""
+"""[H12] A bucket that was copied rolls its records back: what they call half-made may be somebody's home since."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from activities.objectstore.identity import IDENTITY_KEY, load_identity
 from activities.record import Record, VolumeState
 from codehub_storage import ErrorCode, StorageError
 from codehub_storage.keys import manifest_key
-from tests.harness.commands import cli
+from tests.harness.commands import cli, typed
 from tests.harness.homes import archived, provisioned, read, record_of, write
 from tests.harness.s3server import S3Server
 from tests.harness.site import Site, open_site
@@ -97,8 +97,9 @@ async def test_a_home_that_an_older_record_calls_half_made_is_kept(site: Site) -
     ):
         error = await refused(call)
         assert error.code == ErrorCode.VOLUME_CONFLICT
-        assert "codehub-storage adopt" in error.hint
-        assert f"--accept-loss {older.volume.uid}" in error.hint
+        taking, dropping = typed(error.hint)
+        assert taking == f"codehub-storage adopt {volume}"
+        assert dropping.endswith(f" --accept-loss {older.volume.uid}")
     assert await record_of(site, workspace) == older
     assert read(site, workspace) == "first"
 

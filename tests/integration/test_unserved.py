@@ -180,7 +180,7 @@ async def test_what_a_worker_has_begun_is_never_terminated(
 async def test_a_first_task_that_wins_the_race_is_told(
     tmp_path: Path, temporal_server: TemporalServer, seaweed: Seaweed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """[P8] A worker claims between look and terminate: not told as cancelled; the next claim waits, and says so.
+    """[H4] A worker claims between look and terminate: not told as cancelled; the next claim waits, and says so.
 
     The cancel that is asked for first would end such a run in order, so here it is lost.
     """
@@ -231,6 +231,7 @@ async def test_leases_that_nobody_asks_for_are_told(
             checks = {each["check"]: each for each in doctor.object()["checks"]}
             assert checks["temporal.worker"]["state"] == "warning"
             assert movers_queue(site.place) in checks["temporal.worker"]["text"]
+            assert "keep saying `waits for a mover`" in checks["temporal.worker"]["hint"]
             assert movers_queue(site.place) in checks["temporal.runs"]["text"]
             assert await site.storage.cancel(workspace) == CancelOutcome.CANCELLED
 

@@ -26,6 +26,7 @@ from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import manifest_key
 from tests.fakes.memory_store import MemoryStore
 from tests.harness.archives import Made, ignore, make_archive
+from tests.harness.commands import typed
 
 KEYS = ("ws1/home.tar.gz", "ws2/home.tar.gz")
 KEY = KEYS[0]
@@ -217,6 +218,7 @@ def test_a_record_that_names_another_archive_is_of_another_time(state: VolumeSta
         check_same_bucket(record, "A1")
     assert caught.value.code == ErrorCode.ARCHIVE_NOT_FOUND
     assert {"A1", "A2"} <= set(caught.value.details.values())
+    assert typed(caught.value.hint) == [f"codehub-storage restore {KEY} --archive-id A1"]
 
 
 @pytest.mark.field("D9")

@@ -6,10 +6,13 @@ from typing import Any
 
 import pytest
 
+from activities.backends.base import VolumeView
+from activities.clearing import doubted, lost
 from activities.fencing import Claimant, FencedRecord, read_record, write_record
 from activities.record import GIVEN_UP_KEPT, LeftBehind, Owner, Record, VolumeRecord, VolumeState
 from codehub_storage.errors import ErrorCode, StorageError
 from tests.fakes.memory_store import MemoryStore
+from tests.harness.commands import typed
 
 WS = "ws1"
 
@@ -192,6 +195,52 @@ async def test_half_made_under_an_older_epoch_is_not_claimed() -> None:
     with pytest.raises(StorageError) as older:
         await FencedRecord(store, WS, "run-2", 3).check()
     assert older.value.code == ErrorCode.NOT_YOURS  # its claim was for the bucket of before
+
+
+VOLUME = "ws_ws1_home"
+RESTORE = "codehub-storage restore ws1/home.tar.gz"
+
+
+async def check_taken_from_a_dead_place(before: Record, operation: str) -> None:
+    """What the hint says lets the operation through, whatever becomes of that restore."""
+    store = MemoryStore()
+    await write_record(store, before, None)
+    taking = FencedRecord(store, WS, "run-2")
+    await taking.claim(Claimant("there", "restore", old_place_is_dead=True))
+    await taking.sign_off()
+    await FencedRecord(store, WS, "run-3").claim(Claimant("there", operation))
+
+
+@pytest.mark.field("L10")
+@pytest.mark.parametrize("operation", ["restore", "purge", "archive", "provision"])
+async def test_each_refused_claim_says_what_to_type(operation: str) -> None:
+    """Whole commands of this workspace, that the command line takes; also of an operation that has no such option."""
+    begins = "codehub-storage provision ws1" if operation == "provision" else RESTORE
+
+    async def hinted(before: Record, claimant: Claimant) -> list[str]:
+        store = MemoryStore()
+        await write_record(store, before, None)
+        with pytest.raises(StorageError) as refused:
+            await FencedRecord(store, WS, "run-2").claim(claimant)
+        return typed(refused.value.hint)
+
+    away = record(volume("u1", VolumeState.READY, place="there"))
+    assert await hinted(away, Claimant("here", operation)) == [f"{begins} --accept-loss u1"]
+    assert await hinted(away, Claimant("there", operation)) == [f"{RESTORE} --old-place-is-dead"]
+    await check_taken_from_a_dead_place(away, operation)
+    half = record(volume("u1", VolumeState.RESTORING))
+    told = await hinted(half, Claimant("here", operation, epoch=2, home_store_key=VOLUME))
+    assert told == [f"codehub-storage adopt {VOLUME}", f"{begins} --accept-loss u1"]
+
+
+@pytest.mark.field("L10")
+@pytest.mark.field("D10")
+def test_what_is_said_of_a_volume_in_doubt_can_be_typed() -> None:
+    """Whole commands of this workspace, be its volume in doubt or lost."""
+    told = typed(doubted(VolumeView(VOLUME, "u1"), "why").hint)
+    assert told == [f"codehub-storage adopt {VOLUME}", f"{RESTORE} --accept-loss u1"]
+    home = volume("u1", VolumeState.READY)
+    assert typed(lost(record(home), home).hint) == ["codehub-storage provision ws1 --accept-loss u1"]
 
 
 @pytest.mark.field("L10")

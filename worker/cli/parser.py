@@ -77,8 +77,10 @@ def build_parser() -> Parser:
     )
     add("worker", "processes", "serve the volume place that the settings name, until SIGTERM", more_help=_settings)
     init = add("init", "processes", "mark bucket and volume place as belonging together, once")
-    init.add_argument("--adopt", action="store_true", help="mark them although something is in them already")
-    taken = add("adopt", "processes", "take over a volume that the platform made before us, as it is")
+    init.add_argument(
+        "--adopt", action="store_true", help="although something is in them already, or the bucket is a copy of another"
+    )
+    taken = add("adopt", "processes", "take over a volume of before us, or of before the bucket was copied, as it is")
     taken.add_argument("home_store_key", metavar="HOME_STORE_KEY", help="such as ws_WORKSPACE_home")
 
     provision = add("provision", "operations", "make a new, empty volume; prints its home_store_key")

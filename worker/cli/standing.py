@@ -53,6 +53,13 @@ async def is_lost(store: ObjectStore, record: Record, standing: Standing) -> boo
 
 
 def left_here(record: Record, place: str, standing: Standing) -> LeftBehind | None:
-    """The volume that stands at ``place`` although the record has left it."""
+    """The volume that stands at ``place`` and that the record gave up when it left. Nobody is handed it any more."""
     uid = standing.get(record.workspace_id)
-    return next((each for each in record.elsewhere if (each.place, each.uid) == (place, uid)), None)
+    return next((each for each in record.left_behind if (each.place, each.uid) == (place, uid)), None)
+
+
+def is_home_here(record: Record, place: str, standing: Standing) -> bool:
+    """True if the record's own volume stands at ``place`` while the record is at another: it comes back to it."""
+    volume = record.volume
+    is_here = volume is not None and standing.get(record.workspace_id) == volume.uid
+    return is_here and record.is_elsewhere and record.volume_place == place

@@ -91,7 +91,7 @@ class TemporalChecks:
             return warning(
                 f"no worker asks for leases on {movers}, while {', '.join(sorted(workers))} serves the rest of {place}",
                 "Either each worker has as many movers as it may (CODEHUB_STORAGE_MAX_MOVERS), which passes, or its "
-                "leases stopped: start it anew if operations stay at `attaching`.",
+                "leases stopped: start it anew if operations keep saying `waits for a mover`.",
             )
         if silent:
             return fails(

@@ -13,7 +13,7 @@ from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import check_workspace_id
 from worker.cli.checks.running import Check, Finding, ok, warning
 from worker.cli.session import open_marked
-from worker.cli.standing import is_lost, is_told_ready, left_here, standing_here
+from worker.cli.standing import is_home_here, is_lost, is_told_ready, left_here, standing_here
 from worker.settings import Settings
 
 _SECONDS = 60.0
@@ -36,6 +36,7 @@ async def _look(settings: Settings, identity: StoreIdentity | None) -> Finding:
         ready = [each for each in records if is_told_ready(each, settings.place)]
         lost = [each for each in ready if await is_lost(store, each, standing)]
         left = [found for each in records if (found := left_here(each, settings.place, standing)) is not None]
+        away = [each for each in records if is_home_here(each, settings.place, standing)]
     text = f"{len(standing)} volumes stand here"
     if len(names) > _RECORDS:
         text += f" (of {len(names):,} records {_RECORDS:,} were looked at; `codehub-storage list` looks at all)"
@@ -46,7 +47,13 @@ async def _look(settings: Settings, identity: StoreIdentity | None) -> Finding:
         hints.append("Restore the last archive, or begin anew: `codehub-storage show WORKSPACE_ID` tells more.")
     if left:
         said.append(f"left behind, since another place has the workspace: {_named([each.uid for each in left])}")
-        hints.append("Nobody is handed these any more: remove them by hand.")
+        hints.append(
+            "Nobody is handed what was left behind: a restore of its workspace here removes it; you may, by hand."
+        )
+    if away:
+        who = _named([f"{each.workspace_id} at place {each.place}" for each in away])
+        said.append(f"the volume is here, the record of {who}")
+        hints.append("The next operation here takes such a record back: remove nothing.")
     if unread:
         said.append(f"records that cannot be read: {_named(unread)}")
         hints.append("Restore an older version of these objects.")
