@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from activities.formats import check_format
 from activities.objectstore.base import ObjectStore, PreconditionFailed
 from activities.record import FORMAT_VERSION, Owner, Record, VolumeRecord, VolumeState
 from codehub_storage.contracts import Operation
@@ -52,6 +53,7 @@ async def read_record(store: ObjectStore, workspace_id: str) -> tuple[Record, st
 
 def _record_of(workspace_id: str, data: bytes) -> Record:
     key = record_key(workspace_id)
+    check_format(data, f"the record {key}", newest=FORMAT_VERSION)
     try:
         if len(data) > _RECORD_BYTES:
             raise ValueError(f"{len(data)} bytes are no record")
@@ -65,10 +67,6 @@ def _record_of(workspace_id: str, data: bytes) -> Record:
     is_older = volume is not None and volume.place is None and volume.state == VolumeState.DELETING
     if volume is not None and not volume.has_evidence and not is_older:
         raise _corrupt(f"{key} says that its volume is {volume.state}, and names neither archive nor purge")
-    if record.format_version > FORMAT_VERSION:
-        raise StorageError(
-            ErrorCode.UNSUPPORTED, f"the record {key} has format {record.format_version}", hint="Upgrade the service."
-        )
     return record
 
 

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from tests.harness.fieldrows import listed
+from tests.harness.fieldrows import right_values
 
 FOLDER = Path(__file__).parents[1] / ".field"
 Reports = Mapping[str, Mapping[str, Mapping[str, str]]]
@@ -26,8 +26,9 @@ def read_reports(folder: Path) -> Reports:
 class Row:
     """What all suites say of one row."""
 
-    def __init__(self, name: str, reports: Reports) -> None:
+    def __init__(self, name: str, right_value: str, reports: Reports) -> None:
         self.name = name
+        self.right_value = right_value
         ends = [
             (suite, test, end) for suite, rows in reports.items() for test, end in sorted(rows.get(name, {}).items())
         ]
@@ -46,7 +47,8 @@ def as_text(rows: Iterable[Row]) -> str:
     """A paragraph for each row."""
     lines = []
     for row in rows:
-        lines.append(f"{row.name:4} {len(row.passed):4} passed in {', '.join(row.suites) or 'no suite'}")
+        lines.append(f"{row.name:4} {row.right_value}")
+        lines.append(f"     {len(row.passed):4} passed in {', '.join(row.suites) or 'no suite'}")
         lines += [f"            {test}" for test in row.tests]
         lines += [f"    FAULT   {fault}" for fault in row.faults]
     return "\n".join(lines)
@@ -54,10 +56,11 @@ def as_text(rows: Iterable[Row]) -> str:
 
 def as_table(rows: Iterable[Row]) -> str:
     """A Markdown table with a line for each row."""
-    lines = ["| row | passed | suites | tests |", "|---|---|---|---|"]
+    lines = ["| row | right is | passed | suites | tests |", "|---|---|---|---|---|"]
     for row in rows:
         cells = [f"`{test}`" for test in row.tests] + [f"**{fault}**" for fault in row.faults]
-        lines.append(f"| {row.name} | {len(row.passed)} | {', '.join(row.suites)} | {'<br>'.join(cells)} |")
+        facts = (row.name, row.right_value, str(len(row.passed)), ", ".join(row.suites), "<br>".join(cells))
+        lines.append(f"| {' | '.join(facts)} |")
     return "\n".join(lines)
 
 
@@ -68,7 +71,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--table", action="store_true", help="Markdown")
     options = parser.parse_args(arguments)
     reports = read_reports(options.folder)
-    rows = [Row(name, reports) for name in listed()]
+    rows = [Row(name, right_value, reports) for name, right_value in right_values().items()]
     print(as_table(rows) if options.table else as_text(rows))
     at_fault = [row.name for row in rows if row.faults]
     if at_fault:

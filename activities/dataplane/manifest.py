@@ -12,11 +12,11 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from activities.dataplane.entries import LONGEST_PATH
+from activities.formats import check_format
 from activities.objectstore.base import ObjectInfo
 from codehub_storage.errors import ErrorCode, StorageError
 
 FORMAT_VERSION = 1
-KNOWN_FEATURES: frozenset[str] = frozenset()
 
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 """Every number that we read: what a signed word of 64 bits holds."""
@@ -144,18 +144,11 @@ class Manifest(Part):
     @classmethod
     def from_json(cls, data: bytes) -> Manifest:
         """``ArchiveCorrupt`` for what is no manifest, ``Unsupported`` for one of a later format."""
+        check_format(data, "the manifest", newest=FORMAT_VERSION)
         try:
-            manifest = cls.model_validate_json(data)
+            return cls.model_validate_json(data)
         except ValidationError as error:
             raise StorageError(ErrorCode.ARCHIVE_CORRUPT, "the manifest cannot be read") from error
-        unknown = set(manifest.required_features) - KNOWN_FEATURES
-        if manifest.format_version > FORMAT_VERSION or unknown:
-            raise StorageError(
-                ErrorCode.UNSUPPORTED,
-                f"the manifest has format {manifest.format_version} and asks for {sorted(unknown)}",
-                hint="Upgrade the service.",
-            )
-        return manifest
 
     def pinned_to(self, info: ObjectInfo) -> Manifest:
         """This manifest with the ETag and version that its object has today: what a read goes by, or a new proof."""

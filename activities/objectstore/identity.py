@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from activities.formats import check_format
 from activities.objectstore.base import (
     ARCHIVE_ID,
     UNVERSIONED,
@@ -250,17 +251,11 @@ async def _find(store: ObjectStore) -> tuple[StoreIdentity, str] | None:
 
 def identity_of(data: bytes) -> StoreIdentity:
     """What ``store.json`` says. ``WrongStore`` if it cannot be read, ``Unsupported`` for a later format."""
+    check_format(data, IDENTITY_KEY, newest=FORMAT_VERSION)
     try:
-        identity = StoreIdentity.model_validate_json(data)
+        return StoreIdentity.model_validate_json(data)
     except ValidationError as error:
         raise StorageError(ErrorCode.WRONG_STORE, f"{IDENTITY_KEY} cannot be read") from error
-    if identity.format_version > FORMAT_VERSION:
-        raise StorageError(
-            ErrorCode.UNSUPPORTED,
-            f"{IDENTITY_KEY} has format {identity.format_version}",
-            hint="Upgrade the service.",
-        )
-    return identity
 
 
 async def _check_new_or_marked(store: ObjectStore) -> None:

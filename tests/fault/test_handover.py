@@ -30,7 +30,18 @@ from tests.harness.habitats import BACKEND
 from tests.harness.homes import provisioned
 from tests.harness.s3server import S3Server
 from tests.harness.site import Site, open_site
-from tests.harness.stops import Stop, Tree, handle_of, history_of, of, paused_at, tree_of, until, until_no_mover
+from tests.harness.stops import (
+    Stop,
+    Tree,
+    handle_of,
+    history_of,
+    of,
+    paused_at,
+    repeated_steps,
+    tree_of,
+    until,
+    until_no_mover,
+)
 from worker.dev.temporal import TemporalServer
 
 FILES, FILE_BYTES = 6, 1 << 20
@@ -134,6 +145,10 @@ class Moving:
         assert types.count(LEASE) == 1, "the mover was replaced"
         return result
 
+    async def repeated(self) -> list[str]:
+        """The steps that its mover had to take again."""
+        return repeated_steps(await history_of(self.site, self.workspace, self.handle.run_id))
+
 
 @pytest.fixture
 async def stand(tmp_path: Path, temporal_server: TemporalServer, site_store: S3Server) -> AsyncIterator[Stand]:
@@ -169,13 +184,14 @@ async def hand_over(site: Site, moving: Moving) -> None:
 async def test_an_orderly_stop_costs_nothing(
     stand: Stand, operation: Callable[[Stand], Awaitable[tuple[str, Tree, AbstractAsyncContextManager[Moving]]]]
 ) -> None:
-    """The same container or Pod before and after, no byte sent twice, and the tree comes back equal."""
+    """The same container or Pod before and after, no step taken again nor byte sent twice, and the tree is equal."""
     workspace, tree, block = await operation(stand)
     async with block as moving:
         await moving.until_held(1)
         await hand_over(stand.site, moving)
         moving.goes_on()
     assert (await moving.ends()).sent_again_bytes == 0
+    assert await moving.repeated() == []
     if operation is Stand.archiving:
         await stand.comes_back(workspace, tree)
     assert tree_of(stand.site.volume(workspace)) == tree
@@ -190,6 +206,7 @@ async def test_nobody_is_there_for_a_while(stand: Stand) -> None:
     moving.goes_on()
     stand.site.start_worker()
     assert (await moving.ends()).sent_again_bytes == 0
+    assert await moving.repeated() == []
     await stand.comes_back(workspace, tree)
 
 

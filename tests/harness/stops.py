@@ -12,7 +12,7 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -138,6 +138,24 @@ async def paused_at(gate: Path) -> None:
 async def history_of(site: Site, workspace_id: str, run_id: str | None = None) -> list[HistoryEvent]:
     """All events of a run."""
     return list((await handle_of(site, workspace_id, run_id).fetch_history()).events)
+
+
+def repeated_steps(history: Sequence[HistoryEvent]) -> list[str]:
+    """The steps of a run's movers that took more than one attempt: such a one reads or sends bytes again."""
+    scheduled = {
+        event.event_id: event.activity_task_scheduled_event_attributes
+        for event in history
+        if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED
+    }
+    movers = {number: each for number, each in scheduled.items() if each.task_queue.name.startswith("mover/")}
+    ended = [
+        event.activity_task_started_event_attributes
+        for event in history
+        if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_STARTED
+    ]
+    attempts = {each.scheduled_event_id: each.attempt for each in ended if each.scheduled_event_id in movers}
+    assert attempts, "no mover took a step"
+    return [movers[number].activity_type.name for number, attempt in attempts.items() if attempt > 1]
 
 
 async def reset(site: Site, workspace_id: str, run_id: str, task: int) -> None:

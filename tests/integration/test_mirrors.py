@@ -7,7 +7,6 @@ read gets. Before a volume is deleted on an archive that only lies there, it is 
 from __future__ import annotations
 
 import asyncio
-import json
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from activities.dataplane.manifest import Manifest
+from activities.objectstore.base import ObjectInfo
 from activities.objectstore.identity import load_identity
 from activities.record import VolumeState
 from codehub_storage import ErrorCode, StorageError
@@ -30,6 +30,7 @@ from tests.harness.seaweed import Seaweed, new_bucket
 from tests.harness.site import Site, open_site
 from worker.cli.verify import check
 from worker.dev.temporal import TemporalServer
+from worker.settings import variable
 
 pytestmark = [pytest.mark.integration, pytest.mark.field("D9")]
 
@@ -347,15 +348,52 @@ async def test_a_home_that_was_seen_to_be_gone_restores_without_another_proof(st
     stand.site.start_worker()
     workspace, key = await archived(stand.site, text="cold")
     async with stand.mirrored() as site:
-        data, info = await site.truth.get(record_key(workspace)) or (b"", None)
-        record = json.loads(data)
-        record["volume"]["gone"] = True
-        assert info is not None
-        await site.truth.put_if(record_key(workspace), json.dumps(record).encode(), etag=info.etag)
+        volume = (await record_of(site, workspace)).volume
+        assert volume is not None
+        assert volume.gone
         before = await site.truth.get(manifest_key(key))
         await site.storage.restore(key)
         assert read(site, workspace) == "cold"
         assert await site.truth.get(manifest_key(key)) == before
+
+
+async def versions_of(site: Site, workspace: str) -> dict[str, list[ObjectInfo]]:
+    """All that is stored of a workspace's archive, and its record."""
+    key = archive_key(workspace)
+    return {each: await site.truth.list_versions(each) for each in (key, manifest_key(key), record_key(workspace))}
+
+
+async def test_what_was_mirrored_is_kept_below_what_is_archived_here(stand: Stand) -> None:
+    """`retention: keep`: each of three archives restores, the mirrored one too; purge takes them all, and of the
+    workspace whose name goes on with another letter nothing."""
+    stand.site.environment[variable("retention")] = "keep"
+    stand.site.start_worker()
+    workspace, key = await archived(stand.site, text="1")
+    neighbour = f"{workspace}x"
+    beside = await stand.site.storage.provision(neighbour)
+    write(stand.site, neighbour, "beside")
+    await stand.site.storage.archive(beside)
+    async with stand.mirrored(versioned=True) as site:
+        mirrored = (await manifest_of(site, workspace)).archive_id
+        volume = await site.storage.restore(key)
+        write(site, workspace, "2")
+        second = await (await site.storage.start_archive(volume)).result()
+        await site.storage.restore(key, archive_id=mirrored)
+        assert read(site, workspace) == "1"
+        write(site, workspace, "3")
+        await site.storage.archive(volume)
+        for archive_id, text in ((mirrored, "1"), (second.archive_id, "2"), (None, "3")):
+            await site.storage.restore(key, archive_id=archive_id)
+            assert read(site, workspace) == text
+            await site.storage.purge(volume, None)
+        before = await versions_of(site, neighbour)
+        purged = await (await site.storage.start_purge(None, key)).result()
+        assert purged.leftovers == ()
+        after = await versions_of(site, workspace)
+        assert (after[key], after[manifest_key(key)]) == ([], [])
+        assert await versions_of(site, neighbour) == before
+        await site.storage.restore(archive_key(neighbour))
+        assert read(site, neighbour) == "beside"
 
 
 @pytest.mark.field("D4")

@@ -11,8 +11,11 @@ from pathlib import Path
 import pytest
 
 from activities import failpoints
+from activities.objectstore.identity import load_identity
 from codehub_storage import ErrorCode, StorageError
 from codehub_storage.client import connect
+from tests.fakes.s3_faults import Reply
+from tests.fakes.s3_proxy import S3Proxy
 from tests.harness.seaweed import Seaweed
 from tests.harness.site import Site, open_site
 from tests.harness.stops import paused_at, until
@@ -79,6 +82,34 @@ async def test_a_wrong_bucket_is_never_ready(site: Site, file: Path) -> None:
 
     await until(has_ended, "it goes on")
     assert not file.exists()
+
+
+@pytest.mark.field("D9")
+async def test_a_store_that_deletes_anyway_is_never_served(
+    tmp_path: Path, temporal_server: TemporalServer, seaweed: Seaweed, file: Path
+) -> None:
+    """`init` saw If-Match obeyed on DELETE; the server that answers now does not obey it, and deletions lean on it."""
+    async with (
+        S3Proxy(seaweed.ports[0]) as proxy,
+        open_site(tmp_path / "site", temporal_server, seaweed, endpoint_url=proxy.endpoint_url) as site,
+    ):
+        assert (await load_identity(site.truth)).capabilities.conditional_delete
+        deletes = proxy.add(
+            Reply(times=None, status=204, code=None),
+            lambda exchange: exchange.method == "DELETE" and "If-Match" in exchange.headers,
+        )
+        worker = site.start_worker(**{variable("ready_file"): str(file)})
+
+        async def has_decided() -> bool:
+            return worker.pid is None or "serving place" in worker.log.read_text()
+
+        await until(has_decided, "it neither ends nor serves")
+        said = worker.log.read_text()
+        assert worker.pid is None, said
+        assert deletes.met
+        assert "WrongStore" in said
+        assert "init --adopt" in said
+        assert not file.exists()
 
 
 async def test_all_queues_are_waited_for(temporal_server: TemporalServer, common_site: Site) -> None:

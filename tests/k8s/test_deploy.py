@@ -26,6 +26,7 @@ from tests.harness.image import NAME, image_tar
 from tests.harness.relay import Relay
 from tests.harness.s3server import S3Server
 from tests.harness.seaweed import new_bucket
+from tests.harness.stops import repeated_steps
 from tests.k8s.places import user_pod
 from tests.k8s.rights import HOMES, MANIFESTS, ON_A_LOST_NODE, WORKERS, Kubectl, granted, used, wait_until_gone
 from worker.dev.temporal import TemporalServer
@@ -199,7 +200,7 @@ def movers(cluster: Cluster) -> list[str]:
 async def test_a_rolling_update_costs_an_operation_nothing(
     cluster: Cluster, tmp_path: Path, temporal_server: TemporalServer, site_store: S3Server
 ) -> None:
-    """In mid-archive and in mid-restore: the same Pod before and after, and no byte sent twice."""
+    """In mid-archive and in mid-restore: the same Pod before and after, and no step taken again nor byte sent twice."""
     settings = {"mover_concurrency": "1", "segment_bytes": str(FILE_BYTES), "k8s_volume_size": "1GiB"}
     async with S3Proxy(site_store.ports[0]) as proxy, AsyncExitStack() as exits:
         deployment = deploying(cluster, tmp_path, temporal_server, site_store, proxy.port, **settings)
@@ -224,6 +225,7 @@ async def test_a_rolling_update_costs_an_operation_nothing(
             history = (await client.get_workflow_handle("storage/ws1", run_id=operation.run_id).fetch_history()).events
             types = [event.activity_task_scheduled_event_attributes.activity_type.name for event in history]
             assert types.count(LEASE) == 1, "the mover was replaced"
+            assert repeated_steps(history) == []
 
         await through_a_rollout(await storage.start_archive(key), "PUT", "partNumber")
         await through_a_rollout(await storage.start_restore("ws1/home.tar.gz"), "GET")

@@ -269,6 +269,31 @@ async def test_what_is_no_document(kind: str, data: bytes) -> None:
     assert await reads(data, kind) == REFUSALS[kind]
 
 
+LATER: list[tuple[str, Json]] = [
+    ("record", {"volume": {"uid": "b-1", "state": "resting"}}),
+    ("record", {"volume": {"uid": "b-1", "state": "archived", "archives": ["a" * 32]}}),
+    ("record", {"volume": ["b-1", "b-2"]}),
+    ("record", {"workspace_id": "another"}),
+    ("record", {"history": "x" * 100_000}),
+    ("manifest", {"segments": {"at": "elsewhere"}}),
+    ("manifest", {"workspace_id": "another"}),
+    ("identity", {"places": ["b"]}),
+]
+
+
+@pytest.mark.parametrize(("kind", "change"), LATER)
+@pytest.mark.parametrize("later", [{"format_version": 2}, {"required_features": ["encryption"]}], ids=["2", "feature"])
+async def test_a_later_format_may_hold_anything(kind: str, change: Json, later: Json) -> None:
+    """It asks for an upgrade, and never for an older version of what a later service wrote; of today's it is refused.
+
+    A number beyond all bounds is no later format.
+    """
+    document = {**dumped(MAKERS[kind]("b", "b")), **change}
+    assert await reads(json.dumps({**document, **later}).encode(), kind) == ErrorCode.UNSUPPORTED
+    assert await reads(json.dumps({**document, "format_version": 2**63}).encode(), kind) == REFUSALS[kind]
+    assert await reads(json.dumps(document).encode(), kind) == REFUSALS[kind]
+
+
 async def test_a_record_that_could_not_be_read_again_is_not_written() -> None:
     """A number at its bound does not become one that locks everybody out."""
     store = MemoryStore()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.field import Row, as_table, main
-from tests.harness.fieldrows import REPORT, listed
+from tests.harness.fieldrows import LISTED, REPORT, listed, right_values
 
 TOP = Path(__file__).parents[2]
 CONFTEST = """
@@ -113,7 +113,8 @@ def test_rows_that_pass_suffice(tmp_path: Path, capsys: pytest.CaptureFixture[st
     written(tmp_path, "two", {row: {"t.py::k8s": "passed"} for row in listed()})
     assert main([str(tmp_path)]) == 0
     said = capsys.readouterr().out
-    assert "D10     2 passed in one, two\n            t.py::D10\n            t.py::k8s\n" in said
+    right_value = right_values()["D10"]
+    assert f"D10  {right_value}\n        2 passed in one, two\n            t.py::D10\n            t.py::k8s\n" in said
     assert "FAULT" not in said
 
 
@@ -137,6 +138,12 @@ def test_a_row_at_fault_fails(
     assert said.err == f"1 of {len(listed())} rows are at fault: L10\n"
 
 
+def test_each_row_says_in_a_sentence_what_is_right() -> None:
+    """And no name stands there twice."""
+    assert len(right_values()) == len(LISTED.read_text().splitlines())
+    assert all(len(sentence.split()) > 4 for sentence in right_values().values())
+
+
 def test_no_report_is_no_proof(tmp_path: Path) -> None:
     """Each row is at fault."""
     assert main([str(tmp_path)]) == 1
@@ -144,5 +151,5 @@ def test_no_report_is_no_proof(tmp_path: Path) -> None:
 
 def test_the_table_names_each_test_once() -> None:
     """Its parameters are counted; faults are in bold."""
-    row = Row("D1", {"one": {"D1": {"t.py::a[1]": "passed", "t.py::a[2]": "passed", "t.py::b": "failed"}}})
-    assert as_table([row]).splitlines()[2:] == ["| D1 | 2 | one | `t.py::a`<br>**failed in one: t.py::b** |"]
+    row = Row("D1", "so it is", {"one": {"D1": {"t.py::a[1]": "passed", "t.py::a[2]": "passed", "t.py::b": "failed"}}})
+    assert as_table([row]).splitlines()[2:] == ["| D1 | so it is | 2 | one | `t.py::a`<br>**failed in one: t.py::b** |"]
