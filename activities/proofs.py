@@ -19,15 +19,12 @@ from activities.backends.base import VolumeView
 from activities.dataplane.foreign import foreign_archive_id
 from activities.dataplane.manifest import Manifest
 from activities.objectstore.base import ARCHIVE_ID, UNVERSIONED, ObjectInfo, ObjectStore
-from activities.record import Record, VolumeState
+from activities.record import COLD, Record, VolumeState
 from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import archive_key, is_foreign, manifest_key, workspace_of_archive
 
 FOREIGN = "foreign-"
 """What the ids of archives begin with that we did not make."""
-
-_COLD = frozenset({VolumeState.ARCHIVED, VolumeState.DELETING})
-"""States in which the archive that a record names is the one that the bucket must have."""
 
 
 # ------------------------------------------------------------ the two questions
@@ -270,7 +267,7 @@ def check_same_bucket(record: Record, archive_id: str) -> None:
     if volume is None or volume.archive_id in (None, archive_id):
         return
     # Of a restore that was cut off the caller may want another archive now; not so of one from before the copy.
-    if volume.state not in _COLD and not (volume.state == VolumeState.RESTORING and record.is_rolled_back):
+    if volume.state not in COLD and not (volume.state == VolumeState.RESTORING and record.is_rolled_back):
         return
     raise StorageError(
         ErrorCode.ARCHIVE_NOT_FOUND,
