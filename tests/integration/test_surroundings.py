@@ -198,6 +198,7 @@ BAD_ARGUMENTS: list[Callable[[StorageClient], Awaitable[object]]] = [
     lambda storage: storage.provision(None),  # type: ignore[arg-type]
     lambda storage: storage.provision("ws1", place=5),  # type: ignore[arg-type]
     lambda storage: storage.provision("ws1", place="NO"),
+    lambda storage: storage.provision("ws1", accept_loss="NO"),
     lambda storage: storage.provision("ws1", size_bytes="much"),  # type: ignore[arg-type]
     lambda storage: storage.provision("ws1", size_bytes=0),
     lambda storage: storage.provision("ws1", storage_class=7),  # type: ignore[arg-type]
