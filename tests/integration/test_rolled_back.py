@@ -10,9 +10,10 @@ import pytest
 from activities.fencing import read_record, write_record
 from activities.objectstore.identity import IDENTITY_KEY, load_identity
 from activities.record import Record, VolumeState
-from codehub_storage import ErrorCode, StorageError
+from codehub_storage import ErrorCode
 from tests.harness.commands import cli
 from tests.harness.homes import archived, provisioned, read, record_of
+from tests.harness.refusals import refused
 from tests.harness.s3server import S3Server
 from tests.harness.site import Site, open_site
 from worker.dev.temporal import TemporalServer
@@ -51,13 +52,6 @@ async def roll_back(site: Site, workspace: str) -> Record:
     older = record.model_copy(update={"volume": volume, "owner": owner, "revision": record.revision + 1})
     await write_record(site.truth, older, etag)
     return older
-
-
-async def refused(call: object) -> StorageError:
-    """How a call fails."""
-    with pytest.raises(StorageError) as failed:
-        await call  # type: ignore[misc]
-    return failed.value
 
 
 async def test_a_home_that_an_older_record_calls_half_made_is_kept(site: Site) -> None:
