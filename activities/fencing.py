@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from activities.formats import check_format
 from activities.objectstore.base import ObjectStore, PreconditionFailed
-from activities.record import FORMAT_VERSION, Owner, Record, VolumeRecord, VolumeState
+from activities.record import COLD, FORMAT_VERSION, Owner, Record, VolumeRecord, VolumeState
 from codehub_storage.contracts import Operation
 from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import archive_key, record_key
@@ -161,7 +161,7 @@ class FencedRecord:
 
         def edit(record: Record) -> Record:
             volume = record.volume
-            is_cold = volume is not None and volume.state in (VolumeState.ARCHIVED, VolumeState.DELETING)
+            is_cold = volume is not None and volume.state in COLD
             if volume is not None and volume.uid == gone_uid and is_cold and not record.is_elsewhere:
                 volume = volume.model_copy(update={"gone": True})
             owner = record.owner.model_copy(update={"signed_off": True})

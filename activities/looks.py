@@ -22,7 +22,7 @@ from activities.proofs import (
     read_manifest,
     refuse_missing,
 )
-from activities.record import Record, VolumeRecord, VolumeState
+from activities.record import COLD, Record, VolumeRecord, VolumeState
 from activities.services import Services
 from codehub_storage.contracts import VolumeSpec
 from codehub_storage.errors import ErrorCode, StorageError
@@ -240,7 +240,7 @@ class LookActivities:
         volume = record.volume
         if record.missing is not None:
             raise lost(record, record.missing)
-        if volume and volume.archive_id and volume.state in (VolumeState.ARCHIVED, VolumeState.DELETING):
+        if volume and volume.archive_id and volume.state in COLD:
             found = await self._clearing.standing(record)
             if found is Standing.STANDS:
                 return LookResult(

@@ -26,9 +26,6 @@ from codehub_storage.keys import archive_key, is_foreign, manifest_key, workspac
 FOREIGN = "foreign-"
 """What the ids of archives begin with that we did not make."""
 
-_COLD = frozenset({VolumeState.ARCHIVED, VolumeState.DELETING})
-"""States in which the archive that a record names is the one that the bucket must have."""
-
 
 # ------------------------------------------------------------ the two questions
 
@@ -146,6 +143,19 @@ async def stored_version(store: ObjectStore, key: str, manifest: Manifest) -> Ob
     async for info in copies(store, key, manifest):
         return info
     return None
+
+
+async def stored_archive(store: ObjectStore, key: str, manifest: Manifest | None) -> tuple[ObjectInfo | None, bool]:
+    """What a look at ``key`` shows, and whether it is proven: the manifest names it by key, size, id and checksum.
+
+    Proven is what a restore reads, so an older version too where another object stands over it. ``None``: nothing
+    stands at the key.
+    """
+    current = await store.head(key)
+    if current is None or manifest is None:
+        return current, False
+    proven = current if may_be_read(current, key, manifest) else await stored_version(store, key, manifest)
+    return proven or current, proven is not None
 
 
 async def read_manifest(

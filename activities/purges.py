@@ -16,7 +16,7 @@ from activities.clearing import Clearing, describe_loss
 from activities.fencing import FencedRecord
 from activities.objectstore.base import UNVERSIONED, ObjectInfo, PreconditionFailed
 from activities.proofs import read_manifest
-from activities.record import Record, VolumeState
+from activities.record import COLD, Record, VolumeState
 from activities.services import Services
 from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import archive_key, is_foreign, manifest_key, record_key
@@ -25,7 +25,7 @@ from workflows.messages import PurgeStepInput, PurgeStepResult
 SWEEPS = 20
 """So often a listing is asked for anew before what keeps appearing is reported as left."""
 
-NOBODYS = frozenset({VolumeState.RESTORING, VolumeState.ARCHIVED, VolumeState.DELETING})
+NOBODYS = COLD | {VolumeState.RESTORING}
 """States of a volume that no user holds: it goes with its archive."""
 
 

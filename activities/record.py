@@ -12,20 +12,14 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from codehub_storage.contracts import PLACE_PATTERN, UID_PATTERN
+from activities.fields import ArchiveId, Count, Ordinal
+from codehub_storage.contracts import Place, VolumeUid
 from codehub_storage.errors import ErrorCode, StorageError
 
 FORMAT_VERSION = 1
 GIVEN_UP_KEPT = 16
 LEFT_BEHIND_KEPT = 16
 
-Count = Annotated[int, Field(ge=0, lt=2**63)]
-"""Every number that we read: what a signed word of 64 bits holds."""
-
-Uid = Annotated[str, Field(pattern=UID_PATTERN)]
-PlaceName = Annotated[str, Field(pattern=PLACE_PATTERN)]
-ArchiveId = Annotated[str, Field(pattern=r"^[0-9A-Za-z][-0-9A-Za-z]{0,63}$")]
-Epoch = Annotated[int, Field(ge=1, lt=2**63)]
 RunId = Annotated[str, Field(pattern=r"^[0-9A-Za-z][-0-9A-Za-z]{0,99}$")]
 Hex = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Moment = Annotated[str, Field(max_length=64)]
@@ -53,7 +47,7 @@ class Owner(BaseModel):
     run_id: RunId = Field(description="the run that claimed the workspace last")
     operation: str = Field(pattern=r"^[a-z][-a-z]{0,39}$", description="what that run does, or did")
     signed_off: bool = Field(default=False, description="it has ended its last write")
-    epoch: Epoch = Field(default=1, description="the store's epoch when it claimed; its claim is for that one only")
+    epoch: Ordinal = Field(default=1, description="the store's epoch when it claimed; its claim is for that one only")
 
 
 class VolumeRecord(BaseModel):
@@ -66,14 +60,14 @@ class VolumeRecord(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    uid: Uid = Field(description="the volume's name for ever")
+    uid: VolumeUid = Field(description="the volume's name for ever")
     state: VolumeState = Field(description="restoring: not handed out yet; deleting stays when the volume is gone")
     archive_id: ArchiveId | None = Field(default=None, description="the archive that it equals")
     fingerprint: Hex | None = Field(default=None, description="its change fingerprint when that was so, as hex")
     made_by: RunId | None = Field(default=None, description="the run that announced it, while it is restoring")
-    place: PlaceName | None = Field(default=None, description="where it is")
+    place: Place | None = Field(default=None, description="where it is")
     handed_out_at: Moment | None = Field(default=None, description="when it became ready, RFC 3339")
-    epoch: Epoch = Field(default=1, description="the store's epoch when this volume's entry was written last")
+    epoch: Ordinal = Field(default=1, description="the store's epoch when this volume's entry was written last")
     gone: bool = Field(default=False, description="it was seen to be gone, and archived")
     purged_by: RunId | None = Field(default=None, description="the purge that sealed it, if one did")
 
@@ -91,8 +85,8 @@ class LeftBehind(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    uid: Uid = Field(description="the volume")
-    place: PlaceName = Field(description="where it may still stand")
+    uid: VolumeUid = Field(description="the volume")
+    place: Place = Field(description="where it may still stand")
 
     def __str__(self) -> str:
         return f"volume {self.uid} at place {self.place}"
@@ -103,26 +97,26 @@ class Record(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    format_version: Annotated[int, Field(ge=1, lt=2**63)] = Field(default=1, description="format of the record")
+    format_version: Ordinal = Field(default=1, description="format of the record")
     revision: Count = Field(default=1, description="grows with every write")
     workspace_id: str = Field(max_length=40, description="whose record it is")
-    place: PlaceName = Field(description="where the workspace lives")
+    place: Place = Field(description="where the workspace lives")
     owner: Owner = Field(description="the run whose attempts may write")
     volume: VolumeRecord | None = Field(default=None, description="the volume that it has, is getting, or is losing")
-    given_up: Annotated[tuple[Uid, ...], Field(max_length=GIVEN_UP_KEPT)] = Field(
+    given_up: Annotated[tuple[VolumeUid, ...], Field(max_length=GIVEN_UP_KEPT)] = Field(
         default=(), description="uids that are never handed out again"
     )
     left_behind: Annotated[tuple[LeftBehind, ...], Field(max_length=LEFT_BEHIND_KEPT)] = Field(
         default=(), description="volumes that may still stand at places which the record has left"
     )
 
-    lost_volume_uid: Uid | None = Field(
+    lost_volume_uid: VolumeUid | None = Field(
         default=None, description="a volume that was lost and replaced; told by every run until it no longer matters"
     )
     last_archive: ArchiveId | None = Field(
         default=None, description="the archive of a volume that was given up before it was handed out"
     )
-    last_epoch: Epoch = Field(default=1, description="the store's epoch when that archive was named")
+    last_epoch: Ordinal = Field(default=1, description="the store's epoch when that archive was named")
 
     @property
     def missing(self) -> VolumeRecord | None:

@@ -148,7 +148,7 @@ class VolumeActivities:
         if (
             volume is None
             or (volume.uid, volume.archive_id, volume.fingerprint) != evidence
-            or volume.state not in (VolumeState.ARCHIVED, VolumeState.DELETING)
+            or volume.state not in COLD
         ):
             raise StorageError(ErrorCode.NOT_YOURS, f"the record does not say that {step.volume_uid} was archived")
 

@@ -16,16 +16,16 @@ from pathlib import Path
 from typing import Any
 
 from temporalio.api.enums.v1 import TaskQueueType
-from temporalio.api.taskqueue.v1 import TaskQueue
-from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import movers_queue, storage_queue
+from codehub_storage.runs import DENIED
+from codehub_storage.serving import ACTIVITIES, WORKFLOWS, known_pollers
 
 _LOOK_SECONDS = 0.2
-_DENIED = (RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNAUTHENTICATED, RPCStatusCode.UNIMPLEMENTED)
+_DENIED = (*DENIED, RPCStatusCode.UNIMPLEMENTED)
 
 log = logging.getLogger(__name__)
 
@@ -68,9 +68,9 @@ class ReadyFile:
 async def until_polled(client: Client, place: str) -> None:
     """Return when the server has heard ``client`` ask for workflows, control activities and leases of the place."""
     waiting = {
-        (storage_queue(place), TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW),
-        (storage_queue(place), TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY),
-        (movers_queue(place), TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY),
+        (storage_queue(place), WORKFLOWS),
+        (storage_queue(place), ACTIVITIES),
+        (movers_queue(place), ACTIVITIES),
     }
     while waiting:
         waiting = {each for each in waiting if not await _is_polled(client, *each)}
@@ -78,17 +78,14 @@ async def until_polled(client: Client, place: str) -> None:
 
 
 async def _is_polled(client: Client, queue: str, kind: TaskQueueType.ValueType) -> bool:
-    request = DescribeTaskQueueRequest(
-        namespace=client.namespace, task_queue=TaskQueue(name=queue), task_queue_type=kind
-    )
     try:
-        answer = await client.workflow_service.describe_task_queue(request)
+        found = await known_pollers(client, queue, kind)
     except RPCError as error:
         if error.status not in _DENIED:
             return False  # the server is away, and nobody is served
         log.warning("who asks for work on %s may not be looked at (%s); taken for ready", queue, error.message)
         return True
-    return any(poller.identity == client.identity for poller in answer.pollers)
+    return any(poller.identity == client.identity for poller in found)
 
 
 def _unusable(path: Path, why: object) -> StorageError:

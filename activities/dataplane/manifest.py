@@ -12,18 +12,15 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from activities.dataplane.entries import LONGEST_PATH
+from activities.fields import ArchiveId, Count, Ordinal
 from activities.formats import check_format
 from activities.objectstore.base import ObjectInfo
 from codehub_storage.errors import ErrorCode, StorageError
 
 FORMAT_VERSION = 1
 
-Count = Annotated[int, Field(ge=0, lt=2**63)]
-"""Every number that we read: what a signed word of 64 bits holds."""
-
 Name = Annotated[str, Field(max_length=255)]
 Key = Annotated[str, Field(max_length=1024)]
-ArchiveId = Annotated[str, Field(pattern=r"^[0-9A-Za-z][-0-9A-Za-z]{0,63}$")]
 Crc64 = Annotated[str, Field(pattern=r"^([0-9a-f]{16})?$")]
 Digest = Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
 """SHA-256 or a fingerprint, as hex; empty before it is known."""
@@ -124,7 +121,7 @@ class Manifest(Part):
     ``nonce`` makes every placeholder another object, so that a late proof cannot take a later one for its own.
     """
 
-    format_version: Annotated[int, Field(ge=1, lt=2**63)] = FORMAT_VERSION
+    format_version: Ordinal = FORMAT_VERSION
     required_features: Annotated[tuple[Name, ...], Field(max_length=_WORDS)] = ()
     archive_id: ArchiveId | None = None
     nonce: Name | None = None

@@ -10,7 +10,6 @@ from __future__ import annotations
 import atexit
 import functools
 import hashlib
-import re
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -28,7 +27,6 @@ from temporalio.service import RPCError
 from codehub_storage import keys
 from codehub_storage.contracts import (
     DEFAULT_PLACE,
-    UID_PATTERN,
     ArchiveInput,
     CancelOutcome,
     Contract,
@@ -293,9 +291,9 @@ class StorageClient:
             Operation.PROVISION,
             ProvisionInput(
                 workspace_id=keys.check_workspace_id(workspace_id),
-                place=self._place if place is None else place,
-                volume=_volume(size_bytes, storage_class),
-                accept_loss=_uid(accept_loss),
+                place=self._place_of(place),
+                volume=VolumeSpec(size_bytes=size_bytes, storage_class=storage_class),
+                accept_loss=accept_loss,
             ),
         )
 
@@ -314,7 +312,7 @@ class StorageClient:
             ArchiveInput(
                 workspace_id=keys.workspace_of_volume(home_store_key),
                 home_store_key=home_store_key,
-                place=self._place if place is None else place,
+                place=self._place_of(place),
                 expected_volume_uid=expected_volume_uid,
                 remove_stopped=remove_stopped,
             ),
@@ -339,9 +337,9 @@ class StorageClient:
                 workspace_id=keys.workspace_of_archive(archive_key),
                 archive_key=archive_key,
                 archive_id=archive_id,
-                place=self._place if place is None else place,
-                volume=_volume(size_bytes, storage_class),
-                accept_loss=_uid(accept_loss),
+                place=self._place_of(place),
+                volume=VolumeSpec(size_bytes=size_bytes, storage_class=storage_class),
+                accept_loss=accept_loss,
                 old_place_is_dead=old_place_is_dead,
             ),
         )
@@ -369,10 +367,10 @@ class StorageClient:
                 workspace_id=named.pop(),
                 home_store_key=home_store_key,
                 archive_key=archive_key,
-                place=self._place if place is None else place,
+                place=self._place_of(place),
                 expected_volume_uid=expected_volume_uid,
                 remove_stopped=remove_stopped,
-                accept_loss=_uid(accept_loss),
+                accept_loss=accept_loss,
                 old_place_is_dead=old_place_is_dead,
             ),
         )
@@ -406,7 +404,7 @@ class StorageClient:
                 Operation.ARCHIVE,
                 ArchiveInput(
                     workspace_id=keys.check_workspace_id(workspace_id),
-                    place=self._place if place is None else place,
+                    place=self._place_of(place),
                     cancel_only=True,
                 ),
             )
@@ -433,6 +431,10 @@ class StorageClient:
         return self._client.get_workflow_handle(workflow_id, run_id=description.run_id, result_type=OperationResult)
 
     # ------------------------------------------------------------ starting
+
+    def _place_of(self, named: str | None) -> str:
+        """Where a call is carried out: at this client's place, unless it names another."""
+        return self._place if named is None else named
 
     async def _start(
         self, operation: Operation, request: ProvisionInput | ArchiveInput | RestoreInput | PurgeInput
@@ -501,16 +503,6 @@ def input_digest(operation: Operation, request: Contract) -> str:
     """What tells whether two calls ask for the same."""
     text = f"{operation.value}:{request.model_dump_json(exclude_defaults=True)}"
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _volume(size_bytes: int | None, storage_class: str | None) -> VolumeSpec:
-    return VolumeSpec(size_bytes=size_bytes, storage_class=storage_class)
-
-
-def _uid(accept_loss: str | None) -> str | None:
-    if accept_loss is not None and re.fullmatch(UID_PATTERN, accept_loss) is None:
-        raise StorageError(ErrorCode.INVALID_INPUT, f"{accept_loss!r} is not the uid of a volume")
-    return accept_loss
 
 
 def _details(operation: Operation, request: Contract) -> str:

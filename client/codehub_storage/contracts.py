@@ -13,10 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 SCHEMA_VERSION = 1
 DEFAULT_PLACE = "default"
-PLACE_PATTERN = r"^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?$"
-Place = Annotated[str, Field(pattern=PLACE_PATTERN)]
-UID_PATTERN = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
-VolumeUid = Annotated[str, Field(pattern=UID_PATTERN)]
+Place = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?$")]
+VolumeUid = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
 
 
 class Contract(BaseModel):

@@ -37,7 +37,8 @@ _TOO_LARGE = "larger than max"
 _QUERY_SECONDS = 5.0
 _FIRST_LOOKS, _LATER_LOOKS = (1.0, 3.0, 10.0), 30.0
 _CANCEL_LOOKS = 2.0
-_DENIED = (RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNAUTHENTICATED)
+DENIED = (RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNAUTHENTICATED)
+"""What a server answers to whom it does not let in, or not that far."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -95,7 +96,7 @@ def unreachable(error: RPCError) -> StorageError:
             message,
             hint=f"Create it (`temporal operator namespace create -n {namespace}`), or set TEMPORAL_NAMESPACE.",
         )
-    if error.status in _DENIED:
+    if error.status in DENIED:
         return StorageError(
             ErrorCode.ACCESS_DENIED,
             message,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ from temporalio.api.enums.v1 import (
     TaskQueueType,
     WorkflowTaskFailedCause,
 )
-from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.taskqueue.v1 import PollerInfo, TaskQueue
 from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.api.workflowservice.v1 import (
     DescribeTaskQueueRequest,
@@ -53,14 +54,19 @@ def hindered(waits_for: str | None, task_attempt: int, task_failure: str | None)
     return "; ".join([*words, *([f"waits for {waits_for}"] if waits_for else [])])
 
 
-async def pollers(client: Client, queue: str, kind: TaskQueueType.ValueType) -> set[str]:
-    """The workers that ask for work on a queue. ``RPCError`` where the server does not say."""
+async def known_pollers(client: Client, queue: str, kind: TaskQueueType.ValueType) -> Sequence[PollerInfo]:
+    """Who asked for work on a queue, some of them gone for minutes. ``RPCError`` where the server does not say."""
     request = DescribeTaskQueueRequest(
         namespace=client.namespace, task_queue=TaskQueue(name=queue), task_queue_type=kind
     )
-    found = await client.workflow_service.describe_task_queue(request, timeout=_TIMEOUT)
+    return (await client.workflow_service.describe_task_queue(request, timeout=_TIMEOUT)).pollers
+
+
+async def pollers(client: Client, queue: str, kind: TaskQueueType.ValueType) -> set[str]:
+    """The workers that ask for work on a queue. ``RPCError`` as in ``known_pollers``."""
     since = time.time() - POLL_SECONDS
-    return {each.identity for each in found.pollers if each.last_access_time.ToNanoseconds() / 1e9 > since}
+    found = await known_pollers(client, queue, kind)
+    return {each.identity for each in found if each.last_access_time.ToNanoseconds() / 1e9 > since}
 
 
 async def was_taken(client: Client, workflow_id: str, run_id: str) -> bool:

@@ -42,3 +42,10 @@ async def record_of(site: Site, workspace_id: str) -> Record:
     found = await read_record(site.truth, workspace_id)
     assert found is not None
     return found[0]
+
+
+async def uid_of(site: Site, workspace_id: str) -> str:
+    """Of the volume that the record names."""
+    volume = (await record_of(site, workspace_id)).volume
+    assert volume is not None
+    return volume.uid

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 import pytest
 
-from activities.objectstore.base import Capabilities
+from activities.objectstore.base import Capabilities, ObjectStore
+from activities.objectstore.identity import IDENTITY_KEY
 from tests.harness.habitats import BACKEND
 from tests.harness.minio import Minio
 from tests.harness.s3server import S3Server
 
-__all__ = ["S3Server", "capabilities_of", "s3_server", "site_store"]
+__all__ = ["S3Server", "believing_nothing", "capabilities_of", "s3_server", "site_store"]
 
 
 @pytest.fixture(scope="session", params=["seaweed", "minio"])
@@ -29,3 +34,17 @@ def site_store(request: pytest.FixtureRequest) -> S3Server:
 def capabilities_of(server: S3Server) -> Capabilities:
     """What `init` must find out about it. MinIO deletes in spite of If-Match."""
     return Capabilities(conditional_delete=not isinstance(server, Minio), full_object_crc=True)
+
+
+@asynccontextmanager
+async def believing_nothing(store: ObjectStore, wait_seconds: float) -> AsyncIterator[None]:
+    """As if the store ignored If-Match on DELETE: what nobody saw answered is waited out, so many seconds."""
+    data, info = await store.get(IDENTITY_KEY) or pytest.fail("the bucket was never marked")
+    identity = json.loads(data)
+    identity["capabilities"]["conditional_delete"] = False
+    identity["delete_wait_seconds"] = wait_seconds
+    changed = await store.put_if(IDENTITY_KEY, json.dumps(identity).encode(), etag=info.etag)
+    try:
+        yield
+    finally:
+        await store.put_if(IDENTITY_KEY, data, etag=changed.etag)

@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from temporalio.testing import WorkflowEnvironment
 
 from codehub_storage.converter import DATA_CONVERTER
 from worker.dev.temporal import TemporalServer
+
+
+@contextmanager
+def temporal_in(folder: Path) -> Iterator[TemporalServer]:
+    """A server that has never seen anything, with its files in ``folder``."""
+    server = TemporalServer(database=folder / "temporal.db", log=folder / "log", pid_file=folder / "pid")
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
 
 
 @pytest.fixture(scope="session")
@@ -19,11 +32,8 @@ def temporal_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tempor
     Its state is on disk, so a test that kills it may start it again. Tests share it: they take workspace ids and
     queues of their own.
     """
-    folder = tmp_path_factory.mktemp("temporal")
-    server = TemporalServer(database=folder / "temporal.db", log=folder / "log", pid_file=folder / "pid")
-    server.start()
-    yield server
-    server.stop()
+    with temporal_in(tmp_path_factory.mktemp("temporal")) as server:
+        yield server
 
 
 @pytest.fixture

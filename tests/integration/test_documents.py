@@ -7,13 +7,13 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from activities.dataplane.manifest import Manifest
-from activities.fencing import read_record
 from activities.proofs import read_manifest
 from activities.record import Owner, Record, VolumeRecord, VolumeState
-from codehub_storage import ErrorCode, StorageError
+from codehub_storage import ErrorCode
 from codehub_storage.keys import archive_key, manifest_key, record_key
 from tests.harness.commands import cli
-from tests.harness.homes import archived, provisioned, read
+from tests.harness.homes import archived, provisioned, read, record_of
+from tests.harness.refusals import code_of
 from tests.harness.site import Site
 from tests.harness.stops import World, world_of
 
@@ -24,22 +24,6 @@ OPERATIONS: dict[str, Callable[[Site, str], Awaitable[object]]] = {
     "purge": lambda site, name: site.storage.purge(site.key(name), archive_key(name)),
     "cancel": lambda site, name: site.storage.cancel(name),
 }
-
-
-async def code_of(call: Awaitable[object]) -> ErrorCode | None:
-    """The code with which a call fails; ``None`` for success."""
-    try:
-        await call
-    except StorageError as error:
-        return error.code
-    return None
-
-
-async def record_of(site: Site, workspace: str) -> Record:
-    """As its reader has it."""
-    found = await read_record(site.truth, workspace)
-    assert found is not None
-    return found[0]
 
 
 async def replace(site: Site, key: str, data: bytes) -> None:

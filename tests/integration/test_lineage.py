@@ -9,18 +9,12 @@ from pathlib import Path
 import pytest
 
 from activities.record import VolumeState
-from codehub_storage import ErrorCode, StorageError
+from codehub_storage import ErrorCode
 from codehub_storage.keys import archive_key, manifest_key
 from tests.harness.habitats import BACKEND
 from tests.harness.homes import archived, provisioned, read, record_of, write
+from tests.harness.refusals import code_of
 from tests.harness.site import Site
-
-
-async def code_of(call: object) -> ErrorCode:
-    """The code with which a call fails."""
-    with pytest.raises(StorageError) as failed:
-        await call  # type: ignore[misc]
-    return failed.value.code
 
 
 async def test_an_accidental_empty_volume_replaces_nothing(common_site: Site) -> None:

@@ -11,7 +11,7 @@ from codehub_storage import ErrorCode, StorageError
 from codehub_storage.keys import archive_key, manifest_key, workflow_id
 from tests.harness.commands import cli, typed
 from tests.harness.habitats import BACKEND
-from tests.harness.homes import archived, provisioned, read, record_of, write
+from tests.harness.homes import archived, provisioned, read, record_of, uid_of, write
 from tests.harness.site import Site
 from tests.harness.stops import world_of
 
@@ -30,13 +30,6 @@ async def lost(site: Site, call: object, uid: str) -> StorageError:
     (command,) = typed(error.hint)
     assert command.endswith(f" --accept-loss {uid}")
     return error
-
-
-async def uid_of(site: Site, workspace: str) -> str:
-    """Of the volume that the record names."""
-    volume = (await record_of(site, workspace)).volume
-    assert volume is not None
-    return volume.uid
 
 
 async def test_a_lost_home_is_told_until_somebody_accepts_it(common_site: Site) -> None:

@@ -25,6 +25,7 @@ from tests.harness import parts
 from tests.harness.homes import archived, provisioned, read, record_of, write
 from tests.harness.minio import Minio
 from tests.harness.mirrors import adopt_copy, fence_off, mirror_by_mc, mirror_by_rclone, mirror_plainly, moved_site
+from tests.harness.refusals import code_of
 from tests.harness.s3server import S3Server
 from tests.harness.seaweed import Seaweed, new_bucket
 from tests.harness.site import Site, open_site
@@ -33,13 +34,6 @@ from worker.dev.temporal import TemporalServer
 from worker.settings import variable
 
 pytestmark = [pytest.mark.integration, pytest.mark.field("D9")]
-
-
-async def code_of(call: object) -> ErrorCode:
-    """The code with which a call fails."""
-    with pytest.raises(StorageError) as failed:
-        await call  # type: ignore[misc]
-    return failed.value.code
 
 
 async def manifest_of(site: Site, workspace: str) -> Manifest:

@@ -18,11 +18,13 @@ from activities.record import LeftBehind, Record, VolumeState
 from codehub_storage import ErrorCode, StorageError
 from codehub_storage.keys import workflow_id
 from tests.harness.commands import cli
-from tests.harness.homes import archived, provisioned, read, record_of, write
+from tests.harness.homes import archived, provisioned, read, record_of, uid_of, write
+from tests.harness.refusals import refused
 from tests.harness.s3server import S3Server
 from tests.harness.scale import trials
 from tests.harness.site import Site, open_site, other_place
 from tests.harness.stops import paused_at, until
+from tests.harness.temporal import temporal_in
 from worker.dev.temporal import TemporalServer
 
 pytestmark = pytest.mark.field("L10")
@@ -34,11 +36,8 @@ HERE = frozenset({ErrorCode.OPERATION_IN_PROGRESS, ErrorCode.WRONG_STORE, ErrorC
 @pytest.fixture(scope="module")
 def other_temporal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TemporalServer]:
     """The server of the other place."""
-    folder = tmp_path_factory.mktemp("other-temporal")
-    server = TemporalServer(database=folder / "temporal.db", log=folder / "log", pid_file=folder / "pid")
-    server.start()
-    yield server
-    server.stop()
+    with temporal_in(tmp_path_factory.mktemp("other-temporal")) as server:
+        yield server
 
 
 @pytest.fixture
@@ -58,20 +57,6 @@ async def places(
 def armed(site: Site) -> Path:
     """The file that arms the site's worker."""
     return site.folder / "failpoint"
-
-
-async def code_of(call: object) -> StorageError:
-    """How a call fails."""
-    with pytest.raises(StorageError) as failed:
-        await call  # type: ignore[misc]
-    return failed.value
-
-
-async def uid_of(site: Site, workspace: str) -> str:
-    """Of the volume that the record names."""
-    volume = (await record_of(site, workspace)).volume
-    assert volume is not None
-    return volume.uid
 
 
 async def volumes_by_doctor(site: Site) -> dict[str, str]:
@@ -101,7 +86,7 @@ async def test_a_cold_workspace_restores_at_the_other_place_and_back(places: tup
     assert record.volume is not None
     assert record.volume.place == two.place
     for call in (one.storage.archive(one.key(workspace)), one.storage.provision(workspace), one.storage.restore(key)):
-        assert (await code_of(call)).code == ErrorCode.WRONG_STORE
+        assert (await refused(call)).code == ErrorCode.WRONG_STORE
     write(two, workspace, "second")
     assert await two.storage.archive(two.key(workspace)) == key
     await one.storage.restore(key)
@@ -139,7 +124,7 @@ async def check_one_winner(places: tuple[Site, Site], workspace: str, ends: Sequ
     assert record.place == winners[0].place
     assert record.volume is not None
     assert record.volume.state == VolumeState.READY
-    again = await code_of(loser.storage.restore(f"{workspace}/home.tar.gz"))
+    again = await refused(loser.storage.restore(f"{workspace}/home.tar.gz"))
     assert again.code == ErrorCode.WRONG_STORE
     assert again.details == {"uid": record.volume.uid, "place": winners[0].place}
 
@@ -207,9 +192,9 @@ async def test_work_stays_where_it_is_unless_its_loss_is_accepted(
         two.storage.restore(key, old_place_is_dead=True),
         two.storage.restore(key, accept_loss=f"{workspace}-0123456789abcdef"),
     ):
-        refused = await code_of(call)
-        assert refused.code == ErrorCode.WRONG_STORE
-        assert refused.details == {"uid": uid, "place": one.place}
+        error = await refused(call)
+        assert error.code == ErrorCode.WRONG_STORE
+        assert error.details == {"uid": uid, "place": one.place}
     assert (await record_of(one, workspace)).place == one.place
 
     result = await (await two.storage.start_restore(key, accept_loss=uid)).result()
@@ -238,7 +223,7 @@ async def test_a_home_that_another_place_never_replaced_is_not_called_left_behin
     write(one, workspace, "newer")
     uid = await uid_of(one, workspace)
     if by == "restore":
-        failed = await code_of(two.storage.restore(key, archive_id="0" * 32, accept_loss=uid))
+        failed = await refused(two.storage.restore(key, archive_id="0" * 32, accept_loss=uid))
         assert failed.code == ErrorCode.ARCHIVE_NOT_FOUND
     else:
         await (await two.storage.start_purge(None, key, accept_loss=uid)).result()
@@ -281,15 +266,15 @@ async def test_a_run_that_never_ended_holds_the_workspace_until_its_place_is_sai
     handle = await one.storage.start_restore(key)
     await paused_at(gate)
     half = await uid_of(one, workspace)
-    refused = await code_of(two.storage.restore(key))
-    assert refused.code == ErrorCode.OPERATION_IN_PROGRESS
-    assert refused.retryable
-    assert (refused.details["run_id"], refused.details["place"]) == (handle.run_id, one.place)
+    error = await refused(two.storage.restore(key))
+    assert error.code == ErrorCode.OPERATION_IN_PROGRESS
+    assert error.retryable
+    assert (error.details["run_id"], error.details["place"]) == (handle.run_id, one.place)
     result = await (await two.storage.start_restore(key, old_place_is_dead=True)).result()
     assert read(two, workspace) == "first"
     assert result.leftovers == (f"volume {half} at place {one.place}",)
     gate.touch()  # the old place was not dead at all
-    assert (await code_of(handle.result())).code in HERE
+    assert (await refused(handle.result())).code in HERE
     assert read(two, workspace) == "first"
     assert (await record_of(two, workspace)).place == two.place
 
@@ -298,7 +283,7 @@ async def test_a_restore_that_fails_at_the_new_place_locks_nobody_out(places: tu
     """The claim took the place and nothing else: here again or there, the workspace is still COLD."""
     one, two = places
     workspace, key = await archived(one)
-    assert (await code_of(two.storage.restore(key, archive_id="0" * 32))).code == ErrorCode.ARCHIVE_NOT_FOUND
+    assert (await refused(two.storage.restore(key, archive_id="0" * 32))).code == ErrorCode.ARCHIVE_NOT_FOUND
     assert (await record_of(two, workspace)).place == two.place
     await one.storage.restore(key)
     assert read(one, workspace) == "first"
@@ -314,7 +299,7 @@ async def test_a_volume_that_stays_behind_sealed_is_named_by_who_archives_again(
     assert record.volume.gone
     await put(one, record.model_copy(update={"volume": record.volume.model_copy(update={"gone": False})}))
     left = f"volume {record.volume.uid} at place {one.place}"
-    assert (await code_of(two.storage.restore(key, archive_id="0" * 32))).code == ErrorCode.ARCHIVE_NOT_FOUND
+    assert (await refused(two.storage.restore(key, archive_id="0" * 32))).code == ErrorCode.ARCHIVE_NOT_FOUND
     assert (await (await two.storage.start_archive(two.key(workspace))).result()).leftovers == (left,)
     assert (await (await two.storage.start_restore(key)).result()).leftovers == (left,)
 
@@ -323,6 +308,6 @@ async def test_an_open_run_of_another_place_is_not_cancelled_from_here(places: t
     """cancel asks the server of its own place: WrongStore, since an archive may not take the workspace."""
     one, two = places
     workspace, _ = await provisioned(one)
-    assert (await code_of(two.storage.cancel(workspace))).code == ErrorCode.WRONG_STORE
+    assert (await refused(two.storage.cancel(workspace))).code == ErrorCode.WRONG_STORE
     assert read(one, workspace) == "first"
     assert await one.temporal.get_workflow_handle(workflow_id(workspace)).describe()

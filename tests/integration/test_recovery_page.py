@@ -17,6 +17,7 @@ from tests.harness.mirrors import fence_off, moved_site, rclone_remotes
 from tests.harness.seaweed import Seaweed, new_bucket
 from tests.harness.site import Site, open_site
 from tests.harness.sources import TOP
+from tests.harness.temporal import temporal_in
 from tests.pages.blocks import HERE, blocks, not_executed
 from tests.pages.shell import Shell
 from worker.dev.temporal import TemporalServer
@@ -30,10 +31,8 @@ HOMES = ("ws1", "ws2", "ws3")
 @pytest.fixture
 def new_temporal(tmp_path: Path) -> Iterator[TemporalServer]:
     """A server that has never seen anything."""
-    server = TemporalServer(database=tmp_path / "temporal.db", log=tmp_path / "log", pid_file=tmp_path / "pid")
-    server.start()
-    yield server
-    server.stop()
+    with temporal_in(tmp_path) as server:
+        yield server
 
 
 def headings() -> list[str]:

@@ -5,7 +5,6 @@ Where a run ends is where a step fails for good: each step of each operation is 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
@@ -14,17 +13,18 @@ import pytest
 from temporalio.api.enums.v1 import EventType
 
 from activities.fencing import read_record
-from activities.objectstore.identity import IDENTITY_KEY
 from activities.record import Owner
 from codehub_storage import CancelOutcome, ErrorCode, StorageError
 from codehub_storage.contracts import Phase
 from codehub_storage.keys import archive_key, record_key
 from tests.fakes.steps import LEASE, later
 from tests.harness.homes import provisioned, record_of
+from tests.harness.refusals import code_of
 from tests.harness.seaweed import Seaweed
+from tests.harness.servers import believing_nothing
 from tests.harness.site import Site, open_site
 from tests.harness.stops import history_of, until
-from tests.integration.test_timers import VOLUME, WORKSPACE, Play, code_of, play
+from tests.integration.test_timers import VOLUME, WORKSPACE, Play, play
 from worker.dev.temporal import TemporalServer
 from workflows.messages import ClaimResult, LookResult, PurgeStepResult, Verdict
 
@@ -150,8 +150,8 @@ async def test_a_wait_for_an_earlier_owner_is_told_and_no_cancel_breaks_it(
     tmp_path: Path, temporal_server: TemporalServer, seaweed: Seaweed
 ) -> None:
     """The record's owner never signed off: the next run says whose write it waits for, and ends when it is over."""
-    async with open_site(tmp_path / "site", temporal_server, seaweed) as site:
-        await believe_nothing(site)
+    # The wait is scaled down like every time-out.
+    async with open_site(tmp_path / "site", temporal_server, seaweed) as site, believing_nothing(site.truth, 40.0):
         site.start_worker()
         workspace, key = await provisioned(site)
         record, etag = await read_record(site.truth, workspace) or pytest.fail("there is no record")
@@ -172,12 +172,3 @@ async def test_a_wait_for_an_earlier_owner_is_told_and_no_cancel_breaks_it(
         kinds = [event.event_type for event in await history_of(site, workspace)]
         asked = kinds.index(EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCEL_REQUESTED)
         assert asked < kinds.index(EventType.EVENT_TYPE_TIMER_FIRED)
-
-
-async def believe_nothing(site: Site) -> None:
-    """As if the store ignored If-Match on DELETE: what nobody saw answered is waited out."""
-    data, info = await site.truth.get(IDENTITY_KEY) or pytest.fail("the bucket was never marked")
-    identity = json.loads(data)
-    identity["capabilities"]["conditional_delete"] = False
-    identity["delete_wait_seconds"] = 40.0  # scaled down like every time-out
-    await site.truth.put_if(IDENTITY_KEY, json.dumps(identity).encode(), etag=info.etag)

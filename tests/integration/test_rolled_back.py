@@ -11,10 +11,11 @@ import pytest
 from activities.fencing import read_record, write_record
 from activities.objectstore.identity import IDENTITY_KEY, load_identity
 from activities.record import Record, VolumeState
-from codehub_storage import ErrorCode, StorageError
+from codehub_storage import ErrorCode
 from codehub_storage.keys import manifest_key
 from tests.harness.commands import cli, typed
 from tests.harness.homes import archived, provisioned, read, record_of, write
+from tests.harness.refusals import refused
 from tests.harness.s3server import S3Server
 from tests.harness.site import Site, open_site
 from worker.dev.temporal import TemporalServer
@@ -72,13 +73,6 @@ async def forget_archive(site: Site, key: str) -> None:
     for each in (key, manifest_key(key)):
         for version in await site.truth.list_versions(each):
             await site.truth.delete(each, version_id=version.version_id)
-
-
-async def refused(call: object) -> StorageError:
-    """How a call fails."""
-    with pytest.raises(StorageError) as failed:
-        await call  # type: ignore[misc]
-    return failed.value
 
 
 async def test_a_home_that_an_older_record_calls_half_made_is_kept(site: Site) -> None:

@@ -16,6 +16,7 @@ from activities.objectstore.client import S3Settings
 from activities.objectstore.s3 import open_store
 from codehub_storage.errors import ErrorCode, StorageError
 from tests.fakes.s3_faults import Hold, Reply, Silence
+from tests.harness.refusals import code_of
 from tests.harness.seaweed import (
     READER,
     Hostile,
@@ -61,13 +62,6 @@ async def hostile(seaweed: Seaweed, bucket: str) -> AsyncIterator[Hostile]:
     soon = timedelta(seconds=0.3)
     async with hostile_store(seaweed, bucket, read_timeout=soon) as hostile:
         yield hostile
-
-
-async def code_of(call: Awaitable[object]) -> ErrorCode:
-    """The code that a call fails with."""
-    with pytest.raises(StorageError) as raised:
-        await call
-    return raised.value.code
 
 
 @pytest.mark.parametrize("name", CALLS)

@@ -26,6 +26,7 @@ from activities.objectstore.s3 import S3Store, open_store
 from codehub_storage.errors import ErrorCode, StorageError
 from tests.fakes.s3_faults import DropAnswer, Reply, on
 from tests.harness.mirrors import mirror_plainly
+from tests.harness.refusals import code_of
 from tests.harness.seaweed import Hostile, hostile_store, new_bucket, settings_of
 from tests.harness.servers import S3Server, capabilities_of
 
@@ -59,13 +60,6 @@ async def hostile(s3_server: S3Server) -> AsyncIterator[Hostile]:
 async def init(store: S3Store, place: str = "default", identity: str = "root-1", **others: Any) -> StoreIdentity:
     """``init_store`` with the usual arguments."""
     return await init_store(store, place=place, place_identity=identity, **{"adopt": False, **others})
-
-
-async def refused(call: Any) -> ErrorCode:
-    """The code that a call fails with."""
-    with pytest.raises(StorageError) as raised:
-        await call
-    return raised.value.code
 
 
 @BOTH
@@ -107,14 +101,14 @@ async def test_a_second_place(store: S3Store) -> None:
 async def test_another_place_of_the_same_name(store: S3Store) -> None:
     """A place cannot be replaced by another of its name."""
     made = await init(store)
-    assert await refused(init(store, identity="root-2")) == ErrorCode.WRONG_STORE
+    assert await code_of(init(store, identity="root-2")) == ErrorCode.WRONG_STORE
     assert await load_identity(store) == made
 
 
 async def test_bucket_in_use(store: S3Store) -> None:
     """A bucket with objects and no identity is refused and left alone, unless it is adopted."""
     await store.put_if("somebody/elses", b"x", etag=None)
-    assert await refused(init(store)) == ErrorCode.WRONG_STORE
+    assert await code_of(init(store)) == ErrorCode.WRONG_STORE
     assert await store.list_keys("") == ["somebody/elses"]
     await init(store, adopt=True)
     assert (await store.get("somebody/elses") or [b""])[0] == b"x"
@@ -122,7 +116,7 @@ async def test_bucket_in_use(store: S3Store) -> None:
 
 async def test_bucket_without_identity(store: S3Store) -> None:
     """An unmarked bucket is the wrong store."""
-    assert await refused(load_identity(store)) == ErrorCode.WRONG_STORE
+    assert await code_of(load_identity(store)) == ErrorCode.WRONG_STORE
 
 
 async def test_racing_inits(store: S3Store) -> None:
@@ -137,7 +131,7 @@ async def test_interrupted_init(hostile: Hostile) -> None:
     """An init that failed half-way does not make the bucket look used: calling again is right."""
     hostile.proxy.add(Reply(times=None), on(method="PUT", key=IDENTITY_KEY))
     hostile.proxy.add(Reply(times=None), on(method="DELETE"))
-    assert await refused(init(hostile.store)) == ErrorCode.STORE_UNAVAILABLE
+    assert await code_of(init(hostile.store)) == ErrorCode.STORE_UNAVAILABLE
     assert await hostile.truth.list_keys("")
     hostile.proxy.clear()
     assert await init(hostile.store) == await load_identity(hostile.truth)
@@ -153,8 +147,8 @@ async def test_lost_answer(hostile: Hostile) -> None:
 async def test_unreadable_identity(store: S3Store, answer: bytes) -> None:
     """What cannot be read is no identity, and is not overwritten."""
     await store.put_if(IDENTITY_KEY, answer, etag=None)
-    assert await refused(load_identity(store)) == ErrorCode.WRONG_STORE
-    assert await refused(init(store, adopt=True)) == ErrorCode.WRONG_STORE
+    assert await code_of(load_identity(store)) == ErrorCode.WRONG_STORE
+    assert await code_of(init(store, adopt=True)) == ErrorCode.WRONG_STORE
     assert (await store.get(IDENTITY_KEY) or [b""])[0] == answer
 
 
@@ -162,8 +156,8 @@ async def test_identity_of_a_later_format(store: S3Store) -> None:
     """An identity of a later format is refused, and not overwritten."""
     later = json.dumps({"format_version": 2, "store_id": "x"}).encode()
     await store.put_if(IDENTITY_KEY, later, etag=None)
-    assert await refused(load_identity(store)) == ErrorCode.UNSUPPORTED
-    assert await refused(init(store)) == ErrorCode.UNSUPPORTED
+    assert await code_of(load_identity(store)) == ErrorCode.UNSUPPORTED
+    assert await code_of(init(store)) == ErrorCode.UNSUPPORTED
     assert (await store.get(IDENTITY_KEY) or [b""])[0] == later
 
 
@@ -211,7 +205,7 @@ async def test_without_conditional_put(s3_server: S3Server) -> None:
     """A store that cannot carry the fence is refused, and not marked."""
     async with open_store(settings_of(s3_server, new_bucket(s3_server))) as good:
         bad = LastWriterWins(good.connection)
-        assert await refused(init(bad)) == ErrorCode.UNSUPPORTED
+        assert await code_of(init(bad)) == ErrorCode.UNSUPPORTED
         assert await good.list_keys("") == []
 
 
@@ -235,8 +229,8 @@ async def test_a_copy_is_told_by_its_marker(store: S3Store, s3_server: S3Server)
     await asyncio.to_thread(mirror_plainly, s3_server, store.bucket, s3_server, other)
     async with open_store(settings_of(s3_server, other)) as copy:
         before = await copy.get(IDENTITY_KEY)
-        assert await refused(load_identity(copy)) == ErrorCode.WRONG_STORE
-        assert await refused(init(copy)) == ErrorCode.WRONG_STORE
+        assert await code_of(load_identity(copy)) == ErrorCode.WRONG_STORE
+        assert await code_of(init(copy)) == ErrorCode.WRONG_STORE
         assert await copy.get(IDENTITY_KEY) == before
         adopted = await init(copy, adopt=True)
         assert (adopted.store_id, adopted.places, adopted.epoch) == (made.store_id, made.places, made.epoch + 1)
@@ -251,7 +245,7 @@ async def test_a_marker_that_is_gone_fences_the_bucket_off(store: S3Store) -> No
     """As the page on disaster recovery says, of an old bucket, and of a copy that kept its times."""
     made = await init(store)
     await store.delete(MARKER_KEY)
-    assert await refused(load_identity(store)) == ErrorCode.WRONG_STORE
+    assert await code_of(load_identity(store)) == ErrorCode.WRONG_STORE
     assert (await init(store, adopt=True)).epoch == made.epoch + 1
 
 
@@ -262,7 +256,7 @@ async def test_capabilities_of_another_server_are_not_believed(store: S3Store) -
     await check_capabilities(store, made)
     await check_capabilities(store, made)
     promised = made.model_copy(update={"capabilities": Capabilities(conditional_delete=True)})
-    assert await refused(check_capabilities(DeletesAnyway(store.connection), promised)) == ErrorCode.WRONG_STORE
+    assert await code_of(check_capabilities(DeletesAnyway(store.connection), promised)) == ErrorCode.WRONG_STORE
     honest = made.model_copy(update={"capabilities": Capabilities(conditional_delete=False)})
     await check_capabilities(DeletesAnyway(store.connection), honest)
 
@@ -275,6 +269,6 @@ async def test_a_listing_that_lies_marks_no_bucket_as_new(hostile: Hostile) -> N
         Reply(times=None, status=200, body=b"<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>"),
         on(method="GET", query="list-type"),
     )
-    assert await refused(init(hostile.store)) == ErrorCode.WRONG_STORE
+    assert await code_of(init(hostile.store)) == ErrorCode.WRONG_STORE
     assert await hostile.truth.get(IDENTITY_KEY) is None
     assert await hostile.truth.list_keys("") == ["ws1/home.tar.gz"]

@@ -19,6 +19,7 @@ from codehub_storage import ErrorCode, OperationHandle, StorageClient, StorageEr
 from codehub_storage.contracts import Operation
 from codehub_storage.converter import DATA_CONVERTER
 from codehub_storage.keys import workflow_id
+from tests.harness.refusals import refused
 from tests.harness.site import Site
 from worker.dev.temporal import TemporalServer
 
@@ -59,18 +60,18 @@ def test_every_public_call_is_called() -> None:
     assert found == set(CALLS)
 
 
-async def refused(call: Awaitable[object]) -> StorageError:
+async def told(call: Awaitable[object]) -> StorageError:
     """The error of a call: it is one of ours, in one line, with a hint."""
-    with pytest.raises(StorageError) as caught:
-        await call
-    assert "\n" not in str(caught.value)
-    assert caught.value.hint
-    return caught.value
+    error = await refused(call)
+    assert "\n" not in str(error)
+    assert error.hint
+    return error
 
 
 # ------------------------------------------------------------ connecting
 
 
+@pytest.mark.tool("unshare")
 def test_the_guides_first_line_needs_no_settings() -> None:
     """localhost:7233, as the docs say; there is no server on it in a network of its own."""
     program = "import asyncio, codehub_storage as c\nasyncio.run(c.StorageClient.connect())"
@@ -134,7 +135,7 @@ async def test_bad_settings_are_told(kind: str, files: dict[str, str], monkeypat
     variables, code, hint = BAD_ENVIRONMENT[kind]
     for name, value in variables.items():
         monkeypatch.setenv(name, value.format(**files))
-    error = await refused(StorageClient.connect())
+    error = await told(StorageClient.connect())
     assert (error.code, hint in error.hint) == (code, True), error
 
 
@@ -163,7 +164,7 @@ def test_the_cli_tells_them_in_a_line(kind: str, files: dict[str, str]) -> None:
 )
 async def test_bad_options_are_told(options: dict[str, Any]) -> None:
     """Of the wrong type, or unknown."""
-    await refused(StorageClient.connect(**options))
+    await told(StorageClient.connect(**options))
 
 
 async def test_a_client_is_made_of_a_client() -> None:
@@ -182,7 +183,7 @@ async def test_a_server_that_is_away_is_told(call: str) -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         client = await Client.connect(f"127.0.0.1:{silent.getsockname()[1]}", lazy=True, data_converter=DATA_CONVERTER)
-        error = await refused(CALLS[call](StorageClient(client)))
+        error = await told(CALLS[call](StorageClient(client)))
     assert error.code is ErrorCode.BACKEND_UNAVAILABLE
 
 
@@ -190,7 +191,7 @@ async def test_a_server_that_is_away_is_told(call: str) -> None:
 async def test_a_namespace_that_is_missing_is_told(temporal_server: TemporalServer, call: str) -> None:
     """InvalidInput, and how to make it; never that the workspace is unknown, or that nothing runs."""
     storage = await StorageClient.connect(target_host=temporal_server.address, namespace="nosuch")
-    error = await refused(CALLS[call](storage))
+    error = await told(CALLS[call](storage))
     assert (error.code, "namespace create -n nosuch" in error.hint) == (ErrorCode.INVALID_INPUT, True), error
 
 
@@ -198,6 +199,7 @@ BAD_ARGUMENTS: list[Callable[[StorageClient], Awaitable[object]]] = [
     lambda storage: storage.provision(None),  # type: ignore[arg-type]
     lambda storage: storage.provision("ws1", place=5),  # type: ignore[arg-type]
     lambda storage: storage.provision("ws1", place="NO"),
+    lambda storage: storage.provision("ws1", accept_loss="NO"),
     lambda storage: storage.provision("ws1", size_bytes="much"),  # type: ignore[arg-type]
     lambda storage: storage.provision("ws1", size_bytes=0),
     lambda storage: storage.provision("ws1", storage_class=7),  # type: ignore[arg-type]
@@ -221,5 +223,5 @@ BAD_ARGUMENTS: list[Callable[[StorageClient], Awaitable[object]]] = [
 @pytest.mark.parametrize("number", range(len(BAD_ARGUMENTS)))
 async def test_bad_arguments_are_told(common_site: Site, number: int) -> None:
     """InvalidInput, and nothing is started."""
-    error = await refused(BAD_ARGUMENTS[number](common_site.storage))
+    error = await told(BAD_ARGUMENTS[number](common_site.storage))
     assert error.code is ErrorCode.INVALID_INPUT, error

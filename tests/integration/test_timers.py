@@ -6,7 +6,7 @@ Times here are the server's, which are exact; nothing waits that long.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, TypeVar, cast
@@ -24,6 +24,7 @@ from codehub_storage import ErrorCode, StorageClient, StorageError
 from codehub_storage.converter import DATA_CONVERTER
 from codehub_storage.keys import archive_key, workflow_id
 from tests.fakes.steps import LEASE, Steps, later
+from tests.harness.refusals import code_of
 from workflows import policies
 from workflows.archive import ROUNDS, UPLOAD_LOST
 from workflows.messages import (
@@ -131,13 +132,6 @@ async def play(time_skipping: WorkflowEnvironment) -> AsyncIterator[Play]:
     play = Play(time_skipping, StorageClient(client, place="p1"))
     async with Steps(client, play.answer, clock_skips=True).serving("p1"):
         yield play
-
-
-async def code_of(call: Awaitable[object]) -> ErrorCode:
-    """The code with which a call fails."""
-    with pytest.raises(StorageError) as failed:
-        await call
-    return failed.value.code
 
 
 def _input_of(scheduled: HistoryEvent, kind: type[T]) -> T:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
-from temporalio import activity, workflow
+from temporalio import activity
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
 from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
@@ -24,25 +24,24 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 from activities import failpoints
 from codehub_storage import CancelOutcome, ErrorCode, OperationHandle, StorageClient, StorageError
 from codehub_storage.client import connect
-from codehub_storage.contracts import OperationResult, Phase, Progress, ProvisionInput
+from codehub_storage.contracts import Phase, Progress
 from codehub_storage.keys import movers_queue, storage_queue
 from codehub_storage.runs import UNTAKEN
+from tests.fakes.reordered import Reordered
 from tests.fakes.steps import Steps
 from tests.harness.commands import cli
 from tests.harness.homes import provisioned, record_of
 from tests.harness.seaweed import Seaweed
+from tests.harness.servers import believing_nothing
 from tests.harness.site import Site, open_site
 from tests.harness.stops import handle_of, history_of, paused_at, until
-from tests.integration.test_releases import believe_nothing
 from worker.cli.exits import Exit
 from worker.control import control_worker
 from worker.dev.temporal import TemporalServer
 from worker.registration import FAILURE_TYPES, ensure_search_attributes
 from worker.settings import Settings
 from worker.wiring import open_services
-from workflows import steps
-from workflows.messages import ClaimResult, StepInput
-from workflows.provision import ProvisionWorkflow
+from workflows.messages import ClaimResult
 
 
 async def told(run: OperationHandle, *words: str) -> Progress:
@@ -184,8 +183,8 @@ async def test_a_first_task_that_wins_the_race_is_told(
 
     The cancel that is asked for first would end such a run in order, so here it is lost.
     """
-    async with open_site(tmp_path / "site", temporal_server, seaweed) as site:
-        await believe_nothing(site)
+    # The wait is scaled down like every time-out.
+    async with open_site(tmp_path / "site", temporal_server, seaweed) as site, believing_nothing(site.truth, 40.0):
         gate, workspace = tmp_path / "gate", site.workspace_id()
         run = await site.storage.start_provision(workspace)
         terminate = WorkflowHandle.terminate
@@ -312,21 +311,6 @@ async def test_a_type_that_goes_wrong_later_is_told(common_site: Site, temporal_
             doctor = await cli(common_site, "doctor", "--json", TEMPORAL_NAMESPACE=name)
             (check,) = [each for each in doctor.object()["checks"] if each["check"] == "temporal.runs"]
             assert (check["state"], "WsPhase" in check["text"]) == ("fails", True)
-
-
-@workflow.defn(name="provision")
-class Reordered(ProvisionWorkflow):
-    """What must not be released: a step more, in front."""
-
-    @workflow.init
-    def __init__(self, request: ProvisionInput) -> None:
-        super().__init__(request)
-
-    @workflow.run
-    async def run(self, request: ProvisionInput) -> OperationResult:
-        """See the class."""
-        await self.undisturbed(steps.sync_store, self.input(StepInput), "something new")
-        return await ProvisionWorkflow.run(self, request)
 
 
 @pytest.mark.field("L6")

@@ -6,7 +6,6 @@ The history taken is that of the workspace's latest run. A scenario's name start
 from __future__ import annotations
 
 import asyncio
-import json
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -17,12 +16,12 @@ import pytest
 from temporalio.api.enums.v1 import EventType
 
 from activities import failpoints
-from activities.objectstore.identity import IDENTITY_KEY
 from activities.record import Owner, Record, VolumeRecord, VolumeState
 from codehub_storage import CancelOutcome, ErrorCode, StorageError
 from codehub_storage.keys import archive_key, record_key
 from tests.fakes.s3_faults import Answer, Exchange, Fault, FlipStored, on
 from tests.fakes.s3_proxy import S3Proxy
+from tests.harness.servers import believing_nothing
 from tests.harness.site import Site
 from tests.harness.stops import handle_of, paused_at, until
 
@@ -196,21 +195,6 @@ async def leave_record(stage: Stage, workspace: str, *, place: str, volume: Volu
     await stage.site.truth.put_if(record_key(workspace), data, etag=None)
 
 
-@asynccontextmanager
-async def believing_nothing(stage: Stage) -> AsyncIterator[None]:
-    """The store is taken for one that ignores If-Match on DELETE."""
-    truth = stage.site.truth
-    data, info = await truth.get(IDENTITY_KEY) or pytest.fail("the bucket was never marked")
-    identity = json.loads(data)
-    identity["capabilities"]["conditional_delete"] = False
-    identity["delete_wait_seconds"] = 10.0  # scaled down like every time-out
-    changed = await truth.put_if(IDENTITY_KEY, json.dumps(identity).encode(), etag=info.etag)
-    try:
-        yield
-    finally:
-        await truth.put_if(IDENTITY_KEY, data, etag=changed.etag)
-
-
 # ------------------------------------------------------------ provision
 
 
@@ -264,7 +248,7 @@ async def provision_after_an_earlier_owner(stage: Stage) -> str:
     """One that never signed off, in a store without conditional DELETE: its last write is waited out."""
     workspace = stage.site.workspace_id()
     await leave_record(stage, workspace, place=stage.site.place)
-    async with believing_nothing(stage):
+    async with believing_nothing(stage.site.truth, 10.0):  # scaled down like every time-out
         await stage.site.storage.provision(workspace)
     return workspace
 

@@ -20,6 +20,7 @@ from codehub_storage.client import connect
 from codehub_storage.contracts import OperationResult, ProvisionInput
 from codehub_storage.converter import DATA_CONVERTER
 from codehub_storage.keys import storage_queue
+from tests.fakes.reordered import Reordered
 from tests.fakes.steps import Steps
 from tests.replay.histories import commands_of, load, names, summary, texts
 from tests.replay.scenarios import SCENARIOS
@@ -87,21 +88,6 @@ async def test_a_run_makes_no_message_class_of_its_own() -> None:
     finally:
         gc.enable()
     assert found == [StepInput]
-
-
-@workflow.defn(name="provision")
-class Reordered(ProvisionWorkflow):
-    """What must not be released: a step more, in front."""
-
-    @workflow.init
-    def __init__(self, request: ProvisionInput) -> None:
-        super().__init__(request)
-
-    @workflow.run
-    async def run(self, request: ProvisionInput) -> OperationResult:
-        """See the class."""
-        await self.undisturbed(steps.sync_store, self.input(StepInput), "something new")
-        return await ProvisionWorkflow.run(self, request)
 
 
 @workflow.defn(name="provision")

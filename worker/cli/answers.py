@@ -18,6 +18,8 @@ from codehub_storage.contracts import CancelOutcome, OperationResult, Progress
 MAY_BE_ABSENT = "mayBeAbsent"
 """Marks such a field in the schema."""
 
+_PROVEN = "a manifest names it by key, size, id and checksum"
+
 
 class Answer(BaseModel):
     """Base of all that is printed."""
@@ -133,7 +135,7 @@ class VerifyAnswer(Answer):
     files: int = Field(description="regular files")
     raw_bytes: int = Field(description="bytes of file content")
     stored_bytes: int = Field(description="bytes of the archive object")
-    proven: bool = Field(description="a manifest says what it should hold; false for an archive made elsewhere")
+    proven: bool = Field(description=f"{_PROVEN}; false for an archive made elsewhere")
     manifest_written: bool = Field(description="the manifest was missing and has been written")
 
 
@@ -165,7 +167,7 @@ class ArchiveSeen(Answer):
     archive_key: str = Field(description="object key of the archive")
     archive_id: str | None = Field(description="which archive the manifest names")
     stored_bytes: int = Field(description="bytes of the object")
-    proven: bool = Field(description="the manifest proves exactly this object")
+    proven: bool = Field(description=_PROVEN)
     created_at: str | None = Field(description="when it was made")
     totals: Totals | None = Field(description="what is in it")
 

@@ -10,7 +10,7 @@ from activities.dataplane.manifest import Manifest
 from activities.fencing import read_record
 from activities.objectstore.base import ObjectStore
 from activities.objectstore.identity import StoreIdentity
-from activities.proofs import may_be_read, read_manifest, stored_version
+from activities.proofs import read_manifest, stored_archive, stored_version
 from activities.record import Owner, Record
 from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import (
@@ -81,7 +81,7 @@ async def _stored(store: ObjectStore, workspace_id: str) -> Found:
 async def _archive(store: ObjectStore, key: str, manifest: Manifest | None) -> Found | None:
     """The archive, or what its manifest says of one that is gone, or one that was made elsewhere."""
     stated = manifest if manifest is not None and not manifest.is_placeholder else None
-    info = await store.head(key)
+    info, is_proven = await stored_archive(store, key, stated)
     if info is None and stated is None:
         key = foreign_archive_key(workspace_of_archive(key))
         info = await store.head(key)
@@ -91,7 +91,7 @@ async def _archive(store: ObjectStore, key: str, manifest: Manifest | None) -> F
         archive_key=key,
         archive_id=stated.archive_id if stated else None,
         stored_bytes=info.size_bytes if info else 0,
-        proven=info is not None and stated is not None and may_be_read(info, key, stated),
+        proven=is_proven,
         created_at=stated.created_at if stated else None,
         totals=stated.totals if stated else None,
         source=stated.source if stated else None,

@@ -7,7 +7,7 @@ from typing import Any
 
 from activities.fencing import read_record
 from activities.objectstore.base import ObjectStore
-from activities.proofs import may_be_read, read_manifest
+from activities.proofs import read_manifest, stored_archive
 from activities.record import VolumeState
 from codehub_storage.client import StorageClient
 from codehub_storage.errors import StorageError
@@ -133,10 +133,9 @@ async def _archive(store: ObjectStore, workspace_id: str) -> tuple[dict[str, Any
     key = archive_key(workspace_id)
     found = await read_manifest(store, key)
     manifest = found[0] if found else None
-    info = await store.head(key)
+    info, is_proven = await stored_archive(store, key, manifest)
     if info is None:
         return None, "archive: none"
-    is_proven = manifest is not None and may_be_read(info, key, manifest)
     seen = {
         "archive_key": key,
         "archive_id": manifest.archive_id if manifest else None,

@@ -22,7 +22,7 @@ from activities.dataplane.manifest import Manifest
 from activities.fencing import read_record
 from activities.objectstore.base import ObjectInfo, ObjectStore
 from activities.objectstore.identity import StoreIdentity
-from activities.proofs import read_manifest, stored_version
+from activities.proofs import read_manifest, stored_archive
 from activities.record import Record, VolumeState
 from codehub_storage.errors import StorageError
 from codehub_storage.keys import check_workspace_id, workflow_id
@@ -237,10 +237,7 @@ async def _read(store: ObjectStore, name: str, entry: Stored) -> None:
     if "tar.gz.meta" in entry.keys:
         manifest = await read_manifest(store, key)
         entry.manifest = manifest[0] if manifest else None
-    if entry.manifest is not None:
-        entry.object = await stored_version(store, key, entry.manifest)
-        entry.proven = entry.object is not None
-    entry.object = entry.object or await store.head(key)
+    entry.object, entry.proven = await stored_archive(store, key, entry.manifest)
 
 
 def _row(name: str, sides: Sides, now: datetime) -> WorkspaceRow:

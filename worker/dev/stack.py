@@ -15,14 +15,13 @@ from contextlib import AsyncExitStack, closing
 from pathlib import Path
 from typing import Self
 
-from temporalio.api.enums.v1 import TaskQueueType
-from temporalio.api.taskqueue.v1 import TaskQueue
-from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
+from temporalio.service import RPCError
 
 from codehub_storage.contracts import DEFAULT_PLACE
 from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import storage_queue
+from codehub_storage.serving import WORKFLOWS, known_pollers
 from worker.dev.info import DevInfo, Layout
 from worker.dev.process import Child, end_leftover
 from worker.dev.seaweed import Identity, Seaweed
@@ -176,21 +175,20 @@ class DevStack:
         since = time.time_ns()
         await asyncio.to_thread(self._worker.start)
         client = await Client.connect(self.info.temporal_address, namespace=self.info.namespace)
-        request = DescribeTaskQueueRequest(
-            namespace=self.info.namespace,
-            task_queue=TaskQueue(name=storage_queue(DEFAULT_PLACE)),
-            task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
-        )
         try:
             async with asyncio.timeout(_WORKER_SECONDS):
-                while not await self._is_asked(client, request, since):
+                while not await _is_asked(client, since):
                     if self._worker.pid is None:
                         raise self._worker.failure("ended while starting")
                     await asyncio.sleep(_LOOK_SECONDS)
         except TimeoutError:
             raise self._worker.failure(f"does not ask for work after {_WORKER_SECONDS:.0f} s") from None
 
-    async def _is_asked(self, client: Client, request: DescribeTaskQueueRequest, since: int) -> bool:
-        """True once somebody polls the queue; for minutes the server also names pollers that are gone."""
-        answer = await client.workflow_service.describe_task_queue(request)
-        return any(poller.last_access_time.ToNanoseconds() > since for poller in answer.pollers)
+
+async def _is_asked(client: Client, since: int) -> bool:
+    """True once somebody polls the queue; for minutes the server also names pollers that are gone."""
+    try:
+        found = await known_pollers(client, storage_queue(DEFAULT_PLACE), WORKFLOWS)
+    except RPCError:
+        return False  # slow, perhaps; it is asked again for as long as the worker has time to start
+    return any(poller.last_access_time.ToNanoseconds() > since for poller in found)

@@ -1,0 +1,79 @@
+"""`proven` means the same to `list`, `show` and `status`: what a restore would read."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from activities.proofs import find_archive
+from codehub_storage.errors import StorageError
+from codehub_storage.keys import manifest_key
+from tests.fakes.memory_store import MemoryStore
+from tests.harness.archives import Made, make_archive
+from worker.cli import showing, status, workspaces
+
+KEY = "ws1/home.tar.gz"
+META = manifest_key(KEY)
+
+Change = Callable[[MemoryStore, Made], Awaitable[object]]
+
+
+async def nothing(store: MemoryStore, made: Made) -> None:
+    """It stands as it was archived."""
+
+
+async def copied(store: MemoryStore, made: Made) -> None:
+    """As in a bucket that was mirrored: another ETag, another version, the same bytes."""
+    data = b"".join([piece async for piece in store.read(KEY, etag=made.info.etag, version_id=made.info.version_id)])
+    store.place(KEY, data, etag="of a copy", metadata=made.info.metadata)
+
+
+async def covered(store: MemoryStore, made: Made) -> None:
+    """An object that nothing proves, over the proven version."""
+    store.place(KEY, b"of another archive", etag="other", metadata={"archive-id": "other"})
+
+
+async def replaced(store: MemoryStore, made: Made) -> None:
+    """Another object, and the proven version is gone."""
+    await store.delete(KEY, version_id=made.info.version_id)
+    await covered(store, made)
+
+
+async def deleted(store: MemoryStore, made: Made) -> None:
+    """A delete marker over it."""
+    await store.delete(KEY)
+
+
+async def unnamed(store: MemoryStore, made: Made) -> None:
+    """No manifest."""
+    await store.delete(META)
+
+
+@pytest.mark.parametrize(
+    ("change", "proven"),
+    [(nothing, True), (copied, True), (covered, True), (replaced, False), (deleted, False), (unnamed, False)],
+)
+async def test_the_three_commands_and_a_restore_agree(tmp_path: Path, change: Change, proven: bool) -> None:
+    """Whatever became of the object."""
+    (tmp_path / "file").write_bytes(b"x" * 9000)
+    store = MemoryStore(min_part_bytes=0, versioned=True)
+    made = await make_archive(tmp_path, store)
+    await store.put_if(META, made.manifest.to_json(), etag=None)
+    await change(store, made)
+
+    keys = {each.removeprefix("ws1/home."): each for each in await store.list_keys("ws1/")}
+    listed = workspaces.Stored(keys=keys)
+    await workspaces._read(store, "ws1", listed)
+    told, _ = await status._archive(store, "ws1")
+    shown = (await showing._stored(store, "ws1"))["archive"]
+    assert [listed.proven, bool(told and told["proven"]), bool(shown and shown["proven"])] == [proven] * 3
+    if listed.object is not None:
+        assert {told and told["stored_bytes"], shown and shown["stored_bytes"]} == {listed.object.size_bytes}
+    try:
+        await find_archive(store, KEY, None)
+    except StorageError:
+        assert not proven
+    else:
+        assert proven
