@@ -80,7 +80,8 @@ async def test_todays_workflows_follow_it(name: str) -> None:
 
 
 def _kinds_of(kind: type) -> Iterator[type]:
-    for each in kind.__subclasses__():
+    below: list[type] = kind.__subclasses__()
+    for each in below:
         yield each
         yield from _kinds_of(each)
 

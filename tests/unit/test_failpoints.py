@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from activities import failpoints
+from activities.adopting import Adopting
+from activities.backends.base import Glancing, VolumeBackend, VolumeView
+from activities.points import pointed_backend
+from activities.record import Record
 
 SCRIPT = """
 import asyncio, sys
@@ -109,3 +115,23 @@ def test_a_running_process_is_armed_by_a_file(tmp_path: Path) -> None:
         held.wait()
     assert held.returncode == -signal.SIGKILL
     assert marker.read_text() == str(held.pid)
+
+
+def test_what_has_points_is_of_the_protocols_of_what_is_behind_them() -> None:
+    """From Python 3.12 on a Protocol looks for methods past `__getattr__`."""
+    pointed = pointed_backend(cast(VolumeBackend, Seen()))
+    assert inspect.getattr_static(pointed, "glance", None) is not None
+    assert isinstance(pointed, Glancing)
+    assert not isinstance(pointed, Adopting)
+
+
+class Seen:
+    """Only ``Glancing``."""
+
+    async def glance(self, workspace_id: str, record: Record) -> VolumeView | None:
+        """Nothing is there."""
+        return None
+
+    async def standing(self) -> dict[str, str | None]:
+        """Nothing is there."""
+        return {}
