@@ -13,6 +13,7 @@ from activities.dataplane.proof import build_manifest
 from activities.dataplane.segments import SegmentRecord
 from activities.dataplane.tail import Origin
 from activities.objectstore.base import ObjectInfo, ObjectStore
+from codehub_storage.keys import workspace_of_archive
 
 TINY = PlanLimits(segment_bytes=8192, large_file_bytes=10_000, min_part_bytes=0)
 """So small that a few files meet every cut; for a store that asks for no least part."""
@@ -57,7 +58,7 @@ async def make_archive(
     source = Source(volume_uid="uid-1", place="default", change_fingerprint=plan.summary.change_fingerprint)
     origin = Origin(
         archive_id=archive_id,
-        workspace_id="ws1",
+        workspace_id=workspace_of_archive(key),
         created_at="2026-01-01T00:00:00Z",
         source=source,
         volume=VolumeBlock(backend="directory", size_bytes=1 << 30, labels={"team": "a"}),

@@ -8,16 +8,13 @@ import pty
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
 from temporalio.client import WorkflowExecutionStatus
 
 from codehub_storage.keys import workflow_id
-from tests.harness.seaweed import Seaweed
-from tests.harness.site import Site, common_ground, common_site, open_site
+from tests.harness.site import Site, common_ground, common_site
 from worker.cli.exits import Exit
-from worker.dev.temporal import TemporalServer
 
 __all__ = ["common_ground", "common_site"]
 
@@ -121,31 +118,13 @@ async def test_a_second_press_detaches(common_site: Site) -> None:
     assert await goes_on(common_site, ws)
 
 
-async def test_cancel(tmp_path: Path, temporal_server: TemporalServer, seaweed: Seaweed) -> None:
-    """`c` asks the operation to stop, and the command waits until it is undone; here, until there is a worker."""
-    async with open_site(tmp_path / "site", temporal_server, seaweed) as site:
-        ws = site.workspace_id()
-        async with asked(site, ws) as person:
-            person.type("c\n")
-            await person.see("is asked to stop")
-            async with serving(site):
-                await person.see("error: Cancelled")
-                await person.see("it was undone, nothing was handed out")
-                assert await person.process.wait() == Exit.CANCELLED
-        assert await status_of(site, ws) is WorkflowExecutionStatus.CANCELED
-        assert not site.volume(ws).exists()
-
-
-@asynccontextmanager
-async def serving(site: Site) -> AsyncIterator[None]:
-    """A worker."""
-    worker = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "worker.control"),
-        env={**os.environ, **site.environment},
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    try:
-        yield
-    finally:
-        worker.terminate()
-        await worker.wait()
+async def test_cancel(common_site: Site) -> None:
+    """`c` asks the operation to stop, and the command waits for its end: at once where nobody has begun it."""
+    ws = common_site.workspace_id()
+    async with asked(common_site, ws, "--place", "nobody-serves-it") as person:
+        person.type("c\n")
+        await person.see("is asked to stop")
+        await person.see("error: Cancelled")
+        await person.see("it was undone, nothing was handed out")
+        assert await person.process.wait() == Exit.CANCELLED
+    assert await status_of(common_site, ws) is WorkflowExecutionStatus.TERMINATED
