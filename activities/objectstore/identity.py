@@ -216,7 +216,7 @@ async def check_capabilities(store: ObjectStore, identity: StoreIdentity) -> Non
     """
     if not identity.capabilities.conditional_delete:
         return
-    key = f"{PROBE_PREFIX}delete"
+    key = f"{OWN_PREFIX}delete-probe"
     with contextlib.suppress(PreconditionFailed):
         await store.put_if(key, b"codehub-storage", etag=None)
     if not await _has_conditional_delete(store, key):

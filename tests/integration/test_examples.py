@@ -144,7 +144,7 @@ async def test_what_runs_is_joined_over_http(common_site: Site, monkeypatch: pyt
     assert (other.status_code, other.headers["retry-after"]) == (409, str(fastapi_handler.RETRY_SECONDS))
     error = other.json()["error"]
     assert (error["code"], error["retryable"]) == ("OperationInProgress", True)
-    assert error["hint"] == StorageError(ErrorCode.OPERATION_IN_PROGRESS, "").hint
+    assert f"codehub-storage cancel {workspace}" in error["hint"]
     assert error["details"]["run_id"] == first.json()["run_id"]
     handle = handle_of(common_site, workspace)
     assert (await handle.describe()).status == WorkflowExecutionStatus.RUNNING
@@ -172,7 +172,7 @@ STATUS = {
     409: {"OperationInProgress", "NotYours", "Cancelled"}
     | {"VolumeInUse", "VolumeChanged", "VolumeConflict", "LineageConflict"},
     500: {"WrongStore", "AccessDenied", "ArchiveUnproven", "ArchiveCorrupt", "ArchiveTooLarge", "ArchiveLocked"}
-    | {"Unsupported", "Unknown"},
+    | {"Unsupported", "Unknown", "VolumeLost"},
     503: {"StoreUnavailable", "BackendUnavailable", "VolumeUnreadable", "MoverFailed", "PurgeIncomplete"},
     507: {"NoSpace"},
 }
