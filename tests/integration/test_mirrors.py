@@ -17,19 +17,15 @@ import pytest
 
 from activities.dataplane.manifest import Manifest
 from activities.objectstore.base import ObjectInfo
-from activities.objectstore.identity import load_identity
 from activities.record import VolumeState
 from codehub_storage import ErrorCode, StorageError
 from codehub_storage.keys import archive_key, foreign_archive_key, manifest_key, record_key
-from tests.harness import parts
 from tests.harness.homes import archived, provisioned, read, record_of, write
-from tests.harness.minio import Minio
-from tests.harness.mirrors import adopt_copy, fence_off, mirror_by_mc, mirror_by_rclone, mirror_plainly, moved_site
+from tests.harness.mirrors import adopt_copy, fence_off, mirror_plainly, moved_site
 from tests.harness.refusals import code_of
 from tests.harness.s3server import S3Server
-from tests.harness.seaweed import Seaweed, new_bucket
+from tests.harness.seaweed import new_bucket
 from tests.harness.site import Site, open_site
-from worker.cli.verify import check
 from worker.dev.temporal import TemporalServer
 from worker.settings import variable
 
@@ -41,78 +37,6 @@ async def manifest_of(site: Site, workspace: str) -> Manifest:
     found = await site.truth.get(manifest_key(archive_key(workspace)))
     assert found is not None
     return Manifest.from_json(found[0])
-
-
-def nothing(seen: int, total: int) -> None:
-    """No progress is wanted."""
-
-
-# ------------------------------------------------------------ by the tools that people use
-
-
-@pytest.fixture(params=["seaweed to minio", "minio to seaweed"])
-def servers(request: pytest.FixtureRequest, seaweed: Seaweed, minio: Minio) -> tuple[S3Server, S3Server]:
-    """From where, and where to."""
-    return (seaweed, minio) if request.param == "seaweed to minio" else (minio, seaweed)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("versioned", [False, True], ids=["unversioned", "versioned"])
-@pytest.mark.parametrize("tool", ["rclone", "rclone -M", "mc mirror"])
-async def test_all_goes_on_with_a_mirrored_bucket(
-    tmp_path: Path,
-    temporal_server: TemporalServer,
-    servers: tuple[S3Server, S3Server],
-    tool: str,
-    versioned: bool,
-) -> None:
-    """Refused until it is adopted; then it restores, verifies, archives again, purges, with records and without."""
-    if tool == "mc mirror" and not parts.can_build("mc"):
-        pytest.skip("mc is not built, and there is no `go` to build it with")
-    source, target = servers
-    copy = new_bucket(target, versioned=versioned)
-    async with open_site(tmp_path / "site", temporal_server, source, versioned=versioned) as old:
-        old.start_worker()
-        cold = [await archived(old, text=f"home {number}") for number in range(4)]
-        warm, warm_key = await provisioned(old, text="warm")
-        await fence_off(old)
-        if tool == "mc mirror":
-            await asyncio.to_thread(mirror_by_mc, source, old.bucket, target, copy, tmp_path / "mc")
-        else:
-            with_metadata = tool == "rclone -M"
-            await asyncio.to_thread(mirror_by_rclone, source, old.bucket, target, copy, metadata=with_metadata)
-        async with moved_site(old, target, copy) as site:
-            assert await code_of(load_identity(site.truth)) == ErrorCode.WRONG_STORE
-            refused = site.start_worker()
-            refused.wait_until(lambda: "init --adopt" in refused.log.read_text(), 60)
-            before = await load_identity(old.truth)
-            await adopt_copy(site)
-            identity = await load_identity(site.truth)
-            assert (identity.store_id, identity.epoch) == (before.store_id, before.epoch + 1)
-            assert identity.capabilities.conditional_delete == isinstance(target, Seaweed)
-            for workspace, _ in cold[2:]:
-                await site.truth.delete(record_key(workspace))
-            site.start_worker()
-            for number, (workspace, key) in enumerate(cold):
-                there = await site.truth.get(manifest_key(key))
-                verified = await check(site.truth, key, None, nothing)
-                assert verified.manifest is not None
-                volume = await site.storage.restore(key)
-                assert read(site, workspace) == f"home {number}"
-                if number % 2:
-                    write(site, workspace, "later")
-                    assert await site.storage.archive(volume) == key
-                    await site.storage.restore(key)
-                    assert read(site, workspace) == "later"
-                elif number:
-                    assert await site.truth.get(manifest_key(key)) == there  # a restore writes no proof
-                await site.storage.purge(volume, key)
-                assert await site.truth.head(key) is None
-                assert await site.truth.list_versions(key) == []
-                assert await site.truth.list_keys(f"{workspace}/") == [record_key(workspace)]
-            assert await site.storage.archive(warm_key) == archive_key(warm)
-            await site.storage.restore(archive_key(warm))
-            assert read(site, warm) == "warm"
 
 
 # ------------------------------------------------------------ what a HEAD does not prove
