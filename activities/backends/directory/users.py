@@ -93,8 +93,7 @@ def _held(process: Process) -> Iterator[_Held]:
     """Through its working folder, root, program, descriptors and mappings, and those of threads that have their own."""
     for thread in _threads(process.pid):
         base = os.fsencode(PROC / str(thread))
-        mapped = {_path(link) or link: link for link in _listed(base + b"/map_files")}  # most have several, of one path
-        for link in (base + b"/cwd", base + b"/root", base + b"/exe", *_listed(base + b"/fd"), *mapped.values()):
+        for link in (base + b"/cwd", base + b"/root", base + b"/exe", *_listed(base + b"/fd"), *_mapped(base)):
             path = _path(link)
             if path is None:
                 continue
@@ -104,6 +103,23 @@ def _held(process: Process) -> Iterator[_Held]:
                 yield _Held(process, path, None)
             except OSError:  # it is gone, or of a file system that does not answer: ours does
                 continue
+
+
+def _mapped(base: bytes) -> list[bytes]:
+    """A link for each file that is mapped. Most are mapped in several pieces, and ``maps`` tells which those are: to
+    read a link costs more than a line there. What device and path it names is believed in nothing else."""
+    try:
+        with open(base + b"/maps", "rb") as file:
+            lines = file.read().splitlines()
+    except OSError:  # it ended, or we may not look
+        return []
+    pieces = {}
+    for line in lines:
+        addresses, _, _, *which = line.split(maxsplit=5)  # rights and offset differ; device, inode and path say which
+        if which[1] != b"0":
+            pieces[*which] = addresses
+    ends = (each.split(b"-") for each in pieces.values())
+    return [base + b"/map_files/%x-%x" % (int(first, 16), int(last, 16)) for first, last in ends]
 
 
 def _threads(pid: int) -> list[int]:
