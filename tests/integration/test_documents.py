@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -14,7 +15,7 @@ from codehub_storage.keys import archive_key, manifest_key, record_key
 from tests.harness.commands import cli
 from tests.harness.homes import archived, provisioned, read, record_of
 from tests.harness.refusals import code_of
-from tests.harness.site import Site
+from tests.harness.site import Ground, Site
 from tests.harness.stops import World, world_of
 
 OPERATIONS: dict[str, Callable[[Site, str], Awaitable[object]]] = {
@@ -24,6 +25,17 @@ OPERATIONS: dict[str, Callable[[Site, str], Awaitable[object]]] = {
     "purge": lambda site, name: site.storage.purge(site.key(name), archive_key(name)),
     "cancel": lambda site, name: site.storage.cancel(name),
 }
+
+
+@pytest.fixture(scope="module")
+def cold(common_ground: Ground) -> str:
+    """A workspace that is COLD, whose documents others are given. Each test sees that it stays as it is."""
+
+    async def archive() -> str:
+        async with common_ground.connected() as site:
+            return (await archived(site, text="of a"))[0]
+
+    return asyncio.run(archive())
 
 
 async def replace(site: Site, key: str, data: bytes) -> None:
@@ -59,10 +71,9 @@ async def test_another_workspaces_record_stops_every_operation(common_site: Site
 
 
 @pytest.mark.field("D3")
-async def test_another_workspaces_cold_record_is_no_success(common_site: Site) -> None:
+async def test_another_workspaces_cold_record_is_no_success(common_site: Site, cold: str) -> None:
     """An unchanged COLD record of A at B's key: archive of B certifies nothing, and B's volume stands."""
-    site = common_site
-    a, _ = await archived(site, text="of a")
+    site, a = common_site, cold
     b, volume = await provisioned(site, text="of b")
     found = await site.truth.get(record_key(a))
     assert found is not None
@@ -82,11 +93,10 @@ FIELDS = [
 @pytest.mark.field("D2")
 @pytest.mark.field("D3")
 @pytest.mark.parametrize("way", FIELDS, ids=lambda way: ".".join(filter(None, way)))
-async def test_every_field_of_another_workspaces_record(common_site: Site, way: tuple[str, ...]) -> None:
+async def test_every_field_of_another_workspaces_record(common_site: Site, cold: str, way: tuple[str, ...]) -> None:
     """A is COLD, B is WARM, and one field of A's record stands in B's: A is not touched, and B has its home still,
     as a volume or as an archive that holds it. Success is told only where that is so."""
-    site = common_site
-    a, _ = await archived(site, text="of a")
+    site, a = common_site, cold
     b, volume = await provisioned(site, text="of b")
     ours, theirs = await record_of(site, b), await record_of(site, a)
     part, name = way[0], way[1] if len(way) > 1 else ""
@@ -107,10 +117,9 @@ async def test_every_field_of_another_workspaces_record(common_site: Site, way: 
 
 @pytest.mark.field("D2")
 @pytest.mark.parametrize("field", ["", "workspace_id", "object"])
-async def test_another_workspaces_manifest_stops_every_operation(common_site: Site, field: str) -> None:
+async def test_another_workspaces_manifest_stops_every_operation(common_site: Site, cold: str, field: str) -> None:
     """A's manifest at B's key, or what names A in B's own: nothing of A is handed out, nothing of B is deleted."""
-    site = common_site
-    a, _ = await archived(site, text="of a")
+    site, a = common_site, cold
     b, _ = await archived(site, text="of b")
     manifests = [await read_manifest(site.truth, archive_key(each)) for each in (a, b)]
     theirs, ours = (found[0] for found in manifests if found is not None)
@@ -130,10 +139,9 @@ async def test_another_workspaces_manifest_stops_every_operation(common_site: Si
 
 @pytest.mark.field("D2")
 @pytest.mark.parametrize("field", sorted(Manifest.model_fields.keys() - {"workspace_id", "object"}))
-async def test_every_field_of_another_workspaces_manifest(common_site: Site, field: str) -> None:
+async def test_every_field_of_another_workspaces_manifest(common_site: Site, cold: str, field: str) -> None:
     """One field of A's manifest in B's: B's home comes back as it was, or a code says why it does not."""
-    site = common_site
-    a, _ = await archived(site, text="another home")
+    site, a = common_site, cold
     b, _ = await archived(site, text="of b")
     manifests = [await read_manifest(site.truth, archive_key(each)) for each in (a, b)]
     theirs, ours = (found[0] for found in manifests if found is not None)
