@@ -151,6 +151,7 @@ class S3Proxy:
                 answer = await fault.answered(exchange, answer)
             return await _send(writer, exchange, answer, from_server, faults)
         finally:
+            exchange.answered.set()  # also where the server hung up: a part, say, of an upload that is gone by now
             to_server.close()
 
 
