@@ -12,7 +12,7 @@ from codehub_storage import ErrorCode, StorageError
 from tests.docker.habitat import DockerHabitat
 from tests.harness import image
 from tests.harness.docker import OwnEngine
-from tests.harness.homes import archived, provisioned, read
+from tests.harness.homes import WORD, archived, provisioned, read
 from tests.harness.relay import Relay
 from tests.harness.s3server import S3Server
 from tests.harness.site import Site, mark_place, open_site
@@ -64,7 +64,7 @@ async def test_a_full_disk_is_told_and_leaves_nothing(site: Site) -> None:
 
 
 async def test_two_hosts_are_two_places(site: Site, second_host: DockerHabitat) -> None:
-    """Each has its homes; a home is touched only where it is, and a cold one stays with its place."""
+    """Each has its homes; a home is touched only where it is, and a cold one goes where it is asked for."""
     await mark_place(site, SECOND, second_host)
     settings = second_host.settings(site.environment[variable("s3_endpoint")])
     site_with_worker(site)
@@ -77,12 +77,15 @@ async def test_two_hosts_are_two_places(site: Site, second_host: DockerHabitat) 
         await site.storage.archive(key)
     assert wrong.value.code == ErrorCode.WRONG_STORE
     here, archive = await archived(site, text="on the first host")
+    moved = await site.storage.restore(archive, place=SECOND)
+    assert (second_host.folder(here) / WORD).read_text() == "on the first host"
     with pytest.raises(StorageError) as wrong:
-        await site.storage.restore(archive, place=SECOND)
+        await site.storage.restore(archive)
     assert wrong.value.code == ErrorCode.WRONG_STORE
     archive_there = await site.storage.archive(key, place=SECOND)
     await site.storage.restore(archive_there, place=SECOND)
     assert (second_host.folder(there) / "file").read_text() == "on the second host"
+    await site.storage.archive(moved, place=SECOND)
     await site.storage.restore(archive)
     assert read(site, here) == "on the first host"
 

@@ -111,6 +111,12 @@ class Engine:
         yield
 
 
+def _stands_still(pid: int) -> bool:
+    """True once all threads of a process are stopped."""
+    stats = Path(f"/proc/{pid}/task").glob("*/stat")
+    return all(stat.read_text().rpartition(")")[2].split()[0] == "T" for stat in stats)
+
+
 class OwnEngine(Engine):
     """A dockerd with folders, network and processes of its own. ``start`` after ``stop`` or ``kill`` has the same
     containers, images, volumes and id; after ``close`` nothing is left. Use it with ``with``.
@@ -204,6 +210,8 @@ class OwnEngine(Engine):
         assert self._child is not None
         assert self._child.pid is not None
         os.kill(pid, signal.SIGSTOP)
+        while not _stands_still(pid):  # its threads hear of it one after the other
+            time.sleep(0.01)
         try:
             yield
         finally:

@@ -6,6 +6,7 @@ The engine deletes volumes by name only, and refuses while a container refers to
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping
 
@@ -49,7 +50,8 @@ _CHECKED = failpoints.declare("docker.delete.checked", effect="the walk found no
 _SEALED = failpoints.declare("docker.delete.sealed", effect="the record says `deleting`, the volume is there")
 _DELETED = failpoints.declare("docker.delete.deleted", effect="the engine has deleted the volume")
 _ATTACHED = failpoints.declare("docker.attach.started", effect="the mover's container runs")
-_RACES = 5
+_RACES = 20
+_RACE_SECONDS = 0.25
 
 log = logging.getLogger(__name__)
 
@@ -211,6 +213,7 @@ class DockerBackend:
             if container is not None:
                 await failpoints.reach(_ATTACHED)
                 return self._mover(container, spec)
+            await asyncio.sleep(_RACE_SECONDS)  # the engine keeps a name from before it shows the container that has it
         raise StorageError(ErrorCode.BACKEND_UNAVAILABLE, f"others keep starting movers of volume {spec.volume_uid}")
 
     async def detach(self, workspace_id: str, uid: str, *, fence: Fence, run_id: str | None = None) -> None:
