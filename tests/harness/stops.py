@@ -31,7 +31,8 @@ from codehub_storage.contracts import Operation, Phase
 from tests.fakes.s3_faults import Exchange, Fault, Predicate
 from tests.harness.site import Site
 
-LOOK_SECONDS = 0.05
+LOOK_SECONDS = 0.1
+"""Each look is a request to the server. Many at a time, in eight trials at once, slow down what they wait for."""
 PATIENCE_SECONDS = 600.0
 _PHASE = SearchAttributeKey.for_keyword("WsPhase")
 
