@@ -113,8 +113,11 @@ class Engine:
 
 def _stands_still(pid: int) -> bool:
     """True once all threads of a process are stopped."""
-    stats = Path(f"/proc/{pid}/task").glob("*/stat")
-    return all(stat.read_text().rpartition(")")[2].split()[0] == "T" for stat in stats)
+    try:
+        states = [each.read_text().rpartition(")")[2].split()[0] for each in Path(f"/proc/{pid}/task").glob("*/stat")]
+    except OSError:  # one of them has just ended
+        return False
+    return set(states) == {"T"}
 
 
 class OwnEngine(Engine):
@@ -210,9 +213,9 @@ class OwnEngine(Engine):
         assert self._child is not None
         assert self._child.pid is not None
         os.kill(pid, signal.SIGSTOP)
-        while not _stands_still(pid):  # its threads hear of it one after the other
-            time.sleep(0.01)
         try:
+            while not _stands_still(pid):  # its threads hear of it one after the other
+                time.sleep(0.01)
             yield
         finally:
             os.kill(pid, signal.SIGCONT)

@@ -27,11 +27,21 @@ from codehub_storage.errors import ErrorCode, StorageError
 from tests.fakes.records import RecordFile
 from tests.harness.mounts import btrfs, mount_point, overlay
 
+MAP = """
+import ctypes
+def mapping(file):  # Python's own mmap keeps a descriptor of the file; PROT_READ, MAP_SHARED
+    call = ctypes.CDLL(None, use_errno=True).mmap
+    call.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+    call.restype = ctypes.c_void_p
+    held = call(None, 4096, 1, 1, file.fileno(), 0)
+    assert held != ctypes.c_void_p(-1).value, ctypes.get_errno()
+    return held
+"""
 WAYS = {
     "cwd": "import os; os.chdir(path)",
     "open": "held = open(path + '/file')",
     "deleted": "import os; held = open(path + '/doomed', 'w'); os.unlink(path + '/doomed')",
-    "mapped": "import mmap; f = open(path + '/file', 'r+b'); held = mmap.mmap(f.fileno(), 0); f.close()",
+    "mapped": f"{MAP}\nwith open(path + '/file', 'rb') as file: mapping(file)",
 }
 IN_NAMESPACE = """
 import os, subprocess, sys
@@ -57,8 +67,8 @@ subprocess.run(["mount", "--bind", folder, elsewhere], check=True)
 print("bound", flush=True)
 sys.stdin.read()
 """
-BY_ANOTHER_NAME = """
-import ctypes, mmap, os, socket, subprocess, sys
+BY_ANOTHER_NAME = f"""{MAP}
+import os, socket, subprocess, sys
 from pathlib import Path
 home, elsewhere = Path(sys.argv[1]), Path(sys.argv[2])
 root = home.parent
@@ -66,10 +76,9 @@ def bind(source):
     subprocess.run(["mount", "--bind", source, elsewhere], check=True)
     return elsewhere
 def map_only(home):
-    global held
-    with open(home / "file", "r+b") as file:
-        held = mmap.mmap(file.fileno(), 0)
-{}
+    with open(home / "file", "rb") as file:
+        mapping(file)
+{{}}
 print("bound", flush=True)
 sys.stdin.read()
 """
@@ -157,8 +166,8 @@ libc = ctypes.CDLL(None, use_errno=True)
 {}
 """
 EXIT = {"x86_64": 60, "aarch64": 93}.get(platform.machine(), 93)
-AS_USER = """
-import ctypes, mmap, os, sys
+AS_USER = f"""{MAP}
+import os, sys
 os.chdir(sys.argv[1])
 os.setgroups([])
 os.setresgid(*[int(sys.argv[2])] * 3)
@@ -166,7 +175,7 @@ os.setresuid(*[int(sys.argv[2])] * 3)
 ctypes.CDLL(None).prctl(4, 1)  # PR_SET_DUMPABLE, as after exec
 if sys.argv[3] == "mapping":
     with open("file", "rb") as file:
-        held = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+        mapping(file)
     os.chdir("/")
 print("bound", flush=True)
 sys.stdin.read()
@@ -236,7 +245,7 @@ def hold(running: list[subprocess.Popen[str]], code: str, *arguments: str, prefi
 @pytest.mark.parametrize("way", WAYS)
 def test_a_process_inside(folder: Path, run: list[subprocess.Popen[str]], way: str) -> None:
     """Working folder, open file, removed file, mapped file: each is a user, named by pid."""
-    code = f"import sys; path = sys.argv[1]; {WAYS[way]}; print('bound', flush=True); sys.stdin.read()"
+    code = f"import sys; path = sys.argv[1]; {WAYS[way]}\nprint('bound', flush=True); sys.stdin.read()"
     pid = hold(run, code, str(folder))
     assert [user.name.split(" (")[0] for user in users_of(folder)] == [f"pid {pid}"]
     assert users_of(folder, sessions=[os.getsid(pid)]) == ()

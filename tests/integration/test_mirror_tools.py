@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 
 import pytest
@@ -58,7 +59,7 @@ async def test_all_goes_on_with_a_mirrored_bucket(
     versioned: bool,
 ) -> None:
     """Refused until it is adopted; then it restores, verifies, archives again, purges, with records and without."""
-    if tool == "mc mirror" and not parts.can_build("mc"):
+    if tool == "mc mirror" and not parts.can_build("mc") and not os.environ.get("CI"):  # CI has what it takes
         pytest.skip("mc is not built, and there is no `go` to build it with")
     source, target = servers
     copy = new_bucket(target, versioned=versioned)

@@ -116,7 +116,7 @@ def _mapped(base: bytes) -> list[bytes]:
     pieces = {}
     for line in lines:
         addresses, _, _, *which = line.split(maxsplit=5)  # rights and offset differ; device, inode and path say which
-        if which[1] != b"0":
+        if which[1] != b"0" or which[-1].startswith(b"/"):  # a file system may number a file 0
             pieces[*which] = addresses
     ends = (each.split(b"-") for each in pieces.values())
     return [base + b"/map_files/%x-%x" % (int(first, 16), int(last, 16)) for first, last in ends]
