@@ -97,9 +97,12 @@ class ClusterHabitat(ClaimPlace):
 
     def movers(self, workspace_id: str) -> list[str]:
         """See ``Habitat``."""
+        return [pod["metadata"]["name"] for pod in self._movers(workspace_id, "Running")]
+
+    def _movers(self, workspace_id: str, *phases: str) -> list[dict[str, Any]]:
         selector = f"labelSelector={WORKSPACE}%3D{workspace_id},{ROLE}%3D{MOVER}"
         pods = self.cluster.api.get(f"{self.path('pods')}?{selector}")["items"]
-        return [pod["metadata"]["name"] for pod in pods if pod["status"].get("phase") == "Running"]
+        return [pod for pod in pods if pod["status"].get("phase", "Pending") in phases]
 
     def kill_mover(self, workspace_id: str) -> None:
         """See ``Habitat``: by its control group, on this machine."""
@@ -109,9 +112,8 @@ class ClusterHabitat(ClaimPlace):
                     os.kill(int(process), signal.SIGKILL)
 
     def control_groups(self, workspace_id: str) -> list[str]:
-        """See ``Habitat``."""
-        found = [self.find("pods", name) for name in self.movers(workspace_id)]
-        return [f"pod{pod['metadata']['uid']}" for pod in found if pod is not None]
+        """See ``Habitat``: also of Pods that run already and that no kubelet has told of yet."""
+        return [f"pod{pod['metadata']['uid']}" for pod in self._movers(workspace_id, "Pending", "Running")]
 
     def has_trash(self, workspace_id: str) -> bool:
         """Is the claim marked, and not gone."""

@@ -102,12 +102,21 @@ async def test_no_priority_class(place: ClaimPlace, record: RecordFile) -> None:
 
 
 async def test_a_mover_that_fails_at_once(place: ClaimPlace, record: RecordFile) -> None:
-    """Its exit status and its last lines."""
+    """Its exit status and its last lines: told as it starts or, where a kubelet has seen it run, as it ends."""
     image = replace(SHAPE.image, mover_command=("sh", "-c", "echo no such luck; exit 3", "mover"))
-    error = await refusal(place, record, replace(SHAPE, image=image))
-    assert error.code is ErrorCode.MOVER_FAILED
-    assert "exit status 3" in error.message
-    assert "no such luck" in error.message
+    try:
+        mover = await place.new_backend(replace(SHAPE, image=image)).attach(
+            place.mover(WS, "u1", "run-1"), fence=record.fence
+        )
+    except StorageError as error:
+        code, why = error.code, error.message
+    else:
+        code, why = ErrorCode.MOVER_FAILED, await mover.wait(60) or "it lives"
+        await mover.stop()
+    assert code is ErrorCode.MOVER_FAILED
+    assert "exit status 3" in why
+    assert "no such luck" in why
+    assert POD not in place.pods()
 
 
 async def test_restricted_namespaces_refuse_movers(cluster: Cluster, tmp_path: Path) -> None:
