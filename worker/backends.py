@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from activities.backends.base import VolumeBackend
 from activities.backends.containers import MoverImage
 from activities.backends.directory.backend import PRELOAD, DirectoryBackend
-from activities.backends.patience import Patience
+from activities.backends.wait_policy import Patience
 from activities.dataplane.walk import change_fingerprint
 from codehub_storage.errors import ErrorCode, StorageError
 from worker.settings import Settings, variable

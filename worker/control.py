@@ -16,15 +16,15 @@ from datetime import timedelta
 from temporalio.client import Client
 from temporalio.worker import Worker
 
-from activities.archives import ArchiveActivities
-from activities.heartbeats import SteadyHeartbeats
-from activities.looks import LookActivities
-from activities.movers import MoverActivities
+from activities.control.archive_object import ArchiveActivities
+from activities.control.claim import RecordActivities
+from activities.control.inspection import LookActivities
+from activities.control.lease import MoverActivities
+from activities.control.purge import PurgeActivities
+from activities.control.services import Services
+from activities.control.volumes import VolumeActivities
 from activities.objectstore.identity import check_capabilities
-from activities.purges import PurgeActivities
-from activities.records import RecordActivities
-from activities.services import Services
-from activities.volumes import VolumeActivities
+from activities.runtime.heartbeats import SteadyHeartbeats
 from codehub_storage.client import connect
 from codehub_storage.errors import StorageError
 from codehub_storage.keys import movers_queue, storage_queue

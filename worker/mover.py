@@ -25,17 +25,17 @@ from activities.dataplane.confine import Wall
 from activities.dataplane.memory import bound_heap
 from activities.dataplane.plan import PlanLimits
 from activities.dataplane.pool import ChildPool
-from activities.filling import FillingActivities
-from activities.heartbeats import beating_store
-from activities.packing import PackingActivities
-from activities.points import pointed_store
-from activities.transfers import MoverGround
+from activities.mover.archive import PackingActivities
+from activities.mover.context import MoverGround
+from activities.mover.heartbeating_store import beating_store
+from activities.mover.restore import FillingActivities
 from codehub_storage.client import connect
 from codehub_storage.errors import StorageError
 from codehub_storage.keys import workflow_id
+from worker.failpoint_wrappers import pointed_store
 from worker.logging import configure
 from worker.settings import Settings
-from worker.wiring import open_known_store
+from worker.store import open_known_store
 from workflows.messages import MOVER_PROTOCOL
 
 log = logging.getLogger(__name__)

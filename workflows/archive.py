@@ -17,7 +17,9 @@ from codehub_storage.converter import storage_error
 from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import archive_key, workspace_of_volume
 from workflows import policies, steps
+from workflows.lease import MoverLease
 from workflows.messages import (
+    UPLOAD_LOST,
     AbortInput,
     ArchivedInput,
     CompleteInput,
@@ -34,7 +36,6 @@ from workflows.messages import (
     Verdict,
     VolumeInput,
 )
-from workflows.movers import MoverLease
 from workflows.operation import EXPECTED, LOOKS, WS_BYTES, OperationWorkflow, is_cancel, unbroken, unsteady
 
 BATCH_SEGMENTS = 64
@@ -42,9 +43,6 @@ BATCH_SEGMENTS = 64
 
 ROUNDS = 3
 """So often a volume that changes while it is read, or an upload that the store lost, is begun anew."""
-
-UPLOAD_LOST = "UploadLost"
-"""Type of the failure by which a step says that the store no longer knows the upload."""
 
 KEEPS_VOLUME = frozenset({ErrorCode.VOLUME_CHANGED, ErrorCode.VOLUME_IN_USE, ErrorCode.NOT_YOURS})
 """The deletion met somebody else's work: the operation fails and the volume stays. All else is `cleanup_required`."""

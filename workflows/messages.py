@@ -257,6 +257,10 @@ class ProveInput(StepInput):
     archive_id: str
 
 
+UPLOAD_LOST = "UploadLost"
+"""Type of the failure by which a step says that the store no longer knows the upload."""
+
+
 class AbortInput(StepInput):
     """Compensation of an archive. ``corrupt``: the version that failed its verification, to be deleted alone."""
 

@@ -111,11 +111,6 @@ def reading() -> Timeouts:
     return {**data(), "cancellation_type": ActivityCancellationType.WAIT_CANCELLATION_COMPLETED}
 
 
-LEASE_ATTEMPTS = 60
-"""So many attempts in a row may come to no mover before the lease fails. What keeps them from one passes or does not,
-so here attempts stand for time, about half an hour."""
-
-
 def mover_backoff(deaths: int) -> timedelta:
     """Pause before the next mover after ``deaths`` in a row."""
     return seconds(min(60.0, 2.0 ** min(deaths, 6)))

@@ -6,8 +6,8 @@ from temporalio import workflow
 
 from codehub_storage.contracts import OperationResult, Phase, ProvisionInput
 from workflows import steps
-from workflows.filling import FillingWorkflow
 from workflows.messages import LookInput, LookResult, Verdict
+from workflows.new_volume import FillingWorkflow
 from workflows.operation import EXPECTED, unbroken
 
 

@@ -12,9 +12,9 @@ from codehub_storage.converter import storage_error
 from codehub_storage.errors import ErrorCode
 from codehub_storage.keys import workspace_of_archive
 from workflows import policies, steps
-from workflows.filling import FillingWorkflow
+from workflows.lease import MoverLease
 from workflows.messages import FillInput, FillResult, LookInput, LookResult, Verdict
-from workflows.movers import MoverLease
+from workflows.new_volume import FillingWorkflow
 from workflows.operation import EXPECTED, LOOKS, WS_BYTES, unbroken, unsteady
 
 BATCH_SEGMENTS = 64

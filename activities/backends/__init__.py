@@ -1,4 +1,4 @@
-"""Volume backends behind one Protocol: directory now; Docker and Kubernetes are further files beside it.
+"""Volume backends behind one Protocol: a directory, a Docker engine, a namespace of Kubernetes.
 
 They are *not* aware of one another, of Temporal, or of what an archive is.
 """

@@ -14,22 +14,14 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
-from activities.record import Record
+from activities.state.record import Record
 from codehub_storage.errors import ErrorCode, StorageError
 
 Fence = Callable[[], Awaitable[Record]]
 """Reads the record again and answers it; raises ``NotYours`` if another run owns the workspace by now."""
 
-FileId = tuple[int, int]
-"""Device and inode: which file it is, whatever it is called."""
-
 Walk = Callable[[], Awaitable[str]]
 """Walks the volume and answers its change fingerprint."""
-
-
-def scratch_prefix(pid: int) -> str:
-    """How the temporary folder of the mover with this process id begins, so that one that was killed leaves none."""
-    return f"codehub-mover-{pid}-"
 
 
 def not_ours(name: str, uid: str | None, says: str | None, workspace_id: str) -> StorageError:

@@ -22,7 +22,7 @@ from functools import partial
 from pathlib import Path
 
 from activities.dataplane.threads import Stop, T
-from activities.unbroken import unbroken
+from activities.runtime.cancellation import unbroken
 from codehub_storage.errors import ErrorCode, StorageError
 
 _SYS_CREATE_RULESET, _SYS_ADD_RULE, _SYS_RESTRICT_SELF = 444, 445, 446

@@ -12,9 +12,9 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from activities.dataplane.entries import LONGEST_PATH
-from activities.fields import ArchiveId, Count, Ordinal
-from activities.formats import check_format
 from activities.objectstore.base import ObjectInfo
+from activities.state.fields import ArchiveId, Count, Ordinal
+from activities.state.formats import check_format
 from codehub_storage.errors import ErrorCode, StorageError
 
 FORMAT_VERSION = 1

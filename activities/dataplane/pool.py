@@ -18,7 +18,7 @@ from typing import Any, Self
 
 from activities.dataplane.child import FRAME, Kind, read_answer, serve
 from activities.dataplane.running import P, T, Work, closing, nothing
-from activities.unbroken import unbroken
+from activities.runtime.cancellation import unbroken
 from codehub_storage.errors import ErrorCode, StorageError
 
 _MOST_CHILDREN = 8

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from typing import Any, TypeVar
 
-from activities.unbroken import unbroken
+from activities.runtime.cancellation import unbroken
 
 T = TypeVar("T")
 

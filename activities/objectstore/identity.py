@@ -16,7 +16,6 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from activities.formats import check_format
 from activities.objectstore.base import (
     ARCHIVE_ID,
     UNVERSIONED,
@@ -27,6 +26,7 @@ from activities.objectstore.base import (
     UploadLost,
 )
 from activities.objectstore.uploads import abort_uploads
+from activities.state.formats import check_format
 from codehub_storage.errors import ErrorCode, StorageError
 
 OWN_PREFIX = ".codehub/"

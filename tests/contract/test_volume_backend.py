@@ -13,10 +13,10 @@ import pytest
 from activities.backends.base import Deletion, Glancing, MoverSpec, VolumeBackend, Walk
 from activities.backends.directory.backend import DirectoryBackend
 from activities.backends.directory.layout import Note
-from activities.backends.directory.syscalls import inode
-from activities.backends.patience import Patience
+from activities.backends.wait_policy import Patience
 from activities.dataplane.walk import change_fingerprint
-from activities.record import VolumeState
+from activities.runtime.linux.syscalls import inode
+from activities.state.record import VolumeState
 from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import workspace_of_volume
 from tests.fakes.records import RecordFile

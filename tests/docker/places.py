@@ -13,7 +13,7 @@ from activities.backends.containers import VOLUME, MoverImage
 from activities.backends.docker.backend import DockerBackend
 from activities.backends.docker.engine import Engine as Connection
 from activities.backends.docker.labels import volume_labels
-from activities.backends.patience import Patience
+from activities.backends.wait_policy import Patience
 from tests.harness.docker import Engine, OwnEngine
 
 IDLE_IMAGE = "codehub-storage-tests/idle:1"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from activities.record import VolumeState
+from activities.state.record import VolumeState
 from tests.contract.test_volume_backend import Place, VolumeBackendContract
 from tests.docker.places import DockerPlace
 from tests.fakes.records import RecordFile

@@ -76,7 +76,7 @@ def test_image_brings_its_bytecode(docker_engine: Engine, docker_image: str) -> 
     code = """
 import importlib.util, struct, pathlib, activities
 site = pathlib.Path(activities.__file__).parents[1]
-for name in ("activities/movers.py", "temporalio/activity.py", "codehub_storage/keys.py"):
+for name in ("activities/control/lease.py", "temporalio/activity.py", "codehub_storage/keys.py"):
     flags = pathlib.Path(importlib.util.cache_from_source(str(site / name))).read_bytes()[4:8]
     print(struct.unpack("<I", flags)[0])
 """

@@ -9,7 +9,7 @@ import pytest
 from activities.backends.containers import MoverImage
 from activities.backends.docker.backend import DockerBackend
 from activities.backends.docker.engine import Engine as Connection
-from activities.backends.patience import Patience
+from activities.backends.wait_policy import Patience
 from codehub_storage.errors import ErrorCode, StorageError
 from tests.docker.places import IDLE_COMMAND, DockerPlace
 from tests.fakes.records import RecordFile

@@ -8,7 +8,7 @@ import pytest
 
 from activities.backends.base import VolumeUser
 from activities.backends.docker.labels import adopted_uid
-from activities.record import VolumeState
+from activities.state.record import VolumeState
 from codehub_storage.errors import ErrorCode, StorageError
 from tests.docker.places import DockerPlace
 from tests.fakes.records import RecordFile

@@ -12,11 +12,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from activities import failpoints
 from activities.backends.base import MoverSpec
 from activities.backends.directory.backend import DirectoryBackend
-from activities.backends.patience import Patience
+from activities.backends.wait_policy import Patience
 from activities.dataplane.walk import change_fingerprint
+from activities.runtime import failpoints
 from codehub_storage.errors import ErrorCode, StorageError
 from tests.fakes.records import RecordFile
 

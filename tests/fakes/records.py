@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from activities.backends.base import Deletion, Fence, Walk
-from activities.record import Owner, Record, VolumeRecord, VolumeState
+from activities.state.record import Owner, Record, VolumeRecord, VolumeState
 from codehub_storage.errors import ErrorCode, StorageError
 
 

@@ -20,8 +20,8 @@ from temporalio.api.enums.v1 import PendingActivityState
 from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.api.workflowservice.v1 import PauseActivityRequest
 
-from activities import failpoints
-from activities.movers import HANDED_OVER
+from activities.control.lease import HANDED_OVER
+from activities.runtime import failpoints
 from codehub_storage import CancelOutcome, ErrorCode, OperationResult, StorageError, keys
 from codehub_storage.client import OperationHandle
 from tests.fakes.s3_proxy import S3Proxy

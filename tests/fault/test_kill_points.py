@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from activities import failpoints
+from activities.runtime import failpoints
 from codehub_storage.contracts import OperationResult
 from tests.harness.habitats import BACKEND
 from tests.harness.oracle import NoCopy, Oracle, Store

@@ -18,8 +18,8 @@ from typing import Any
 from pydantic import TypeAdapter
 from temporalio import activity
 
-from activities.filling import FillingActivities
-from activities.packing import PackingActivities
+from activities.mover.archive import PackingActivities
+from activities.mover.restore import FillingActivities
 from workflows.messages import MOVER_PROTOCOL
 
 FILE = Path(__file__).with_name("protocol.json")

@@ -12,8 +12,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from activities import record
 from activities.dataplane import manifest
+from activities.state import record
 from codehub_storage import contracts
 from codehub_storage.errors import FACTS
 from workflows import messages

@@ -28,7 +28,7 @@ from typing import IO, Any, NoReturn
 import pytest
 
 from activities.backends.directory.movers import FORK_SERVER
-from worker.dev.launch import tied
+from activities.runtime.linux.tied import tied
 from worker.dev.process import Child, Process
 
 _PR_SET_PDEATHSIG = 1

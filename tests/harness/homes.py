@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from activities.fencing import read_record
-from activities.record import Record
+from activities.state.fence import read_record
+from activities.state.record import Record
 from tests.harness.site import Site
 
 WORD = "word.txt"

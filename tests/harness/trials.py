@@ -9,9 +9,10 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from activities import failpoints, points  # noqa: F401 - declares the points of every call
+from activities.runtime import failpoints
 from codehub_storage.errors import StorageError
 from tests.harness.site import Site
+from worker import failpoint_wrappers  # noqa: F401 - declares the points of every call
 from worker.dev.process import Child
 
 READS = frozenset(

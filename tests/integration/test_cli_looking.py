@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from temporalio.client import WorkflowExecutionStatus
 
-from activities.record import Owner, Record, VolumeRecord, VolumeState
+from activities.state.record import Owner, Record, VolumeRecord, VolumeState
 from codehub_storage.keys import archive_key, manifest_key, record_key, workflow_id
 from tests.harness.commands import Done, cli
 from tests.harness.homes import provisioned, write

@@ -19,7 +19,7 @@ from temporalio.client import Client, WorkflowExecutionStatus
 from activities.objectstore.s3 import open_store
 from worker.dev.info import DevInfo, Layout
 from worker.settings import Settings
-from worker.wiring import s3_settings
+from worker.store import s3_settings
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 ROOT = Path(__file__).parents[2]

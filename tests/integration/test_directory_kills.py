@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from activities import failpoints
 from activities.backends.base import MoverSpec
 from activities.backends.directory.backend import DirectoryBackend
 from activities.backends.directory.layout import Layout
-from activities.backends.patience import Patience
+from activities.backends.wait_policy import Patience
 from activities.dataplane.walk import change_fingerprint
-from activities.record import VolumeState
+from activities.runtime import failpoints
+from activities.state.record import VolumeState
 from codehub_storage.errors import ErrorCode, StorageError
 from tests.fakes.directory_worker import UID, WS, finish, start
 from tests.fakes.records import RecordFile

@@ -12,14 +12,15 @@ from typing import Any
 
 import pytest
 
-from activities.backends.base import MoverSpec, Walk, scratch_prefix
+from activities.backends.base import MoverSpec, Walk
 from activities.backends.directory import lock as locks
 from activities.backends.directory.backend import PRELOAD, DirectoryBackend
 from activities.backends.directory.layout import Layout
 from activities.backends.directory.lock import MOVER, Holder
-from activities.backends.patience import Patience
+from activities.backends.wait_policy import Patience
 from activities.dataplane.walk import change_fingerprint
-from activities.record import VolumeState
+from activities.runtime.scratch import scratch_prefix
+from activities.state.record import VolumeState
 from codehub_storage.errors import ErrorCode, StorageError
 from tests.fakes.directory_worker import finish, start
 from tests.fakes.records import RecordFile

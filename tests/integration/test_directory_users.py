@@ -16,13 +16,14 @@ from types import MappingProxyType
 
 import pytest
 
-from activities.backends.base import Deletion, FileId, Walk
-from activities.backends.directory import processes
+from activities.backends.base import Deletion, Walk
 from activities.backends.directory.backend import DirectoryBackend
-from activities.backends.directory.users import users_of
-from activities.backends.patience import Patience
+from activities.backends.wait_policy import Patience
 from activities.dataplane.walk import change_fingerprint
-from activities.record import VolumeState
+from activities.runtime.linux import processes
+from activities.runtime.linux.held_files import users_of
+from activities.runtime.linux.syscalls import FileId
+from activities.state.record import VolumeState
 from codehub_storage.errors import ErrorCode, StorageError
 from tests.fakes.records import RecordFile
 from tests.harness.mounts import btrfs, mount_point, overlay
@@ -46,16 +47,16 @@ WAYS = {
 IN_NAMESPACE = """
 import os, subprocess, sys
 from pathlib import Path
-from activities.backends.directory.syscalls import inode
+from activities.runtime.linux.syscalls import FileId, inode
 from activities.backends.directory.trash import remove_tree
-from activities.backends.directory.mounts import mounts_below
-from activities.backends.directory.users import users_of
+from activities.runtime.linux.mounts import mounts_below
+from activities.runtime.linux.held_files import users_of
 from codehub_storage.errors import StorageError
 folder, elsewhere = Path(sys.argv[1]), Path(sys.argv[2])
 below = folder / "sub"
 subprocess.run(["mount", "--bind", elsewhere, below], check=True)
 assert mounts_below(folder) == [str(below)], mounts_below(folder)
-assert [user.name for user in users_of(folder)] == [f"mount {below}"], users_of(folder)
+assert list(users_of(folder)) == [f"mount {below}"], users_of(folder)
 try:
     remove_tree(folder, inode(folder))
     raise AssertionError("removed across a mount")
@@ -183,7 +184,7 @@ sys.stdin.read()
 LOOK_AS_USER = """
 import asyncio, json, os, sys
 from pathlib import Path
-from activities.backends.directory.users import users_of
+from activities.runtime.linux.held_files import users_of
 from worker.cli.checks.place import place_checks
 from worker.settings import Settings
 os.environ["CODEHUB_STORAGE_VOLUME_ROOT"] = sys.argv[1]
@@ -192,15 +193,15 @@ os.setgroups([])
 os.setresgid(*[int(sys.argv[2])] * 3)
 os.setresuid(*[int(sys.argv[2])] * 3)
 found = asyncio.run(check.look())
-print(json.dumps([[user.name for user in users_of(Path(sys.argv[1]))], found.verdict, found.text]))
+print(json.dumps([[*users_of(Path(sys.argv[1]))], found.verdict, found.text]))
 """
 LOOK_ELSEWHERE = """
 import json, subprocess, sys
 from pathlib import Path
-from activities.backends.directory.users import users_of
+from activities.runtime.linux.held_files import users_of
 root, elsewhere, name = sys.argv[1:]
 subprocess.run(["mount", "--bind", root, elsewhere], check=True)
-print(json.dumps([user.name for user in users_of(Path(elsewhere) / name)]))
+print(json.dumps([*users_of(Path(elsewhere) / name)]))
 """
 UNSHARED = ("unshare", "--mount", "--propagation", "private")
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounting, and other users, take root")
@@ -247,7 +248,7 @@ def test_a_process_inside(folder: Path, run: list[subprocess.Popen[str]], way: s
     """Working folder, open file, removed file, mapped file: each is a user, named by pid."""
     code = f"import sys; path = sys.argv[1]; {WAYS[way]}\nprint('bound', flush=True); sys.stdin.read()"
     pid = hold(run, code, str(folder))
-    assert [user.name.split(" (")[0] for user in users_of(folder)] == [f"pid {pid}"]
+    assert [user.split(" (")[0] for user in users_of(folder)] == [f"pid {pid}"]
     assert users_of(folder, sessions=[os.getsid(pid)]) == ()
 
 
@@ -272,7 +273,7 @@ def test_mounts(tmp_path: Path, run: list[subprocess.Popen[str]]) -> None:
     (elsewhere / "kept").touch()
     pid = hold(run, IN_NAMESPACE, str(folder), str(elsewhere), prefix=UNSHARED)
     (user,) = users_of(folder)
-    assert user.name.startswith(f"mount {elsewhere} of pid {pid} (")
+    assert user.startswith(f"mount {elsewhere} of pid {pid} (")
 
 
 @pytest.fixture
@@ -411,7 +412,7 @@ async def test_a_mount_in_the_home_by_another_name(
     mounting = "bind(root); subprocess.run(['mount', '-t', 'tmpfs', 'none', elsewhere / home.name / 'sub'], check=True)"
     hold(run, BY_ANOTHER_NAME.format(mounting), str(place.home), str(elsewhere), prefix=UNSHARED)
     (user,) = users_of(place.home)
-    assert user.name.startswith(f"mount {elsewhere}/ws_ws1_home/sub of pid ")
+    assert user.startswith(f"mount {elsewhere}/ws_ws1_home/sub of pid ")
     assert (await place.refusal()).code is ErrorCode.VOLUME_IN_USE
 
 
@@ -448,7 +449,7 @@ def test_a_process_of_another_user(run: list[subprocess.Popen[str]]) -> None:
         home.mkdir()
         (home / "file").write_text("content")
         theirs = hold(run, AS_USER, str(home), "1001", "folder")
-        assert [user.name.split(" (")[0] for user in users_of(home)] == [f"pid {theirs}"]
+        assert [user.split(" (")[0] for user in users_of(home)] == [f"pid {theirs}"]
         own = [hold(run, AS_USER, str(home), "1002", what) for what in ("folder", "mapping")]
         looked = subprocess.run(
             [sys.executable, "-c", LOOK_AS_USER, str(home), "1002"], check=True, capture_output=True, text=True

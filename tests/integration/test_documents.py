@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from activities.dataplane.manifest import Manifest
-from activities.proofs import read_manifest
-from activities.record import Owner, Record, VolumeRecord, VolumeState
+from activities.state.proof import read_manifest
+from activities.state.record import Owner, Record, VolumeRecord, VolumeState
 from codehub_storage import ErrorCode
 from codehub_storage.keys import archive_key, manifest_key, record_key
 from tests.harness.commands import cli

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from activities.dataplane.manifest import StoredObject
-from activities.record import VolumeState
+from activities.state.record import VolumeState
 from codehub_storage.errors import StorageError
 from codehub_storage.keys import archive_key, manifest_key
 from tests.fakes.memory_store import MemoryStore

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from activities.record import VolumeState
+from activities.state.record import VolumeState
 from codehub_storage import ErrorCode
 from codehub_storage.keys import archive_key, manifest_key
 from tests.harness.habitats import BACKEND

@@ -17,7 +17,7 @@ import pytest
 
 from activities.dataplane.manifest import Manifest
 from activities.objectstore.base import ObjectInfo
-from activities.record import VolumeState
+from activities.state.record import VolumeState
 from codehub_storage import ErrorCode, StorageError
 from codehub_storage.keys import archive_key, foreign_archive_key, manifest_key, record_key
 from tests.harness.homes import archived, provisioned, read, record_of, write

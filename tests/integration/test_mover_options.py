@@ -16,7 +16,6 @@ import pytest
 from activities.backends.directory.backend import DirectoryBackend
 from activities.backends.starting import last_words, why_it_ended
 from activities.dataplane.walk import change_fingerprint
-from activities.points import pointed_backend
 from codehub_storage import ErrorCode, StorageClient, StorageError
 from tests.harness.homes import provisioned
 from tests.harness.seaweed import Seaweed
@@ -26,6 +25,7 @@ from worker.cli.parser import commands_of
 from worker.control import control_worker, lease_worker
 from worker.dev.stack import DevStack
 from worker.dev.temporal import TemporalServer
+from worker.failpoint_wrappers import pointed_backend
 from worker.settings import Origin, Settings, variable
 from worker.wiring import open_services
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from activities.fencing import read_record, write_record
-from activities.proofs import read_manifest
-from activities.record import LeftBehind, Record, VolumeState
+from activities.state.fence import read_record, write_record
+from activities.state.proof import read_manifest
+from activities.state.record import LeftBehind, Record, VolumeState
 from codehub_storage import ErrorCode, StorageError
 from codehub_storage.keys import workflow_id
 from tests.harness.commands import cli

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from activities.fencing import read_record, write_record
-from activities.record import VolumeState
+from activities.state.fence import read_record, write_record
+from activities.state.record import VolumeState
 from codehub_storage import ErrorCode, StorageError
 from codehub_storage.keys import archive_key, manifest_key, record_key
 from tests.fakes.s3_faults import Answer, Exchange, Fault, Reply, on

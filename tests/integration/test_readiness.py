@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from activities import failpoints
 from activities.objectstore.identity import load_identity
+from activities.runtime import failpoints
 from codehub_storage import ErrorCode, StorageError
 from codehub_storage.client import connect
 from tests.fakes.s3_faults import Reply

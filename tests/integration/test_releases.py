@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from temporalio.api.enums.v1 import EventType
 
-from activities.fencing import read_record
-from activities.record import Owner
+from activities.state.fence import read_record
+from activities.state.record import Owner
 from codehub_storage import CancelOutcome, ErrorCode, StorageError
 from codehub_storage.contracts import Phase
 from codehub_storage.keys import archive_key, record_key

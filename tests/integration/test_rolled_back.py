@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from activities.fencing import read_record, write_record
 from activities.objectstore.identity import IDENTITY_KEY, load_identity
-from activities.record import Record, VolumeState
+from activities.state.fence import read_record, write_record
+from activities.state.record import Record, VolumeState
 from codehub_storage import ErrorCode
 from codehub_storage.keys import manifest_key
 from tests.harness.commands import cli, typed

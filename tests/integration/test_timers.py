@@ -19,15 +19,16 @@ from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
 
-from activities.movers import final, handed_over
+from activities.control.lease import LEASE_ATTEMPTS, final, handed_over
 from codehub_storage import ErrorCode, StorageClient, StorageError
 from codehub_storage.converter import DATA_CONVERTER
 from codehub_storage.keys import archive_key, workflow_id
 from tests.fakes.steps import LEASE, Steps, later
 from tests.harness.refusals import code_of
 from workflows import policies
-from workflows.archive import ROUNDS, UPLOAD_LOST
+from workflows.archive import ROUNDS
 from workflows.messages import (
+    UPLOAD_LOST,
     AnnounceInput,
     ClaimResult,
     CopyResult,
@@ -231,18 +232,18 @@ async def test_a_mover_that_cannot_be_started_is_tried_for_a_while(play: Play) -
     """A lease that fails before there is a mover: tried again by the server until it says itself that it is enough."""
     away = StorageError(ErrorCode.BACKEND_UNAVAILABLE, "no engine")
     play.answers |= {
-        LEASE: lambda attempt: away if attempt < policies.LEASE_ATTEMPTS else final(away),
+        LEASE: lambda attempt: away if attempt < LEASE_ATTEMPTS else final(away),
         "scan_volume": later(),
     }
     assert await code_of(play.storage.archive(VOLUME)) == ErrorCode.BACKEND_UNAVAILABLE
-    assert play.calls[LEASE] == policies.LEASE_ATTEMPTS
+    assert play.calls[LEASE] == LEASE_ATTEMPTS
     assert await play.timers() == []
 
 
 @pytest.mark.field("O1")
 async def test_handing_over_never_ends_a_lease(play: Play) -> None:
     """More often than a mover may fail to start, and without a pause between: the workflow does not hear of it."""
-    handed = 2 * policies.LEASE_ATTEMPTS
+    handed = 2 * LEASE_ATTEMPTS
     plan = play.answers["scan_volume"]
     play.answers[LEASE] = lambda attempt: handed_over() if attempt <= handed else None
     play.answers["scan_volume"] = lambda _: plan if play.calls[LEASE] > handed else ApplicationError("not yet")

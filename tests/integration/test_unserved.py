@@ -21,7 +21,7 @@ from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.service import RPCError
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
-from activities import failpoints
+from activities.runtime import failpoints
 from codehub_storage import CancelOutcome, ErrorCode, OperationHandle, StorageClient, StorageError
 from codehub_storage.client import connect
 from codehub_storage.contracts import Phase, Progress

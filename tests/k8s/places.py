@@ -17,7 +17,7 @@ from activities.backends.kubernetes.client import Api, Cluster
 from activities.backends.kubernetes.lifecycle import Waits
 from activities.backends.kubernetes.pods import PodShape
 from activities.backends.kubernetes.template import PodTemplate
-from activities.backends.patience import Patience
+from activities.backends.wait_policy import Patience
 from tests.harness.cluster import cluster as real
 from tests.harness.cluster.api import ApiError, Json, wait_for
 from tests.harness.cluster.images import TINY

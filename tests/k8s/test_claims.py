@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from activities.backends.base import Presence
-from activities.record import VolumeState
+from activities.state.record import VolumeState
 from codehub_storage.errors import ErrorCode, StorageError
 from tests.fakes.records import RecordFile
 from tests.harness.cluster.api import wait_for

@@ -19,7 +19,7 @@ from activities.backends.kubernetes.client import Cluster as Where
 from activities.backends.kubernetes.lifecycle import PodLifecycle
 from activities.backends.kubernetes.movers import PodMover
 from activities.backends.kubernetes.pods import mover_pod
-from activities.backends.patience import Patience
+from activities.backends.wait_policy import Patience
 from codehub_storage.errors import ErrorCode, StorageError
 from tests.harness.cluster.api import wait_for
 from tests.harness.cluster.cluster import Cluster

@@ -11,8 +11,8 @@ import pytest
 
 from activities.backends.kubernetes.pods import PodShape
 from activities.backends.kubernetes.template import PodTemplate
-from activities.backends.patience import Patience
-from activities.record import VolumeState
+from activities.backends.wait_policy import Patience
+from activities.state.record import VolumeState
 from codehub_storage.errors import ErrorCode, StorageError
 from tests.fakes.records import RecordFile
 from tests.harness.cluster.api import wait_for

@@ -17,12 +17,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from activities import failpoints, points  # noqa: F401 - declares the points of every call
+from activities.runtime import failpoints
 from tests.fakes.s3_proxy import S3Proxy
 from tests.harness.site import Site, open_site
 from tests.harness.stops import handle_of
 from tests.replay import histories
 from tests.replay.scenarios import SCENARIOS, SEGMENT_BYTES, Stage
+from worker import failpoint_wrappers  # noqa: F401 - declares the points of every call
 from worker.dev.process import find_program
 from worker.dev.seaweed import Identity, Seaweed
 from worker.dev.temporal import TemporalServer

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from temporalio.api.enums.v1 import EventType
 
-from activities import failpoints
-from activities.record import Owner, Record, VolumeRecord, VolumeState
+from activities.runtime import failpoints
+from activities.state.record import Owner, Record, VolumeRecord, VolumeState
 from codehub_storage import CancelOutcome, ErrorCode, StorageError
 from codehub_storage.keys import archive_key, record_key
 from tests.fakes.s3_faults import Answer, Exchange, Fault, FlipStored, on

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from activities.runtime.linux.tied import tied
 from worker.dev.info import Layout
-from worker.dev.launch import tied
 from worker.dev.process import Child, PartFailed, StackError, end_leftover, find_program
 from worker.dev.state import StackRuns, StackState, reset, sole_stack, take_turn, usable_ports
 
@@ -81,7 +81,7 @@ def test_child_ends_with_a_killed_parent(tmp_path: Path) -> None:
     """SIGKILL of the parent, which nothing can catch, ends its tied child."""
     program = (
         "import subprocess, sys, time\n"
-        "from worker.dev.launch import tied\n"
+        "from activities.runtime.linux.tied import tied\n"
         "child = subprocess.Popen(tied(['sleep', '600']), stdout=subprocess.DEVNULL)\n"
         "print(child.pid, flush=True)\n"
         "time.sleep(600)\n"

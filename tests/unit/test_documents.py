@@ -18,11 +18,11 @@ from activities.dataplane.manifest import (
     Totals,
     VolumeBlock,
 )
-from activities.fencing import read_record, write_record
 from activities.objectstore.identity import StoreIdentity
 from activities.objectstore.identity import identity_of as read_identity
-from activities.proofs import find_archive, is_proven, read_manifest
-from activities.record import LeftBehind, Owner, Record, VolumeRecord, VolumeState
+from activities.state.fence import read_record, write_record
+from activities.state.proof import find_archive, is_proven, read_manifest
+from activities.state.record import LeftBehind, Owner, Record, VolumeRecord, VolumeState
 from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import archive_key, manifest_key, record_key
 from tests.fakes.memory_store import MemoryStore

@@ -12,15 +12,15 @@ from typing import cast
 
 import pytest
 
-from activities import failpoints
-from activities.adopting import Adopting
 from activities.backends.base import Glancing, VolumeBackend, VolumeView
-from activities.points import pointed_backend
-from activities.record import Record
+from activities.control.adoption import Adopting
+from activities.runtime import failpoints
+from activities.state.record import Record
+from worker.failpoint_wrappers import pointed_backend
 
 SCRIPT = """
 import asyncio, sys
-from activities import failpoints
+from activities.runtime import failpoints
 ONE = failpoints.declare("test.one", effect="nothing yet")
 TEN = failpoints.declare("test.one.ten", effect="nothing yet")
 for step in range(4):

@@ -13,14 +13,13 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from temporalio.testing import ActivityEnvironment
 
 from activities.backends.base import MoverSpec, VolumeBackend
-from activities.movers import HANDED_OVER, STARTED, MoverActivities
+from activities.control.lease import HANDED_OVER, LEASE_ATTEMPTS, STARTED, MoverActivities
+from activities.control.services import Services
 from activities.objectstore.base import ObjectStore
-from activities.services import Services
 from codehub_storage.errors import ErrorCode, StorageError
 from tests.fakes.movers import LeasedMovers
 from worker.mover import run
 from workflows.messages import MOVER_PROTOCOL, HoldMoverInput
-from workflows.policies import LEASE_ATTEMPTS
 
 LEASE = HoldMoverInput(workspace_id="ws1", place="p1", volume_uid="u1", queue="mover/token/1", writable=True)
 SHUTDOWN = ActivityCancellationDetails(worker_shutdown=True)

@@ -10,7 +10,7 @@ import pytest
 from activities.dataplane.manifest import Manifest, StoredObject
 from activities.dataplane.verify import verify_archive
 from activities.objectstore.base import ARCHIVE_ID, ObjectInfo
-from activities.proofs import (
+from activities.state.proof import (
     Standing,
     check_same_bucket,
     copies,
@@ -21,7 +21,7 @@ from activities.proofs import (
     standing,
     stored_version,
 )
-from activities.record import Owner, Record, VolumeRecord, VolumeState
+from activities.state.record import Owner, Record, VolumeRecord, VolumeState
 from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import manifest_key
 from tests.fakes.memory_store import MemoryStore

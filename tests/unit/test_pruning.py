@@ -8,12 +8,12 @@ from typing import cast
 import pytest
 from temporalio.testing import ActivityEnvironment
 
-from activities.archives import ArchiveActivities
 from activities.backends.base import VolumeBackend
+from activities.control.archive_object import ArchiveActivities
+from activities.control.services import Services
 from activities.dataplane.manifest import Manifest, StoredObject
 from activities.objectstore.base import ObjectInfo
-from activities.record import Owner, Record
-from activities.services import Services
+from activities.state.record import Owner, Record
 from codehub_storage.keys import manifest_key, record_key
 from tests.fakes.memory_store import MemoryStore
 from workflows.messages import ArchivedInput

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from activities.backends.base import VolumeView
-from activities.clearing import doubted, lost
-from activities.fencing import Claimant, FencedRecord, read_record, write_record
-from activities.record import GIVEN_UP_KEPT, LeftBehind, Owner, Record, VolumeRecord, VolumeState
+from activities.control.cleanup import doubted, lost
+from activities.state.fence import Claimant, FencedRecord, read_record, write_record
+from activities.state.record import GIVEN_UP_KEPT, LeftBehind, Owner, Record, VolumeRecord, VolumeState
 from codehub_storage.errors import ErrorCode, StorageError
 from tests.fakes.memory_store import MemoryStore
 from tests.harness.commands import typed

@@ -265,7 +265,7 @@ def test_nobody_else_reads_the_environment() -> None:
         for path in (ROOT / folder).rglob("*.py")
         if _reads_environment(ast.parse(path.read_text()))
     }
-    assert readers == {"activities/failpoints.py", "worker/settings.py"}
+    assert readers == {"activities/runtime/failpoints.py", "worker/settings.py"}
 
 
 SYSTEM = ("('PATH', os.defpath)", "('TMPDIR')")

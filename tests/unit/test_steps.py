@@ -5,22 +5,24 @@ from __future__ import annotations
 import inspect
 import json
 import typing
+from pathlib import Path
 
 import pytest
 from temporalio import activity
 
-from activities.archives import ArchiveActivities
-from activities.filling import FillingActivities
-from activities.looks import LookActivities
-from activities.movers import MoverActivities
-from activities.packing import PackingActivities
-from activities.purges import PurgeActivities
-from activities.records import RecordActivities
-from activities.volumes import VolumeActivities
+from activities.control.archive_object import ArchiveActivities
+from activities.control.claim import RecordActivities
+from activities.control.inspection import LookActivities
+from activities.control.lease import MoverActivities
+from activities.control.purge import PurgeActivities
+from activities.control.volumes import VolumeActivities
+from activities.mover.archive import PackingActivities
+from activities.mover.restore import FillingActivities
 from tests.golden import protocol
 from workflows import steps
 from workflows.messages import MOVER_PROTOCOL
 
+ROOT = Path(__file__).parents[2]
 CLASSES = (
     ArchiveActivities,
     FillingActivities,
@@ -58,6 +60,13 @@ def test_stub_and_body_take_and_answer_the_same(name: str) -> None:
     stub, body = typing.get_type_hints(STUBS[name]), typing.get_type_hints(BODIES[name])
     assert stub["step"] is body["step"]
     assert stub["return"] == body["return"]
+
+
+@pytest.mark.parametrize("name", sorted(STUBS))
+def test_a_stub_names_the_file_of_its_body(name: str) -> None:
+    """What a step returns stands there, and only there."""
+    _, _, named = (STUBS[name].__doc__ or "").partition("Body: ")
+    assert ROOT / named.strip() == Path(inspect.getfile(BODIES[name]))
 
 
 @pytest.mark.field("O1")

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from activities.unbroken import run_to_end
+from activities.runtime.cancellation import run_to_end
 
 
 async def test_a_cancellation_waits_for_the_thread() -> None:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from activities.dataplane.manifest import Source, StoredObject, Totals, VolumeBlock
-from activities.record import Record
+from activities.state.record import Record
 from codehub_storage.contracts import CancelOutcome, OperationResult, Progress
 
 MAY_BE_ABSENT = "mayBeAbsent"

@@ -6,7 +6,7 @@ import asyncio
 import signal
 from argparse import Namespace
 
-from activities import adopting
+from activities.control import adoption as adopting
 from codehub_storage.errors import ErrorCode, StorageError
 from worker import control
 from worker.cli.exits import Exit

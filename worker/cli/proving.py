@@ -12,9 +12,9 @@ from collections.abc import Callable
 from activities.dataplane.manifest import Manifest
 from activities.dataplane.rebuild import verify_from_tail
 from activities.dataplane.verify import verify_archive
-from activities.fencing import read_record
 from activities.objectstore.base import ARCHIVE_ID, ObjectInfo, ObjectStore, PreconditionFailed
-from activities.proofs import copies, manifest_of, may_stand
+from activities.state.fence import read_record
+from activities.state.proof import copies, manifest_of, may_stand
 from codehub_storage.client import StorageClient
 from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import manifest_key, workspace_of_archive

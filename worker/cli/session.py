@@ -16,7 +16,7 @@ from codehub_storage.client import DEFAULT_ADDRESS, StorageClient, connect
 from codehub_storage.errors import StorageError
 from worker.dev.info import DevInfo
 from worker.settings import Settings, variable
-from worker.wiring import s3_settings
+from worker.store import s3_settings
 
 
 def load_settings(args: Namespace) -> Settings:

@@ -7,11 +7,11 @@ from typing import Any
 
 from activities.backends.base import Glancing, VolumeView
 from activities.dataplane.manifest import Manifest
-from activities.fencing import read_record
 from activities.objectstore.base import ObjectStore
 from activities.objectstore.identity import StoreIdentity
-from activities.proofs import read_manifest, stored_archive, stored_version
-from activities.record import Owner, Record
+from activities.state.fence import read_record
+from activities.state.proof import read_manifest, stored_archive, stored_version
+from activities.state.record import Owner, Record
 from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import (
     archive_key,

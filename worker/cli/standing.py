@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from activities.backends.base import Glancing, VolumeBackend
-from activities.fencing import read_record
 from activities.objectstore.base import ObjectStore
 from activities.objectstore.identity import StoreIdentity, check_place
-from activities.record import LeftBehind, Record, VolumeState
+from activities.state.fence import read_record
+from activities.state.record import LeftBehind, Record, VolumeState
 from codehub_storage.errors import ErrorCode, StorageError
 from worker.backends import open_backend
 from worker.settings import Settings

@@ -5,10 +5,10 @@ from __future__ import annotations
 from argparse import Namespace
 from typing import Any
 
-from activities.fencing import read_record
 from activities.objectstore.base import ObjectStore
-from activities.proofs import read_manifest, stored_archive
-from activities.record import VolumeState
+from activities.state.fence import read_record
+from activities.state.proof import read_manifest, stored_archive
+from activities.state.record import VolumeState
 from codehub_storage.client import StorageClient
 from codehub_storage.errors import StorageError
 from codehub_storage.keys import archive_key, check_workspace_id

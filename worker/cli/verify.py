@@ -13,7 +13,7 @@ from activities.dataplane.manifest import Manifest
 from activities.dataplane.threads import Stop, run_blocking
 from activities.dataplane.verify import verify_archive
 from activities.objectstore.base import ObjectInfo, ObjectStore, PreconditionFailed
-from activities.proofs import find_archive
+from activities.state.proof import find_archive
 from codehub_storage.client import StorageClient
 from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import workspace_of_archive

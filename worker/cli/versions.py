@@ -22,7 +22,7 @@ from worker.cli.exits import Exit
 from worker.cli.output import Output
 from worker.cli.session import connect_temporal, load_settings
 from worker.settings import Origin, Settings
-from worker.wiring import s3_settings
+from worker.store import s3_settings
 
 _SECONDS = 3.0
 

@@ -19,11 +19,11 @@ from typing import Any, cast
 from temporalio.client import WorkflowExecution, WorkflowExecutionStatus
 
 from activities.dataplane.manifest import Manifest
-from activities.fencing import read_record
 from activities.objectstore.base import ObjectInfo, ObjectStore
 from activities.objectstore.identity import StoreIdentity
-from activities.proofs import read_manifest, stored_archive
-from activities.record import Record, VolumeState
+from activities.state.fence import read_record
+from activities.state.proof import read_manifest, stored_archive
+from activities.state.record import Record, VolumeState
 from codehub_storage.errors import StorageError
 from codehub_storage.keys import check_workspace_id, workflow_id
 from worker.cli.answers import State, WorkspaceRow

@@ -16,7 +16,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Protocol
 
-from worker.dev.launch import tied
+from activities.runtime.linux import processes
+from activities.runtime.linux.tied import tied
 
 _LOOK_SECONDS = 0.05
 _TAIL_LINES = 15
@@ -147,9 +148,6 @@ def end_leftover(pid_file: Path) -> None:
 
 
 def _start_time(pid: int) -> int | None:
-    """When a process started, in clock ticks since boot: with the pid it names one process. ``None`` if it is gone."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    return None if fields[0] in "ZX" else int(fields[19])
+    """In clock ticks since boot: with the pid it names one process. ``None`` if it is gone."""
+    found = processes.look(pid)
+    return found.started if found is not None else None

@@ -14,8 +14,8 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from activities.backends.directory.syscalls import inode
 from activities.backends.directory.trash import remove_tree
+from activities.runtime.linux.syscalls import inode
 from codehub_storage.errors import StorageError
 from worker.dev.info import Layout, write_private
 from worker.dev.process import StackError

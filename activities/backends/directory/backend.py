@@ -12,19 +12,20 @@ from pathlib import Path
 from typing import Protocol
 from weakref import WeakValueDictionary
 
-from activities import failpoints
-from activities.backends.base import Deletion, Fence, FileId, Mover, MoverSpec, VolumeView
+from activities.backends.base import Deletion, Fence, Mover, MoverSpec, VolumeUser, VolumeView
 from activities.backends.directory import lock as locks
 from activities.backends.directory.errors import translated
 from activities.backends.directory.layout import Layout
 from activities.backends.directory.lock import STARTING_MOVER, Holder, Lock
 from activities.backends.directory.movers import DirectoryMover, MoverStarter
 from activities.backends.directory.place import read_identity, write_identity
-from activities.backends.directory.shelf import Shelf, Standing, standing_in
-from activities.backends.directory.users import Survey, survey, users_of
-from activities.backends.patience import Patience
-from activities.record import Record, VolumeState
-from activities.unbroken import run_to_end
+from activities.backends.directory.volume_directory import Shelf, Standing, standing_in
+from activities.backends.wait_policy import Patience
+from activities.runtime import failpoints
+from activities.runtime.cancellation import run_to_end
+from activities.runtime.linux.held_files import Survey, survey, users_of
+from activities.runtime.linux.syscalls import FileId
+from activities.state.record import Record, VolumeState
 from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import check_workspace_id
 
@@ -304,14 +305,12 @@ def _view(shelf: Shelf, *, sessions: tuple[int, ...] = ()) -> VolumeView | None:
     standing = shelf.volume()
     if standing is None:
         return None
-    return replace(shelf.view(standing), users=users_of(standing.path, sessions=sessions))
+    return replace(shelf.view(standing), users=tuple(map(VolumeUser, users_of(standing.path, sessions=sessions))))
 
 
 def _refuse_users(standing: Standing, seen: Survey) -> None:
     if seen.users:
-        raise StorageError(
-            ErrorCode.VOLUME_IN_USE, f"{standing.path.name} is used by {', '.join(user.name for user in seen.users)}"
-        )
+        raise StorageError(ErrorCode.VOLUME_IN_USE, f"{standing.path.name} is used by {', '.join(seen.users)}")
 
 
 def _any_mover(holder: Holder, record: Record) -> bool:

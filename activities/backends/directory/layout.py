@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from activities.backends.directory.syscalls import Inode, sync_folder
+from activities.runtime.linux.syscalls import Inode, sync_folder
 
 OWN_FOLDER = ".codehub"
 PARTS = ("volumes", "making", "trash", "locks", "logs")

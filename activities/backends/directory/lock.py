@@ -14,7 +14,7 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from activities.backends.directory import processes
+from activities.runtime.linux import processes
 
 STARTING_MOVER = "attach"
 """What a holder does that is about to hand its lock to a mover."""

@@ -7,7 +7,6 @@ The children that a mover forks are of its group, and the kernel kills each when
 
 from __future__ import annotations
 
-import ctypes
 import importlib
 import multiprocessing
 import multiprocessing.forkserver
@@ -19,10 +18,10 @@ from dataclasses import dataclass
 from multiprocessing import connection, reduction
 from typing import Any
 
-from activities import failpoints
 from activities.backends.base import MoverSpec
+from activities.runtime import failpoints
+from activities.runtime.linux.syscalls import die_with_parent_thread
 
-_PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
 _NAME = b"storage-mover"
 _BEGUN = failpoints.declare("directory.mover.begun", effect="the mover lives and has the lock, its work not begun")
 
@@ -71,9 +70,7 @@ def run(task: Task) -> None:
 
 
 def _die_with_worker() -> None:
-    libc = ctypes.CDLL(None)
-    libc.prctl(_PR_SET_NAME, _NAME)
-    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with_parent_thread(_NAME)
     # The fork server ends when nobody has the other end of its pipe; as long as movers kept it, it would outlive us.
     server: Any = multiprocessing.forkserver._forkserver
     if server._forkserver_alive_fd is not None:

@@ -15,14 +15,16 @@ from dataclasses import dataclass, field, replace
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
-from activities.backends.base import MoverSpec, scratch_prefix
+from activities.backends.base import MoverSpec
 from activities.backends.directory import lock as locks
-from activities.backends.directory import moverchild, processes
+from activities.backends.directory import moverchild
 from activities.backends.directory.lock import MOVER, Holder, Lock
 from activities.backends.directory.moverchild import InheritedFd, Task
-from activities.backends.directory.processes import Process
-from activities.backends.patience import Patience
-from activities.unbroken import run_to_end
+from activities.backends.wait_policy import Patience
+from activities.runtime.cancellation import run_to_end
+from activities.runtime.linux import processes
+from activities.runtime.linux.processes import Process
+from activities.runtime.scratch import scratch_prefix
 from codehub_storage.errors import ErrorCode, StorageError
 
 FORK_SERVER = "activities.backends.directory.forkserver"  # only its name: to import it is to block SIGTERM

@@ -6,10 +6,10 @@ import json
 import os
 from uuid import uuid4
 
-from activities import failpoints
 from activities.backends.directory.errors import translated
 from activities.backends.directory.layout import OWN_FOLDER, PARTS, Layout, write_durably
-from activities.backends.directory.syscalls import rename_new, sync_folder
+from activities.runtime import failpoints
+from activities.runtime.linux.syscalls import rename_new, sync_folder
 from codehub_storage.errors import ErrorCode, StorageError
 
 _MARK = failpoints.declare("directory.mark.prepared", effect="the folders stand, the place has no identity yet")

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from activities import failpoints
-from activities.backends.directory.syscalls import Inode, inode_of_fd
+from activities.runtime import failpoints
+from activities.runtime.linux.syscalls import Inode, inode_of_fd, set_mode
 from codehub_storage.errors import ErrorCode, StorageError
 
 _HALF = failpoints.declare("directory.remove.half", effect="some of a sealed volume's entries are removed, not all")
@@ -110,7 +110,7 @@ class _Removal:
         return True
 
     def _enter(self, above: int, name: bytes) -> int:
-        """Open a folder, its files removed. The mode is changed through /proc: by name it could go through a link."""
+        """Open a folder, its files removed. Its mode first, by what was opened."""
         if self._is_stopped():
             raise StorageError(ErrorCode.BACKEND_UNAVAILABLE, f"the removal of {self._path} was stopped; it goes on")
         spot = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above)
@@ -118,7 +118,7 @@ class _Removal:
             found = inode_of_fd(spot)
             self._check(found, name)
             if stat.S_IMODE(found.mode) & 0o700 != 0o700:
-                os.chmod(f"/proc/self/fd/{spot}", 0o700)
+                set_mode(spot, 0o700)
             here = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=spot)
         finally:
             os.close(spot)

@@ -10,7 +10,6 @@ import asyncio
 import logging
 from collections.abc import Mapping
 
-from activities import failpoints
 from activities.backends.base import Deletion, Fence, Mover, MoverSpec, VolumeUser, VolumeView
 from activities.backends.containers import MoverImage, other_protocol
 from activities.backends.docker.engine import Engine, Facts, warnings_of
@@ -41,8 +40,9 @@ from activities.backends.docker.movers import (
     walk,
 )
 from activities.backends.docker.users import users_of
-from activities.backends.patience import Patience
-from activities.record import Record, VolumeState
+from activities.backends.wait_policy import Patience
+from activities.runtime import failpoints
+from activities.state.record import Record, VolumeState
 from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import check_workspace_id, workspace_of_volume
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from activities.backends.base import MoverSpec, not_ours
 from activities.backends.docker.engine import Facts
-from activities.record import Record
+from activities.state.record import Record
 from codehub_storage.keys import workspace_of_volume
 
 _UID, _WORKSPACE = "codehub-storage.uid", "codehub-storage.workspace"

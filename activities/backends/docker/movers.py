@@ -13,8 +13,8 @@ from activities.backends.base import MoverSpec, not_ours
 from activities.backends.containers import READING, SCRATCH, VOLUME, WRITING, MoverImage
 from activities.backends.docker.engine import Engine, Facts
 from activities.backends.docker.labels import MOVER, container_labels, container_name, is_ours, workspace_of
-from activities.backends.patience import Patience
-from activities.unbroken import unbroken
+from activities.backends.wait_policy import Patience
+from activities.runtime.cancellation import unbroken
 from codehub_storage.errors import ErrorCode, StorageError
 
 _ENDED = ("exited", "dead")

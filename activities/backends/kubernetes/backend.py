@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 
-from activities import failpoints
 from activities.backends.base import Deletion, Fence, Mover, MoverSpec, VolumeView
 from activities.backends.containers import other_protocol
 from activities.backends.kubernetes import removal, states
@@ -23,8 +22,9 @@ from activities.backends.kubernetes.namespace import Namespace, claim_name
 from activities.backends.kubernetes.pods import MOVER, PodShape, mover_pod, protocol_of, role, run_of, serves
 from activities.backends.kubernetes.removal import Removal
 from activities.backends.kubernetes.walks import Walks
-from activities.backends.patience import Patience
-from activities.record import Record
+from activities.backends.wait_policy import Patience
+from activities.runtime import failpoints
+from activities.state.record import Record
 from codehub_storage.errors import ErrorCode, StorageError
 
 _CLEARED = failpoints.declare("kubernetes.attach.cleared", effect="others are evicted, the mover's Pod is not created")

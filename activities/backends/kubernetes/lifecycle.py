@@ -20,8 +20,8 @@ from activities.backends.kubernetes.death import Deaths
 from activities.backends.kubernetes.errors import Refused
 from activities.backends.kubernetes.pods import CONTAINER, check_as_asked, is_for, pod_name
 from activities.backends.kubernetes.startup import Obstacle, obstacle
-from activities.backends.patience import Patience
-from activities.unbroken import unbroken
+from activities.backends.wait_policy import Patience
+from activities.runtime.cancellation import unbroken
 from codehub_storage.errors import ErrorCode, StorageError
 
 _LOG_LINES = 20

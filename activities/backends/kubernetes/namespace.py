@@ -10,7 +10,7 @@ from activities.backends.kubernetes.claims import uid_of, view, workspace_of
 from activities.backends.kubernetes.client import Api, Json
 from activities.backends.kubernetes.errors import Refused
 from activities.backends.kubernetes.users import names_claim, users_of
-from activities.record import Record, VolumeState
+from activities.state.record import Record, VolumeState
 from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import check_workspace_id, workspace_of_volume
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 
-from activities import failpoints
 from activities.backends.base import VolumeUser
 from activities.backends.kubernetes.client import Api, Json
 from activities.backends.kubernetes.errors import Refused
-from activities.backends.patience import Patience
+from activities.backends.wait_policy import Patience
+from activities.runtime import failpoints
 from codehub_storage.errors import ErrorCode, StorageError
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from activities.backends.kubernetes import states
 from activities.backends.kubernetes.client import Json
 from activities.backends.kubernetes.lifecycle import PodLifecycle, lost_node
 from activities.backends.kubernetes.pods import PodShape, walk_pod
-from activities.unbroken import unbroken
+from activities.runtime.cancellation import unbroken
 from codehub_storage.errors import ErrorCode, StorageError
 
 _FINGERPRINT = re.compile(r"[0-9a-f]{16,}")

@@ -10,9 +10,9 @@ import pytest
 
 from activities.backends.directory.backend import DirectoryBackend
 from activities.backends.directory.layout import Layout
-from activities.backends.patience import Patience
+from activities.backends.wait_policy import Patience
 from activities.dataplane.walk import change_fingerprint
-from activities.record import VolumeState
+from activities.state.record import VolumeState
 from codehub_storage.errors import ErrorCode, StorageError
 from tests.fakes.records import RecordFile
 

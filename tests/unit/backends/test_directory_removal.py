@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from activities.backends.directory.syscalls import Inode, inode
 from activities.backends.directory.trash import remove_tree
+from activities.runtime.linux.syscalls import Inode, inode
 from codehub_storage.errors import ErrorCode, StorageError
 
 NOBODY = 65534
 SCRIPT = """
 import os, resource, sys
 from pathlib import Path
-from activities.backends.directory.syscalls import inode
+from activities.runtime.linux.syscalls import inode
 from activities.backends.directory.trash import remove_tree
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
 path, user = Path(sys.argv[1]), int(sys.argv[2])

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from activities.objectstore.bucket import LifecycleRule
+from activities.runtime.linux.mounts import mount_of
 from codehub_storage.errors import ErrorCode, StorageError
 from worker.cli.checks.bucket import judge_lifecycle, judge_versioning
 from worker.cli.checks.machine import has_openat2
-from worker.cli.checks.place import mount_of
 from worker.cli.checks.running import Check, Finding, Verdict, fails, in_thread, ok, run_all, warning
 from worker.cli.doctor import exit_for
 from worker.cli.exits import Exit
@@ -86,10 +86,10 @@ def test_versions_and_retention(status: str, retention: Retention, verdict: str)
 def test_mounts() -> None:
     """The innermost mount above a path, with escapes undone; of two on one point the one that hides the other."""
     table = (
-        "22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n"
-        "30 22 8:2 / /srv/my\\040homes rw,nosuid,nodev - xfs /dev/sdb1 rw\n"
-        "31 22 0:40 / /srv/my\\040homes ro - tmpfs none rw\n"
-        "32 22 0:41 / /srv/my rw - nfs x:/ rw\n"
+        b"22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n"
+        b"30 22 8:2 / /srv/my\\040homes rw,nosuid,nodev - xfs /dev/sdb1 rw\n"
+        b"31 22 0:40 / /srv/my\\040homes ro - tmpfs none rw\n"
+        b"32 22 0:41 / /srv/my rw - nfs x:/ rw\n"
     )
     assert mount_of(Path("/srv/my homes/volumes"), table) == ("/srv/my homes", "tmpfs", frozenset({"ro"}))
     assert mount_of(Path("/srv/my/x"), table)[:2] == ("/srv/my", "nfs")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from activities.proofs import find_archive
+from activities.state.proof import find_archive
 from codehub_storage.errors import StorageError
 from codehub_storage.keys import manifest_key
 from tests.fakes.memory_store import MemoryStore

@@ -14,7 +14,7 @@ import pytest
 
 from activities.dataplane.manifest import Manifest
 from activities.dataplane.rebuild import verify_from_tail
-from activities.record import Owner, Record
+from activities.state.record import Owner, Record
 from codehub_storage.client import StorageClient
 from codehub_storage.contracts import Phase, Progress
 from codehub_storage.errors import ErrorCode, StorageError

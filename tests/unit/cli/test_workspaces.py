@@ -9,7 +9,7 @@ import pytest
 from activities.dataplane.manifest import Manifest
 from activities.objectstore.base import ObjectInfo
 from activities.objectstore.client import S3Settings
-from activities.record import Owner, Record, VolumeRecord, VolumeState
+from activities.state.record import Owner, Record, VolumeRecord, VolumeState
 from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import record_key
 from tests.fakes.memory_store import MemoryStore

@@ -16,7 +16,7 @@ from codehub_storage.errors import ErrorCode, StorageError
 from worker.cli.checks.running import Check, Finding, Verdict, fails, ok, warning
 from worker.cli.session import open_marked
 from worker.settings import Origin, Retention, Settings, variable
-from worker.wiring import s3_settings
+from worker.store import s3_settings
 
 _CONNECT, _READ = timedelta(seconds=3), timedelta(seconds=10)
 _SECONDS, _PROBE_SECONDS = 30.0, 60.0

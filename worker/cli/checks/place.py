@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import stat
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
@@ -13,10 +12,11 @@ from typing import TYPE_CHECKING
 
 from activities.backends.directory.layout import Layout
 from activities.backends.directory.place import read_identity
-from activities.backends.directory.users import blind_spots
 from activities.dataplane.attributes import Abilities, probe_abilities
 from activities.dataplane.beneath import Beneath
 from activities.objectstore.identity import StoreIdentity, check_place
+from activities.runtime.linux.held_files import blind_spots
+from activities.runtime.linux.mounts import mount_of
 from worker.backends import cluster_api, docker_engine, mover_image, open_backend
 from worker.cli.checks.running import Check, Finding, fails, in_thread, ok, warning
 from worker.cli.listing import size
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 _FREE_BYTES, _FREE_INODES = 1 << 30, 10_000
 _FLEETING = frozenset({"tmpfs", "ramfs", "overlay"})
-_OCTAL = re.compile(r"\\([0-7]{3})")
 _BACKEND_SECONDS = 20.0
 
 Known = Callable[[], StoreIdentity | None]
@@ -105,7 +104,7 @@ def _room(root: Path) -> Finding:
 
 
 def _mount(root: Path, *, is_stack: bool) -> Finding:
-    point, kind, options = mount_of(root, Path("/proc/self/mountinfo").read_text(errors="surrogateescape"))
+    point, kind, options = mount_of(root)
     text = f"{root} is on {point} ({kind})"
     if "ro" in options:
         return fails(f"{text}, which is read-only", "Mount it for writing.")
@@ -118,19 +117,6 @@ def _mount(root: Path, *, is_stack: bool) -> Finding:
             "Who can write to the bucket can bring set-uid files and devices into a home: mount it nosuid,nodev.",
         )
     return ok(text)
-
-
-def mount_of(path: Path, mountinfo: str) -> tuple[str, str, frozenset[str]]:
-    """Mount point, file system and options of ``path``, which has no links in it, by the kernel's own list."""
-    best: tuple[str, str, frozenset[str]] = ("/", "unknown", frozenset())
-    for line in mountinfo.splitlines():
-        fields, _, rest = line.partition(" - ")
-        words = fields.split()
-        point = _OCTAL.sub(lambda match: chr(int(match[1], 8)), words[4])
-        is_above = path.is_relative_to(point)
-        if is_above and len(point) >= len(best[0]):  # of two on one point the later one is seen
-            best = (point, rest.split()[0], frozenset(words[5].split(",")))
-    return best
 
 
 def _abilities(layout: Layout, *, is_stack: bool) -> Finding:

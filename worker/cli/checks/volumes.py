@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from activities.fencing import read_record
 from activities.objectstore.base import ObjectStore
 from activities.objectstore.identity import StoreIdentity
-from activities.record import Record
+from activities.state.fence import read_record
+from activities.state.record import Record
 from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import check_workspace_id
 from worker.cli.checks.running import Check, Finding, ok, warning

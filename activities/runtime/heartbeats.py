@@ -9,17 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
 from collections.abc import AsyncIterator
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import wraps
-from typing import Any, cast
+from typing import Any
 
 from temporalio import activity
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
-
-from activities.objectstore.base import ObjectStore
 
 BEAT_SECONDS = 0.5
 
@@ -86,29 +82,9 @@ def last_records() -> bytes:
 _current: ContextVar[Progress | None] = ContextVar("current_progress", default=None)
 
 
-class _BeatingStore:
-    """Passes on every call, and stirs the current activity's progress while it waits for the answer."""
-
-    def __init__(self, store: ObjectStore) -> None:
-        self._store = store
-
-    def __getattr__(self, name: str) -> Any:
-        member = getattr(self._store, name)
-        if not inspect.iscoroutinefunction(member):
-            return member
-
-        @wraps(member)
-        async def beaten(*args: Any, **kwargs: Any) -> Any:
-            progress = _current.get()
-            async with progress.bounded() if progress is not None else contextlib.nullcontext():
-                return await member(*args, **kwargs)
-
-        return beaten
-
-
-def beating_store(store: ObjectStore) -> ObjectStore:
-    """The store as data activities use it: a call may take as long as its own time-out, far beyond a heartbeat's."""
-    return cast(ObjectStore, _BeatingStore(store))
+def current_progress() -> Progress | None:
+    """That of the activity which runs here, within ``beating``."""
+    return _current.get()
 
 
 @contextlib.asynccontextmanager

@@ -5,11 +5,11 @@ from __future__ import annotations
 from temporalio import activity
 
 from activities.backends.base import Deletion, Walk
-from activities.clearing import Clearing
-from activities.fencing import FencedRecord
-from activities.proofs import is_proven
-from activities.record import COLD, Record, VolumeRecord, VolumeState
-from activities.services import Services
+from activities.control.cleanup import Clearing
+from activities.control.services import Services
+from activities.state.fence import FencedRecord
+from activities.state.proof import is_proven
+from activities.state.record import COLD, Record, VolumeRecord, VolumeState
 from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import check_workspace_id
 from workflows.messages import AnnounceInput, ArchivedInput, StepInput, VolumeInput

@@ -10,20 +10,20 @@ from typing import Any
 from temporalio import activity
 
 from activities.backends.base import VolumeView
-from activities.clearing import Clearing, conflict, describe_loss, doubted, lost
+from activities.control.cleanup import Clearing, conflict, describe_loss, doubted, lost
+from activities.control.lineage import check_lineage
+from activities.control.services import Services
 from activities.dataplane.manifest import Manifest, VolumeBlock
-from activities.fencing import FencedRecord
 from activities.objectstore.base import ObjectInfo
-from activities.proofs import (
+from activities.state.fence import FencedRecord
+from activities.state.proof import (
     Standing,
-    check_lineage,
     check_same_bucket,
     find_archive,
     read_manifest,
     refuse_missing,
 )
-from activities.record import COLD, Record, VolumeRecord, VolumeState
-from activities.services import Services
+from activities.state.record import COLD, Record, VolumeRecord, VolumeState
 from codehub_storage.contracts import VolumeSpec
 from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import archive_key, check_workspace_id, is_foreign

@@ -16,13 +16,15 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from activities.backends.base import Mover, MoverSpec
 from activities.backends.starting import why_it_ended
-from activities.heartbeats import beat_with
-from activities.services import Services
+from activities.control.services import Services
+from activities.runtime.heartbeats import beat_with
 from codehub_storage.converter import to_application_error
 from codehub_storage.errors import ErrorCode, StorageError
 from workflows.messages import MOVER_PROTOCOL, HoldMoverInput
-from workflows.policies import LEASE_ATTEMPTS
 
+LEASE_ATTEMPTS = 60
+"""So many attempts in a row may come to no mover before the lease fails. What keeps them from one passes or does not,
+so here attempts stand for time, about half an hour."""
 LOOK_SECONDS = 0.2
 STARTED = "started"
 """In the heartbeat of a lease that had its mover, with the number of that attempt: the next may only adopt that one."""

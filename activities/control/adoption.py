@@ -11,11 +11,11 @@ import secrets
 from typing import Protocol, runtime_checkable
 
 from activities.backends.base import Glancing
-from activities.fencing import read_record, write_record
+from activities.control.services import Services
 from activities.objectstore.base import PreconditionFailed
-from activities.proofs import read_manifest
-from activities.record import Owner, Record, VolumeRecord, VolumeState
-from activities.services import Services
+from activities.state.fence import read_record, write_record
+from activities.state.proof import read_manifest
+from activities.state.record import Owner, Record, VolumeRecord, VolumeState
 from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import archive_key, workspace_of_volume
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from activities.fields import ArchiveId, Count, Ordinal
+from activities.state.fields import ArchiveId, Count, Ordinal
 from codehub_storage.contracts import Place, VolumeUid
 from codehub_storage.errors import ErrorCode, StorageError
 

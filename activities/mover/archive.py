@@ -10,7 +10,6 @@ import shutil
 
 from temporalio import activity
 
-from activities.archives import upload_lost
 from activities.dataplane.copy import UploadRef, copy_segments, copy_tail
 from activities.dataplane.manifest import Manifest, Source, VolumeBlock
 from activities.dataplane.plan import Plan, scan_volume
@@ -18,10 +17,11 @@ from activities.dataplane.proof import build_manifest
 from activities.dataplane.segments import SegmentRecord, pack_records, unpack_records
 from activities.dataplane.tail import Origin
 from activities.dataplane.verify import verify_archive
-from activities.heartbeats import Progress
+from activities.mover.context import MoverGround, object_info
 from activities.objectstore.base import PreconditionFailed, UploadLost
-from activities.proofs import read_manifest
-from activities.transfers import MoverGround, object_info
+from activities.runtime.failures import upload_lost
+from activities.runtime.heartbeats import Progress
+from activities.state.proof import read_manifest
 from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import manifest_key
 from workflows.messages import (

@@ -1,4 +1,5 @@
-"""The system calls that the standard library lacks: statx (birth, mount), renameat2 (never replace), kcmp."""
+"""The system calls that the standard library lacks: statx (birth, mount), renameat2 (never replace), kcmp, syncfs,
+prctl."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import ctypes
 import errno
 import os
 import platform
+import signal
 import stat
 import struct
 from dataclasses import dataclass
@@ -22,7 +24,12 @@ _RENAME_NOREPLACE = 1
 _KCMP = {"x86_64": 312, "aarch64": 272}.get(platform.machine())
 _KCMP_FILES, _KCMP_FS = 2, 3
 
+_PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
+
 _libc = ctypes.CDLL(None, use_errno=True)
+
+FileId = tuple[int, int]
+"""Device and inode: which file it is, whatever it is called."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +109,17 @@ def rename_new(source: str | os.PathLike[str], target: str | os.PathLike[str]) -
         raise error
 
 
+def set_mode(fd: int, mode: int) -> None:
+    """Change the mode of what ``fd`` was opened on, with O_PATH too: by name it could go through a link."""
+    os.chmod(f"/proc/self/fd/{fd}", mode)
+
+
+def die_with_parent_thread(name: bytes) -> None:
+    """Have the kernel kill this process once the thread that forked it has ended; ``name`` is its new name."""
+    _libc.prctl(_PR_SET_NAME, name)
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def sync_folder(path: str | os.PathLike[str]) -> None:
     """Make the names in a folder survive a power cut."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
@@ -114,3 +132,16 @@ def sync_folder(path: str | os.PathLike[str]) -> None:
 def _error(path: bytes) -> OSError:
     number = ctypes.get_errno()
     return OSError(number, os.strerror(number), os.fsdecode(path))
+
+
+def sync_file_system(path: str) -> None:
+    """Write what the file system that holds ``path`` has to disk. ``OSError`` if the kernel refuses.
+
+    Python has os.sync, which waits for every disk of the machine; syncfs waits for the one that matters.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        if _libc.syncfs(descriptor) != 0:
+            raise _error(os.fsencode(path))
+    finally:
+        os.close(descriptor)

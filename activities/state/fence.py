@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from activities.formats import check_format
 from activities.objectstore.base import ObjectStore, PreconditionFailed
-from activities.record import COLD, FORMAT_VERSION, Owner, Record, VolumeRecord, VolumeState
+from activities.state.formats import check_format
+from activities.state.record import COLD, FORMAT_VERSION, Owner, Record, VolumeRecord, VolumeState
 from codehub_storage.contracts import Operation
 from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import archive_key, record_key

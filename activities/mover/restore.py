@@ -17,9 +17,9 @@ from activities.dataplane.foreign import restore_foreign
 from activities.dataplane.manifest import Manifest
 from activities.dataplane.report import RestoreReport
 from activities.dataplane.restore import ArchiveRestore, sync_folder
-from activities.heartbeats import Progress
-from activities.proofs import copies, find_archive
-from activities.transfers import MoverGround
+from activities.mover.context import MoverGround
+from activities.runtime.heartbeats import Progress
+from activities.state.proof import copies, find_archive
 from codehub_storage.errors import ErrorCode, StorageError
 from workflows.messages import FillInput, FillResult
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from activities.backends.directory.processes import PROC, Process
+from activities.runtime.linux.processes import PROC, Process
 
 _ESCAPE = re.compile(rb"\\([0-7]{3})")
 
@@ -127,3 +127,17 @@ def _mounts(process: bytes, root: bytes = b"/", owner: Process | None = None) ->
 def _plain(text: bytes) -> bytes:
     """Undo the kernel's octal escapes of blanks and line ends."""
     return _ESCAPE.sub(lambda match: bytes([int(match[1], 8)]), text)
+
+
+def mount_of(path: Path, mountinfo: bytes | None = None) -> tuple[str, str, frozenset[str]]:
+    """Mount point, file system and options of ``path``, which has no links in it, by the kernel's own list."""
+    best: tuple[str, str, frozenset[str]] = ("/", "unknown", frozenset())
+    table = (PROC / "self/mountinfo").read_bytes() if mountinfo is None else mountinfo
+    for line in table.splitlines():
+        fields, _, rest = line.partition(b" - ")
+        words = fields.split()
+        point = os.fsdecode(_plain(words[4]))
+        is_above = path.is_relative_to(point)
+        if is_above and len(point) >= len(best[0]):  # of two on one point the later one is seen
+            best = (point, os.fsdecode(rest.split()[0]), frozenset(os.fsdecode(words[5]).split(",")))
+    return best

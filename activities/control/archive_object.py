@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
-import os
 import secrets
 from datetime import UTC, datetime
 
 from temporalio import activity
-from temporalio.exceptions import ApplicationError
 
+from activities.control.services import Services
 from activities.dataplane.manifest import Manifest
 from activities.dataplane.segments import unpack_records
 from activities.dataplane.verify import verify_archive
-from activities.fencing import FencedRecord
-from activities.heartbeats import Progress, beating
 from activities.objectstore.base import ARCHIVE_ID, ObjectInfo, PreconditionFailed, UploadedPart, UploadLost
-from activities.proofs import copies, may_be_read, proven_object, read_manifest
-from activities.services import Services
+from activities.runtime.failures import upload_lost
+from activities.runtime.heartbeats import Progress, beating
+from activities.runtime.linux.syscalls import sync_file_system
+from activities.state.fence import FencedRecord
+from activities.state.proof import copies, may_be_read, proven_object, read_manifest
 from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import archive_key, manifest_key
-from workflows.archive import UPLOAD_LOST
 from workflows.messages import AbortInput, ArchivedInput, CompleteInput, ProveInput, StepInput, StoredArchive, Upload
 
 SWEEPS = 100
@@ -110,7 +108,7 @@ class ArchiveActivities:
     async def sync_store(self, step: StepInput) -> None:
         """syncfs of the file system that holds the embedded store. ``StoreUnavailable`` if the kernel refuses."""
         if self._services.sync_dir is not None:
-            await asyncio.to_thread(_syncfs, self._services.sync_dir)
+            await asyncio.to_thread(_sync_store, self._services.sync_dir)
 
     @activity.defn
     async def prove_again(self, step: ProveInput) -> None:
@@ -201,11 +199,6 @@ class ArchiveActivities:
             await self._store.delete(step.key, version_id=corrupt.version_id)
 
 
-def upload_lost(error: UploadLost) -> ApplicationError:
-    """How a step says that only a new upload helps."""
-    return ApplicationError(f"the store lost the upload: {error}", type=UPLOAD_LOST, non_retryable=True)
-
-
 def _older(versions: list[ObjectInfo], version_id: str | None) -> list[ObjectInfo] | None:
     """What is older than that version; ``None`` if it is not among them."""
     for place, version in enumerate(versions):
@@ -225,15 +218,10 @@ def _stored(info: ObjectInfo, archive_id: str) -> StoredArchive:
     )
 
 
-def _syncfs(path: str) -> None:
-    """Python has os.sync, which waits for every disk of the machine; syncfs waits for the one that matters."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+def _sync_store(path: str) -> None:
     try:
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.syncfs(descriptor) != 0:
-            number = ctypes.get_errno()
-            raise StorageError(
-                ErrorCode.STORE_UNAVAILABLE, f"the embedded store cannot be synced: {os.strerror(number)}"
-            )
-    finally:
-        os.close(descriptor)
+        sync_file_system(path)
+    except OSError as error:
+        raise StorageError(
+            ErrorCode.STORE_UNAVAILABLE, f"the embedded store cannot be synced: {error.strerror}"
+        ) from error

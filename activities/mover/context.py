@@ -12,15 +12,15 @@ from pathlib import Path
 
 from temporalio import activity
 
-from activities.attempts import Attempts
-from activities.backends.base import scratch_prefix
 from activities.dataplane.ahead import Walker
 from activities.dataplane.plan import PlanLimits
 from activities.dataplane.pool import ChildPool
 from activities.dataplane.running import IN_THREADS, Runner
-from activities.fencing import FencedRecord
-from activities.heartbeats import Progress, beating, last_records
+from activities.mover.attempts import Attempts
 from activities.objectstore.base import ObjectInfo, ObjectStore
+from activities.runtime.heartbeats import Progress, beating, last_records
+from activities.runtime.scratch import scratch_prefix
+from activities.state.fence import FencedRecord
 from codehub_storage.errors import ErrorCode, StorageError
 from workflows.messages import StoredArchive
 

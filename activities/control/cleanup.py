@@ -9,10 +9,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from activities.backends.base import Presence, VolumeView
-from activities.fencing import FencedRecord
-from activities.proofs import Standing, standing
-from activities.record import Record, VolumeRecord, VolumeState
-from activities.services import Services
+from activities.control.services import Services
+from activities.state.fence import FencedRecord
+from activities.state.proof import Standing, standing
+from activities.state.record import Record, VolumeRecord, VolumeState
 from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import archive_key, workspace_of_volume
 

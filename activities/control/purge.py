@@ -12,12 +12,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from temporalio import activity
 
 from activities.backends.base import Deletion, VolumeView, Walk
-from activities.clearing import Clearing, describe_loss
-from activities.fencing import FencedRecord
+from activities.control.cleanup import Clearing, describe_loss
+from activities.control.services import Services
 from activities.objectstore.base import UNVERSIONED, ObjectInfo, PreconditionFailed
-from activities.proofs import read_manifest
-from activities.record import COLD, Record, VolumeState
-from activities.services import Services
+from activities.state.fence import FencedRecord
+from activities.state.proof import read_manifest
+from activities.state.record import COLD, Record, VolumeState
 from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import archive_key, is_foreign, manifest_key, record_key
 from workflows.messages import PurgeStepInput, PurgeStepResult

@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from activities import failpoints
 from activities.backends.base import VolumeView, not_ours
 from activities.backends.directory.errors import translated
 from activities.backends.directory.layout import Layout, Note, read_note, write_durably
-from activities.backends.directory.mounts import mounts_below
-from activities.backends.directory.syscalls import Inode, inode, rename_new, sync_folder
 from activities.backends.directory.trash import remove_tree
-from activities.record import Record
+from activities.runtime import failpoints
+from activities.runtime.linux.mounts import mounts_below
+from activities.runtime.linux.syscalls import Inode, inode, rename_new, sync_folder
+from activities.state.record import Record
 from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import workspace_of_volume
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from temporalio import activity
 
-from activities.fencing import Claimant
-from activities.record import Record
-from activities.services import Services
+from activities.control.services import Services
+from activities.state.fence import Claimant
+from activities.state.record import Record
 from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import check_workspace_id
 from workflows.messages import ClaimInput, ClaimResult, SignOffInput

@@ -18,11 +18,10 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from activities.backends.base import FileId, VolumeUser
-from activities.backends.directory import processes
-from activities.backends.directory.mounts import Mounts, Spot
-from activities.backends.directory.processes import PROC, Process
-from activities.backends.directory.syscalls import Inode, inode, inode_behind, share_files
+from activities.runtime.linux import processes
+from activities.runtime.linux.mounts import Mounts, Spot
+from activities.runtime.linux.processes import PROC, Process
+from activities.runtime.linux.syscalls import FileId, Inode, inode, inode_behind, share_files
 
 _FIRST_PID_NAMESPACE, _FIRST_USER_NAMESPACE = 0xEFFFFFFC, 0xEFFFFFFD
 """Inodes in /proc that the kernel gives to no others."""
@@ -37,7 +36,7 @@ class Survey:
     one who has it: for a walk of the folder to look for.
     """
 
-    users: tuple[VolumeUser, ...]
+    users: tuple[str, ...]
     held: Mapping[FileId, str]
 
 
@@ -58,8 +57,8 @@ class _Held:
         return mounts.spot(self.file.mount, self.path) if self.file else mounts.spot_of(self.holder, self.path)
 
 
-def users_of(folder: Path, *, sessions: Collection[int] = ()) -> tuple[VolumeUser, ...]:
-    """Who is known to use ``folder`` without walking it. ``sessions``: see ``survey``."""
+def users_of(folder: Path, *, sessions: Collection[int] = ()) -> tuple[str, ...]:
+    """Names of who is known to use ``folder``, without walking it. ``sessions``: see ``survey``."""
     return survey(folder, sessions=sessions).users
 
 
@@ -80,7 +79,7 @@ def survey(folder: Path, *, sessions: Collection[int] = ()) -> Survey:
             users[each.holder.pid] = each.holder.label
     busy = [mount.label for mount in mounts if spot and mounts.is_in(mount, spot)]
     return Survey(
-        tuple(VolumeUser(name) for name in (*users.values(), *busy)),
+        (*users.values(), *busy),
         {each.id: each.holder.label for each in held if each.id},
     )
 

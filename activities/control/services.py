@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from temporalio import activity
 
 from activities.backends.base import VolumeBackend
-from activities.fencing import FencedRecord
 from activities.objectstore.base import ObjectInfo, ObjectStore
 from activities.objectstore.identity import StoreIdentity, check_place, load_identity
+from activities.state.fence import FencedRecord
 from codehub_storage.errors import ErrorCode, StorageError
 
 

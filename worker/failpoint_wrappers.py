@@ -12,9 +12,9 @@ from contextlib import aclosing
 from functools import wraps
 from typing import Any, cast
 
-from activities import failpoints
 from activities.backends.base import VolumeBackend
 from activities.objectstore.base import ObjectStore
+from activities.runtime import failpoints
 
 ROLES = ("control", "mover")
 

@@ -1,0 +1,12 @@
+"""Failures of an activity that its workflow tells apart by type."""
+
+from __future__ import annotations
+
+from temporalio.exceptions import ApplicationError
+
+from workflows.messages import UPLOAD_LOST
+
+
+def upload_lost(error: Exception) -> ApplicationError:
+    """How a step says that only a new upload helps."""
+    return ApplicationError(f"the store lost the upload: {error}", type=UPLOAD_LOST, non_retryable=True)

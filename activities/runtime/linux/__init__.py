@@ -1,0 +1,1 @@
+"""What we ask of the Linux kernel: system calls that Python lacks, and what /proc tells of processes and mounts."""

@@ -1,0 +1,1 @@
+"""What the bucket says of a workspace, who may write it, and what an archive proves: record, fence, proof."""
