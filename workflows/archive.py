@@ -146,7 +146,7 @@ class ArchiveWorkflow(OperationWorkflow):
         self.enter(Phase.ATTACHING)
         async with MoverLease(self, uid, str(workflow.uuid4()), 1, writable=False) as mover:
             copied = await self._copy(mover, look)
-            await self.settle()
+            await self.settle()  # before the read-back: what is read must be what the store keeps through a crash
             self.check_cancelled()
             proof = self.input(ProofInput, stored=copied.stored, records=copied.records, **copied.fields)
             self.enter(Phase.VERIFYING)
@@ -156,6 +156,7 @@ class ArchiveWorkflow(OperationWorkflow):
                 if storage_error(error).code == ErrorCode.ARCHIVE_CORRUPT:
                     self.corrupt = copied.stored
                 raise
+            # Only now: a manifest is the proof, and everybody who finds one believes it.
             self.proof = await mover.run(steps.write_manifest, proof, "write the manifest: the proof", "manifest")
         return Evidence(uid, copied.stored.archive_id, copied.fields["fingerprint"])
 
@@ -183,6 +184,7 @@ class ArchiveWorkflow(OperationWorkflow):
         plan = await mover.run(steps.scan_volume, scan, "walk the volume", f"scan-{number}")
         self.bytes_done, self.bytes_total = 0, plan.file_bytes
         workflow.upsert_search_attributes([WS_BYTES.value_set(plan.file_bytes)])
+        # After the walk, since it aborts what an earlier round sent; from here on `_undo` has something to abort.
         self.upload = upload = await self.step(steps.begin_archive, self.input(StepInput), "begin an upload")
         fields: dict[str, Any] = {
             "volume_uid": look.volume_uid,
@@ -236,7 +238,7 @@ class ArchiveWorkflow(OperationWorkflow):
         if is_cancel(error):
             try:
                 if self.claimed is None:
-                    await self.claim()
+                    await self.claim()  # an earlier run may be past its gate: to tell, the record must be ours
                 look = await self._look_after_cancel(request)
             except (FailureError, StorageError) as refused:
                 failure = self.note_error(refused)
@@ -284,11 +286,13 @@ class ArchiveWorkflow(OperationWorkflow):
                     await self.sign_off()
                     raise self.note_error(refused) from error
                 return None
+            # Nothing was sealed, or the deletion met somebody: the volume is whole, so it was not replaced.
             if self.phase == Phase.COMMITTING or found.code in KEEPS_VOLUME:
                 await self.sign_off()
                 raise found from error
             cleanup, leftovers = True, (self.claimed.home_store_key,) if self.claimed else ()
             workflow.logger.error("archive is proven but its volume could not be deleted: %s", found)
+        # Last: until the volume is gone, an older version may be what a restore of yesterday's home wants.
         await self.attempt(steps.prune_archive, self._archived(evidence), "prune older versions")
         return await self._done(evidence.archive_id, evidence.volume_uid, leftovers, cleanup_required=cleanup)
 

@@ -71,7 +71,7 @@ class Clearing:
         workspace_id = fenced.workspace_id
         while True:
             view = await self._backend.inspect(workspace_id, fence=fenced.check)
-            record = await fenced.check()
+            record = await fenced.check()  # after the look: what the record says now decides about what was seen
             if view is None:
                 return None, record
             self._refuse_late(record, fenced, keep)
@@ -79,8 +79,9 @@ class Clearing:
                 raise StorageError(ErrorCode.BACKEND_UNAVAILABLE, f"{view.home_store_key} is still being deleted")
             if view.uid is None or not await is_rubbish(record, view.uid):
                 return view, record
-            await self._backend.detach(workspace_id, view.uid, fence=fenced.check)
+            await self._backend.detach(workspace_id, view.uid, fence=fenced.check)  # a mover would write into it still
             await self._backend.delete(workspace_id, view.uid, fence=fenced.check, deletion=None)
+            # Looked at again: another volume may bear the name by now, and is judged by the record as this one was.
 
     def _refuse_late(self, record: Record, fenced: FencedRecord, keep: str | None) -> None:
         """A look whose own run has announced a volume by now is a late attempt, and must not clear that volume."""

@@ -57,7 +57,7 @@ class MoverActivities:
         except asyncio.CancelledError as error:
             details = activity.cancellation_details()
             if details is not None and details.worker_shutdown:
-                raise handed_over() from error
+                raise handed_over() from error  # a failure, so that the server tries again: a cancel would end the step
             raise
         except Exception as error:
             if tries == LEASE_ATTEMPTS:
@@ -75,7 +75,7 @@ class MoverActivities:
         )
         fence = self._services.fenced(step.workspace_id).check
         mover = await self._services.backend.attach(spec, fence=fence, adopt_only=adopt_only)
-        beat_with(STARTED, str(info.attempt))
+        beat_with(STARTED, str(info.attempt))  # before the wait: whatever ends this attempt, the next one only adopts
         try:
             while (death := await mover.wait(LOOK_SECONDS)) is None:
                 pass
@@ -93,6 +93,7 @@ class MoverActivities:
         details = activity.cancellation_details()
         if details is not None and (details.paused or details.reset):
             return
+        # Also where the worker shuts down: the server may have been asked to cancel at the same moment.
         is_asked = details is not None and details.cancel_requested
         if self._services.backend.movers_outlive_worker and not is_asked:
             return

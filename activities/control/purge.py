@@ -99,7 +99,7 @@ class PurgeActivities:
         """Delete what is seen now. False if that was nothing."""
         versions = await self._seen(key, named)
         for version in versions:
-            await fenced.check()
+            await fenced.check()  # before each: a later run may have made an archive that is not to be purged
             try:
                 await self._services.delete(key, version)
             except PreconditionFailed:
@@ -126,7 +126,7 @@ class PurgeActivities:
         if not record.is_disposable(uid):
             await self._clearing.check_unused(fenced, view, remove_stopped=step.remove_stopped)
             deletion = Deletion(_last_check(step, record), lambda: _seal(fenced, uid))
-        await self._backend.detach(step.workspace_id, uid, fence=fenced.check)
+        await self._backend.detach(step.workspace_id, uid, fence=fenced.check)  # it would keep files of it open
         left = await self._backend.delete(step.workspace_id, uid, fence=fenced.check, deletion=deletion)
         return PurgeStepResult(removed=(view.home_store_key,), left=(left,) if left else ())
 
@@ -140,7 +140,7 @@ class PurgeActivities:
             if versions or await self._store.list_uploads(key):
                 faults.append(f"{_label(key, versions)} is still there")
         view = await self._backend.inspect(step.workspace_id, fence=fenced.check)
-        record = await fenced.check()
+        record = await fenced.check()  # after the look, as in ``Clearing``
         if view is not None and _is_in_scope(step, record, view):
             faults.append(f"volume {view.home_store_key} is still there")
         here = record.found_clear() if view is None else record
@@ -155,7 +155,7 @@ class PurgeActivities:
         lost = record.missing if view is None else None
         if view is None and not faults and not ours.intersection(left):
             if lost is None or step.home_store_key is not None:
-                await fenced.change(Record.purged)
+                await fenced.change(Record.purged)  # last: a tombstone says that nothing is left, to whoever asks
             else:
                 left.append(f"{describe_loss(record, lost)}: purge the volume too, to have that forgotten")
         return PurgeStepResult(

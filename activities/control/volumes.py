@@ -48,6 +48,7 @@ class VolumeActivities:
                 place=record.place,
                 epoch=record.owner.epoch,
             )
+            # A loss is told once: by this caller who accepted it, or by the archive that stands for the volume.
             is_told = step.is_accepted or (volume is not None and volume.state in COLD)
             record = record.with_no_loss() if is_told else record
             announcement = record.found_clear().with_volume(announced, lost=step.lost)
@@ -63,6 +64,7 @@ class VolumeActivities:
         if announced is None or announced.uid != step.volume_uid:
             raise StorageError(ErrorCode.NOT_YOURS, f"volume {step.volume_uid} was given up meanwhile")
         await self._clearing.settled(fenced, keep=step.volume_uid)
+        # The backend asks the fence once more: between the two a later run may have given this uid up.
         await self._backend.create(
             step.workspace_id, step.volume_uid, restored_from=step.archive_id, spec=step.spec, fence=fenced.check
         )
@@ -74,6 +76,7 @@ class VolumeActivities:
         Whatever became of the lease: here the mover is known to be gone, and the volume to be there.
         """
         fenced = self._fenced(step)
+        # First no writer, then the look, then `ready`: from that PUT on a user may have the volume.
         await self._backend.detach(step.workspace_id, step.volume_uid, fence=fenced.check)
         view = await self._backend.inspect(step.workspace_id, fence=fenced.check)
         if view is None or view.uid != step.volume_uid:
@@ -96,6 +99,7 @@ class VolumeActivities:
             half = volume is not None and volume.uid == step.volume_uid and volume.state == VolumeState.RESTORING
             return record.with_volume(None) if half else record
 
+        # The record first: a volume that is half deleted must not be `restoring` any more, or a later run fills it.
         record = await fenced.change(edit)
         if record.is_given_up(step.volume_uid):
             await self._backend.detach(step.workspace_id, step.volume_uid, fence=fenced.check)
@@ -123,7 +127,7 @@ class VolumeActivities:
             if record.volume is None or record.volume.uid != step.volume_uid:
                 raise StorageError(ErrorCode.NOT_YOURS, f"volume {step.volume_uid} is no longer the record's")
             if record.volume.state == VolumeState.DELETING:
-                return record
+                return record  # a late attempt: behind the seal there is no way back to `archived`
             return record.with_state(
                 step.volume_uid, VolumeState.ARCHIVED, step.archive_id, fingerprint=step.fingerprint
             )
@@ -161,6 +165,7 @@ class VolumeActivities:
         async def seal() -> None:
             await fenced.change(lambda now: now.sealed(step.volume_uid))
 
+        # A seal cannot be taken back, and what is left of the volume may be half of it: no more checks, only the end.
         deletion = None if volume.state == VolumeState.DELETING else Deletion(check, seal)
         await self._backend.detach(step.workspace_id, step.volume_uid, fence=fenced.check)
         await self._backend.delete(step.workspace_id, step.volume_uid, fence=fenced.check, deletion=deletion)

@@ -122,7 +122,7 @@ class FencedRecord:
         else:
             before, etag = found
             if before.owner.run_id == self._run_id and before.place == claimant.place:
-                return before
+                return before  # an earlier attempt wrote it, and its answer was lost
             _check_may_claim(before, claimant)
             record = _claimed(before, claimant, owner)
         if await self._put(record, etag):
@@ -145,6 +145,7 @@ class FencedRecord:
             edited = edit(record)
             if edited == record:
                 return record
+            # Two equal records would have one ETag: without a revision If-Match could not tell an older one.
             edited = edited.model_copy(update={"revision": record.revision + 1})
             if await self._put(edited, etag):
                 return edited
@@ -157,11 +158,12 @@ class FencedRecord:
         """
         found = await read_record(self._store, self._workspace_id)
         if found is not None and found[0].owner.run_id == self._run_id and found[0].owner.signed_off:
-            return
+            return  # said by an earlier attempt; ``change`` would take it for another run's
 
         def edit(record: Record) -> Record:
             volume = record.volume
             is_cold = volume is not None and volume.state in COLD
+            # Only what this run saw: a volume that is elsewhere, or ready, may stand whatever was deleted here.
             if volume is not None and volume.uid == gone_uid and is_cold and not record.is_elsewhere:
                 volume = volume.model_copy(update={"gone": True})
             owner = record.owner.model_copy(update={"signed_off": True})
@@ -172,6 +174,7 @@ class FencedRecord:
     async def _read(self) -> tuple[Record, str]:
         found = await read_record(self._store, self._workspace_id)
         signed_off = found is not None and found[0].owner.signed_off
+        # Signed off counts as another's: a late attempt of this run must not write behind its last word.
         if found is None or found[0].owner.run_id != self._run_id or signed_off:
             raise StorageError(
                 ErrorCode.NOT_YOURS,

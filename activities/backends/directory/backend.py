@@ -145,7 +145,7 @@ class DirectoryBackend:
         async with self._hold(workspace_id, fence, "delete") as hold:
             standing = await run_to_end(hold.shelf.volume)
             if standing is None or standing.uid != uid:
-                return
+                return  # gone, by an earlier attempt; or another volume, which this deletion does not mean
             if deletion is None and not hold.record.is_disposable(uid):
                 raise StorageError(
                     ErrorCode.VOLUME_CONFLICT, f"the record does not say that {standing.path} may be deleted"
@@ -227,6 +227,7 @@ class DirectoryBackend:
             if deletion is not None:
                 seen = await run_to_end(lambda: survey(trash.path))  # after the rename: nobody gets in behind it
                 _refuse_users(standing, seen)
+                # The walk is last before the seal: nothing is written behind it that the archive lacks.
                 await self._check(trash, seen, deletion)
                 await failpoints.reach(_CHECKED)
                 await deletion.seal()
@@ -264,6 +265,7 @@ class DirectoryBackend:
         lock = await self._take(workspace_id, fence, doing, is_evictable or _is_left_over)
         try:
             await self._check_place()
+            # The fence under the lock: who waited for it may have lost the record meanwhile.
             hold = _Hold(Shelf(self._layout, workspace_id), await fence(), lock)
             stop = threading.Event()
             await run_to_end(
@@ -272,7 +274,7 @@ class DirectoryBackend:
             )
             yield hold
         finally:
-            lock.release()
+            lock.release()  # behind ``run_to_end``: no thread of ours works on the volume any more
 
     async def _take(self, workspace_id: str, fence: Fence, doing: str, is_evictable: Evictable) -> Lock:
         path = self._layout.lock(workspace_id)
