@@ -1,5 +1,6 @@
 """`python -m tests.field`: has each fault that was seen in the field a test that passes? Exits 1 where one has none.
 
+The same is asked of each test that docs/specification.md names: it must have passed in one suite, and failed in none.
 Reads what the suites of `make test-all` have written (``tests.harness.fieldrows``). ``--table``: as Markdown.
 """
 
@@ -11,7 +12,8 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from tests.harness.fieldrows import right_values
+from tests.harness.fieldrows import SPECIFICATION, right_values
+from tests.harness.specification import named_tests, plain_name
 
 FOLDER = Path(__file__).parents[1] / ".field"
 Reports = Mapping[str, Mapping[str, Mapping[str, str]]]
@@ -41,6 +43,22 @@ class Row:
         self.faults += [f"only skipped: {test}" for test in sorted(skipped)]
         if not self.passed:
             self.faults.append("no test of it has passed")
+
+
+def not_shown(named: Iterable[str], reports: Reports) -> list[str]:
+    """Tests of docs/specification.md that show nothing: failed in a suite, or passed in none. With the reason."""
+    ends: dict[str, set[str]] = {}
+    for rows in reports.values():
+        for test, end in rows.get(SPECIFICATION, {}).items():
+            ends.setdefault(plain_name(test), set()).add(end)
+    found = {test: ends.get(test, set()) for test in sorted(named)}
+    return [f"{_reason(each)}: {test}" for test, each in found.items() if "failed" in each or "passed" not in each]
+
+
+def _reason(ends: set[str]) -> str:
+    if "failed" in ends:
+        return "failed"
+    return "only skipped" if ends else "did not run"
 
 
 def as_text(rows: Iterable[Row]) -> str:
@@ -76,7 +94,13 @@ def main(arguments: list[str]) -> int:
     at_fault = [row.name for row in rows if row.faults]
     if at_fault:
         print(f"{len(at_fault)} of {len(rows)} rows are at fault: {' '.join(at_fault)}", file=sys.stderr)
-    return 1 if at_fault else 0
+    named = named_tests()
+    missing = not_shown(named, reports)
+    if missing:
+        print(f"{len(missing)} of {len(named)} tests of docs/specification.md show nothing:", file=sys.stderr)
+    for line in missing:
+        print(f"    {line}", file=sys.stderr)
+    return 1 if at_fault or missing else 0
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Faults that were seen in the field: which rows of tests/field.txt a run has tests for, and how these ended.
 
-``@pytest.mark.field("D1")`` says that a test shows the right value of that row. ``python -m tests.field`` reads what
-the runs of all suites have written.
+``@pytest.mark.field("D1")`` says that a test shows the right value of that row. The tests that docs/specification.md
+names are reported too, under a row of their own. ``python -m tests.field`` reads what the runs of all suites have
+written.
 """
 
 from __future__ import annotations
@@ -13,9 +14,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness.specification import named_tests, plain_name
+
 LISTED = Path(__file__).parents[1] / "field.txt"
 REPORT = "STORAGE_TESTS_FIELD_REPORT"
 """The file that a run writes: for each row its tests, by node id, each with ``passed``, ``failed`` or ``skipped``."""
+SPECIFICATION = "specification"
+"""The row of the tests that docs/specification.md names; no marker can name it."""
 _KEY = "field"
 Collected = pytest.Item | pytest.Collector | list[pytest.Item | pytest.Collector] | None
 
@@ -36,6 +41,7 @@ class FieldRows:
 
     def __init__(self) -> None:
         self._rows: dict[str, dict[str, str]] = {}
+        self._named = named_tests()
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_pycollect_makeitem(self, collector: pytest.Collector) -> Generator[None, Collected, Collected]:
@@ -48,11 +54,15 @@ class FieldRows:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """The worst of a test's phases counts: one that fails as it is taken down has not passed."""
-        for key, value in report.user_properties:
-            if key == _KEY and (report.when == "call" or not report.passed):
-                tests = self._rows.setdefault(str(value), {})
-                if tests.get(report.nodeid) != "failed":
-                    tests[report.nodeid] = report.outcome
+        if report.when != "call" and report.passed:
+            return
+        rows = [str(value) for key, value in report.user_properties if key == _KEY]
+        if plain_name(report.nodeid) in self._named:
+            rows.append(SPECIFICATION)
+        for row in rows:
+            tests = self._rows.setdefault(row, {})
+            if tests.get(report.nodeid) != "failed":
+                tests[report.nodeid] = report.outcome
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Write what this run has found, even if that is nothing, where it was asked for."""

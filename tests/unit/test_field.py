@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.field import Row, as_table, main
-from tests.harness.fieldrows import LISTED, REPORT, listed, right_values
+from tests.field import Row, as_table, main, not_shown
+from tests.harness.fieldrows import LISTED, REPORT, SPECIFICATION, listed, right_values
+from tests.harness.specification import named_tests
 
 TOP = Path(__file__).parents[2]
 CONFTEST = """
@@ -52,6 +53,10 @@ def test_absent(absent): pass
 @pytest.mark.xfail(strict=True)
 def test_known(): assert False
 """
+
+
+ALL_NAMED = dict.fromkeys(named_tests(), "passed")
+"""The row of the tests that docs/specification.md names, where all is well."""
 
 
 def run(folder: Path, module: str, *arguments: str) -> tuple[subprocess.CompletedProcess[str], Path]:
@@ -110,7 +115,7 @@ def written(folder: Path, suite: str, rows: Mapping[str, Mapping[str, str]]) -> 
 def test_rows_that_pass_suffice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """In any suite; what is skipped in one may pass in another."""
     written(tmp_path, "one", {row: {f"t.py::{row}": "passed", "t.py::k8s": "skipped"} for row in listed()})
-    written(tmp_path, "two", {row: {"t.py::k8s": "passed"} for row in listed()})
+    written(tmp_path, "two", {**{row: {"t.py::k8s": "passed"} for row in listed()}, SPECIFICATION: ALL_NAMED})
     assert main([str(tmp_path)]) == 0
     said = capsys.readouterr().out
     right_value = right_values()["D10"]
@@ -131,11 +136,62 @@ def test_a_row_at_fault_fails(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], ends: Mapping[str, str], fault: str
 ) -> None:
     """Whatever the others say, and it is named."""
-    written(tmp_path, "one", {**{row: {"t.py::a": "passed"} for row in listed()}, "L10": ends})
+    rows = {row: {"t.py::a": "passed"} for row in listed()}
+    written(tmp_path, "one", {**rows, "L10": ends, SPECIFICATION: ALL_NAMED})
     assert main([str(tmp_path)]) == 1
     said = capsys.readouterr()
     assert f"FAULT   {fault}\n" in said.out
     assert said.err == f"1 of {len(listed())} rows are at fault: L10\n"
+
+
+def test_a_run_writes_how_the_tests_of_the_specification_ended(tmp_path: Path) -> None:
+    """By their names alone, whatever class and parameters; those of other names are not in that row."""
+    named = sorted(named_tests())[0]
+    path, _, function = named.partition("::")
+    module = f"""
+import pytest
+class TestIt:
+    @pytest.mark.parametrize("at", [1, 2])
+    def {function}(self, at): assert at == 1
+def test_of_another_name(): pass
+"""
+    (tmp_path / path).parent.mkdir(parents=True)
+    (tmp_path / path).write_text(module)
+    _, report = run(tmp_path, "", path)
+    ends = {f"{path}::TestIt::{function}[1]": "passed", f"{path}::TestIt::{function}[2]": "failed"}
+    assert json.loads(report.read_text()) == {SPECIFICATION: ends}
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "found"),
+    [
+        ({"t.py::TestIt::test_x[a]": "passed"}, {}, []),
+        ({"t.py::test_x": "skipped"}, {"t.py::test_x": "passed"}, []),
+        ({"t.py::test_x[a]": "skipped", "t.py::test_x[b]": "passed"}, {}, []),
+        ({"t.py::test_x": "passed"}, {"t.py::test_x": "failed"}, ["failed: t.py::test_x"]),
+        ({"t.py::test_x": "skipped"}, {"t.py::test_x": "skipped"}, ["only skipped: t.py::test_x"]),
+        ({"t.py::test_y": "passed"}, {}, ["did not run: t.py::test_x"]),
+    ],
+)
+def test_a_test_of_the_specification_must_pass_somewhere_and_fail_nowhere(
+    one: Mapping[str, str], two: Mapping[str, str], found: list[str]
+) -> None:
+    """In the suites of one run, taken together."""
+    reports = {"one": {SPECIFICATION: one}, "two": {SPECIFICATION: two}}
+    assert not_shown(["t.py::test_x"], reports) == found
+
+
+def test_a_test_of_the_specification_that_did_not_run_fails_the_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Though every row is fine; and it is named."""
+    missing = sorted(ALL_NAMED)[0]
+    ran = {test: end for test, end in ALL_NAMED.items() if test != missing}
+    written(tmp_path, "one", {**{row: {"t.py::a": "passed"} for row in listed()}, SPECIFICATION: ran})
+    assert main([str(tmp_path)]) == 1
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == f"1 of {len(ALL_NAMED)} tests of docs/specification.md show nothing:"
+    assert second == f"    did not run: {missing}"
 
 
 def test_each_row_says_in_a_sentence_what_is_right() -> None:

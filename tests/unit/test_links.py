@@ -37,7 +37,7 @@ def test_the_pages_are_found() -> None:
 @pytest.mark.parametrize(
     ("target", "expected"),
     [
-        ("DESIGN.md#words", True),
+        ("DESIGN.md#glossary", True),
         ("docs/", True),
         ("DESIGN.md#no-such-heading", False),
         ("nowhere.md", False),

@@ -28,6 +28,25 @@ def test_every_code_has_its_facts() -> None:
         assert facts.retryable or not facts.transient
 
 
+@pytest.mark.parametrize(
+    ("code", "may_help"),
+    [
+        (ErrorCode.STORE_UNAVAILABLE, True),
+        (ErrorCode.BACKEND_UNAVAILABLE, True),
+        (ErrorCode.NO_SPACE, True),
+        (ErrorCode.VOLUME_UNREADABLE, True),
+        (ErrorCode.VOLUME_IN_USE, True),
+        (ErrorCode.PURGE_INCOMPLETE, True),
+        (ErrorCode.ARCHIVE_CORRUPT, False),
+        (ErrorCode.ARCHIVE_NOT_FOUND, False),
+        (ErrorCode.LINEAGE_CONFLICT, False),
+    ],
+)
+def test_the_caller_is_told_when_a_retry_can_help(code: ErrorCode, may_help: bool) -> None:
+    """The failure rules that reconcilers rely on: what is out of reach may come back, corrupt data does not heal."""
+    assert StorageError(code, "what happened").retryable is may_help
+
+
 @pytest.mark.parametrize("code", list(ErrorCode))
 def test_an_error_survives_the_wire(code: ErrorCode) -> None:
     """Code, message, hint and details arrive; only transient codes are tried again by the server."""
