@@ -8,7 +8,7 @@ from pathlib import Path
 import markdown
 from mkdocs.config import load_config
 
-from activities.record import VolumeState
+from activities.state.record import VolumeState
 from workflows import steps
 
 ROOT = Path(__file__).parents[2]
