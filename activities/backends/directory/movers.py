@@ -95,6 +95,7 @@ class DirectoryMover:
         """True if the lock is free, or somebody else's: then nothing of this mover has it any more."""
         me = self._process
         processes.kill_session(me.pid, me.started, self._lock)
+        # Not waitpid: the mover's children are not ours to wait for, and each of them holds the lock until it is gone.
         if locks.is_free(self._lock):
             return True
         holder = locks.read_holder(self._lock)
@@ -146,6 +147,7 @@ class MoverStarter:
             if child.pid is not None:
                 child.kill()
             raise
+        # Signed before ours is let go: a lock that is held by nobody with a name is waited for, not evicted.
         if process is not None:
             lock.sign(_holder(process, spec))
         lock.release()
@@ -161,7 +163,7 @@ def _context(entry: str, preload: tuple[str, ...]) -> multiprocessing.context.Fo
 
 
 def _launch(child: ForkServerProcess) -> Process | None:
-    with _starting:
+    with _starting:  # multiprocessing starts one fork server for the process, and does not guard that itself
         child.start()
     assert child.pid is not None
     return processes.look(child.pid)

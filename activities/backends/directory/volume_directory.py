@@ -103,6 +103,7 @@ class Shelf:
                 restored_from=restored_from,
                 spec=dict(spec),
             )
+            # The note before the name: a directory with a volume's name and no note would be a stranger's for ever.
             write_durably(self._note, note.model_dump_json(exclude_none=True).encode() + b"\n")
             failpoints.reach_in_thread(_NOTED)
             try:
@@ -124,7 +125,7 @@ class Shelf:
             failpoints.reach_in_thread(_TO_TRASH)
             rename_new(standing.path, self._trash)
             failpoints.reach_in_thread(_IN_TRASH)
-        moved = self._at(self._trash)
+        moved = self._at(self._trash)  # by its inode: what was moved may not be what was looked at
         if moved is None or moved.uid != standing.uid:
             self.put_back()
             raise StorageError(ErrorCode.VOLUME_CONFLICT, f"{standing.path} was replaced meanwhile; it is kept")
@@ -154,6 +155,7 @@ class Shelf:
             failpoints.reach_in_thread(_TO_REMOVE)
             remove_tree(trash.path, trash.inode, is_stopped=is_stopped)
             failpoints.reach_in_thread(_REMOVED)
+            # On disk before the note goes: after a power cut bytes without a note could not be told from a stranger's.
             sync_folder(self._trash.parent)
             sync_folder(self._layout.root)
             self._note.unlink(missing_ok=True)

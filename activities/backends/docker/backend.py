@@ -174,6 +174,7 @@ class DockerBackend:
         if deletion is not None:
             await deletion.check(lambda: self._walk(workspace_id, uid, record))
             await failpoints.reach(_CHECKED)
+        # After the walk: whoever came before it is seen by it, whoever comes behind it shows here.
         await self._refuse_users(workspace_id, uid)
         if deletion is not None:
             await deletion.seal()
@@ -203,6 +204,7 @@ class DockerBackend:
             if adopt_only:
                 raise await self._not_adopted(spec, found)
             await fence()
+            # The fence first: to start a container is a write of the run that it works for.
             if found is not None and is_of(found, spec) and is_new(found):
                 await self._engine.start(found["Id"])  # another attempt of ours made it, and starts it too
                 return self._mover(found["Id"], spec)
@@ -320,6 +322,7 @@ class DockerBackend:
                 facts = await self._engine.volume(name)
                 if facts is None or uid_of(facts, record) != uid:
                     return True
+                # By name: the engine knows no precondition. So the uid is read right before, and the fence before that.
                 await self._engine.delete_volume(name)
             except StorageError as error:
                 if error.code is not ErrorCode.BACKEND_UNAVAILABLE:

@@ -209,10 +209,10 @@ class KubernetesBackend:
                 raise await self._not_adopted(spec, found)
             if found is not None:
                 await self._pods.end(found)
-            if spec.writable:
+            if spec.writable:  # a reader disturbs nobody; a second writer would be mixed into what is restored
                 await self._namespace.check_unused(spec.workspace_id, spec.volume_uid, but_stopped=True)
             await failpoints.reach(_CLEARED)
-            await self._namespace.claim_for(spec, await fence())
+            await self._namespace.claim_for(spec, await fence())  # to end another Pod took time: is it still our volume
             pod = await self._pods.start(mover_pod(self._shape, spec, claim_name(spec.workspace_id)), claim)
             return PodMover(self._pods, pod) if pod is not None else None
 
@@ -255,10 +255,11 @@ class KubernetesBackend:
                     lambda: holding.enter_async_context(self._walks.walked(claim, workspace_id, uid, run_id))
                 )
                 await failpoints.reach(removal.CHECKED)
-                await self._namespace.check_unused(workspace_id, uid)
+                await self._namespace.check_unused(workspace_id, uid)  # again: a Pod may have come during the walk
                 await deletion.seal()
             await failpoints.reach(removal.SEALED)
             await fence()
+            # While the walk's Pod holds the claim: once marked, no new Pod is scheduled on it, so nobody gets in between.
             await self._removal.mark(claim)
 
     async def _free(self, uid: str, record: Record) -> None:

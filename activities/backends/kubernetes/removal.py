@@ -32,6 +32,7 @@ class Removal:
     async def mark(self, claim: Json) -> None:
         """Ask for the deletion of this very claim, if it is still there."""
         try:
+            # With its uid as precondition: a claim of that name made since is another home.
             await self._api.delete(self._path(claim), claim["metadata"]["uid"])
         except Refused as error:
             if not error.is_outdated:
