@@ -19,7 +19,7 @@ from activities.dataplane.beneath import Beneath
 from activities.objectstore.identity import StoreIdentity, check_place
 from worker.backends import cluster_api, docker_engine, mover_image, open_backend
 from worker.cli.checks.running import Check, Finding, fails, in_thread, ok, warning
-from worker.cli.listing import size
+from worker.cli.format import size
 from worker.settings import Origin, Settings, variable
 
 if TYPE_CHECKING:
