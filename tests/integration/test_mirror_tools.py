@@ -19,7 +19,7 @@ from tests.harness.refusals import code_of
 from tests.harness.s3server import S3Server
 from tests.harness.seaweed import Seaweed, new_bucket
 from tests.harness.site import open_site
-from worker.cli.verify import check
+from worker.cli.verifying import check
 from worker.dev.temporal import TemporalServer
 
 pytestmark = [pytest.mark.integration, pytest.mark.field("D9")]
