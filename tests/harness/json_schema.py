@@ -40,7 +40,7 @@ def _compare(value: Any, schema: Schema, known: Schema, at: str) -> Iterator[str
     kind = schema.get("type")
     if kind is None:
         return
-    if not isinstance(value, _KINDS[kind]) or (isinstance(value, bool) and kind != "boolean"):
+    if not _is(value, kind):
         yield f"{at}: {value!r} is no {kind}"
     elif kind == "array":
         for number, one in enumerate(value):
@@ -50,6 +50,10 @@ def _compare(value: Any, schema: Schema, known: Schema, at: str) -> Iterator[str
     elif kind == "object" and isinstance(schema.get("additionalProperties"), Mapping):
         for name, one in value.items():
             yield from _compare(one, schema["additionalProperties"], known, f"{at}.{name}")
+
+
+def _is(value: Any, kind: str) -> bool:
+    return isinstance(value, _KINDS[kind]) and (kind == "boolean" or not isinstance(value, bool))
 
 
 def _compare_fields(value: Schema, fields: Schema, known: Schema, at: str) -> Iterator[str]:

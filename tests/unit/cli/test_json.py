@@ -97,7 +97,7 @@ class Server:
 
     def list_workflows(self, query: str, **options: object) -> AsyncIterator[Any]:
         """See ``Client``."""
-        attributes = [
+        attributes: list[SearchAttributePair[Any]] = [
             SearchAttributePair(SearchAttributeKey.for_keyword("WsId"), "ws1"),
             SearchAttributePair(SearchAttributeKey.for_int("WsPhase"), 7),  # of a namespace that has it otherwise
         ]
@@ -224,6 +224,19 @@ def test_no_command_is_left_out() -> None:
 def test_what_is_printed_is_what_the_schema_says(world: World, line: tuple[str, ...], model: type[BaseModel]) -> None:
     """Every key of it, and no other."""
     assert differences(printed(*line), model.model_json_schema(mode="serialization")) == []
+
+
+def test_show_tells_what_both_sides_know(world: World) -> None:
+    """The operation, the record, the proven archive, the older one that is kept, the volume that is lost, the runs."""
+    found = printed("show", "ws1")
+    assert (found["operation"]["phase"], found["record"]["volume"]["state"]) == ("done", "ready")
+    assert (found["archive"]["proven"], found["volume_lost"]) == (True, True)
+    assert [each["archive_id"] for each in found["kept"]] == ["00000000-older"]
+    assert [each["phase"] for each in found["runs"]] == [None, None]
+    out = StringIO()
+    run(["show", "ws1"], out, StringIO())
+    lines = [line.partition(":")[0] for line in out.getvalue().splitlines() if not line.startswith(" ")]
+    assert lines == ["operation", "record", "LOST", "volume", "archive", "runs"]
 
 
 @pytest.mark.parametrize(("line", "model"), [(("list",), ListAnswer), (("show", "ws1"), ShowAnswer)])
