@@ -14,18 +14,34 @@ _ID = r"[a-z0-9](?:[-a-z0-9]{0,38}[a-z0-9])?"
 _WORKSPACE_ID = re.compile(_ID)
 _VOLUME = re.compile(rf"ws_({_ID})_home|ws-({_ID})-home")
 _ARCHIVE = re.compile(rf"({_ID})/home\.tar\.gz|archives/({_ID})\.tar\.gz")
+_VOLUME_NAMES = {"directory": "ws_{}_home", "local-docker": "ws_{}_home", "k8s": "ws-{}-home"}
 RESERVED_IDS = frozenset({"archives"})
 
 
+def is_workspace_id(text: str) -> bool:
+    """True for what matches ``[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?`` and is not reserved."""
+    return isinstance(text, str) and _WORKSPACE_ID.fullmatch(text) is not None and text not in RESERVED_IDS
+
+
 def check_workspace_id(workspace_id: str) -> str:
-    """The id itself. ``InvalidInput`` unless it matches ``[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?`` and is not reserved."""
-    if not isinstance(workspace_id, str) or not _WORKSPACE_ID.fullmatch(workspace_id) or workspace_id in RESERVED_IDS:
+    """The id itself. ``InvalidInput`` unless ``is_workspace_id``."""
+    if not is_workspace_id(workspace_id):
         raise StorageError(
             ErrorCode.INVALID_INPUT,
             f"{workspace_id!r} is not a workspace id",
             hint="1 to 40 characters of a-z, 0-9 and -, neither first nor last a -, and not 'archives'.",
         )
     return workspace_id
+
+
+def is_volume_key(text: str) -> bool:
+    """True for what has the shape of a ``home_store_key``, of any backend."""
+    return _VOLUME.fullmatch(text) is not None
+
+
+def is_archive_key(text: str) -> bool:
+    """True for what has the shape of an ``archive_key``."""
+    return _ARCHIVE.fullmatch(text) is not None
 
 
 def workspace_of_volume(home_store_key: str) -> str:
@@ -55,6 +71,11 @@ def workspace_of_archive(archive_key: str) -> str:
 def is_foreign(archive_key: str) -> bool:
     """True for keys of the shape ``archives/{id}.tar.gz``, which hold archives that we did not make."""
     return archive_key.startswith("archives/")
+
+
+def volume_key(workspace_id: str, backend: str) -> str:
+    """The ``home_store_key`` of a workspace on a backend, which is called as in ``CODEHUB_STORAGE_BACKEND``."""
+    return _VOLUME_NAMES[backend].format(check_workspace_id(workspace_id))
 
 
 def foreign_archive_key(workspace_id: str) -> str:

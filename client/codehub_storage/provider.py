@@ -10,46 +10,60 @@ class StorageProvider(Protocol):
     """Moves a workspace's home between a volume and an archive.
 
     Every call may be repeated at any time, after any crash: it looks first, goes on where an earlier call stopped,
-    and answers at once where its postcondition holds. Errors are ``StorageError``; ``error.retryable`` says whether
-    the same call may succeed later although nobody repaired anything. All calls may raise, besides those named:
-    ``OperationInProgress`` (another operation of this workspace is running), ``InvalidInput``, ``WrongStore``,
-    ``AccessDenied``, ``StoreUnavailable``, ``BackendUnavailable``, ``NotYours`` (overtaken by a newer run),
-    ``ArchiveCorrupt`` (record or manifest cannot be read, or is another workspace's), ``Cancelled``.
+    and returns at once where its postcondition holds.
+
+    Raises:
+        StorageError: ``error.retryable`` says whether the same call may succeed later although nobody repaired
+            anything. Besides the codes that each call names, all may raise ``OperationInProgress`` (another operation
+            of this workspace is running), ``NotYours`` (overtaken by a newer run), ``Cancelled``, ``InvalidInput``,
+            ``WrongStore``, ``AccessDenied``, ``StoreUnavailable``, ``BackendUnavailable``, ``NoSpace``,
+            ``ArchiveCorrupt`` (record or manifest cannot be read, or is another workspace's), ``Unsupported``, and
+            ``Unknown`` (a code of a service that is newer than this client).
     """
 
     async def provision(self, workspace_id: str) -> str:
-        """Make a new, empty volume; answer its ``home_store_key``.
+        """Make a new, empty volume; return its ``home_store_key``.
 
-        ``LineageConflict``: an archive exists. ``VolumeLost``: it had a home, which is gone.
-        ``VolumeConflict``: another volume has the name. ``NoSpace``,
-        ``Unsupported``: the volume cannot be made as asked.
+        Raises:
+            StorageError: ``LineageConflict`` (an archive exists), ``VolumeLost`` (it had a home, which is gone),
+                ``VolumeConflict`` (another volume has the name), ``VolumeInUse`` (somebody has what an earlier run
+                left), ``ArchiveNotFound`` (its home was archived, and that archive is gone).
         """
         ...
 
     async def archive(self, home_store_key: str) -> str:
-        """Volume to proven archive, then the volume deleted; answer the ``archive_key``.
+        """Volume to proven archive, then the volume deleted; return the ``archive_key``.
 
-        Answers too where the archive is proven but the volume could not be deleted; the full result says
-        ``cleanup_required`` and calling again finishes the deletion. ``VolumeNotFound``, ``VolumeLost``,
-        ``VolumeInUse``,
-        ``VolumeUnreadable``, ``VolumeChanged``, ``VolumeConflict``, ``LineageConflict``, ``ArchiveTooLarge``,
-        ``ArchiveCorrupt`` (the store did not keep what was written), ``ArchiveNotFound`` (the proven object went
-        away), ``MoverFailed``, ``Unsupported``. In all of them the volume is kept.
+        It returns, too, where the archive is proven but the volume could not be deleted. The full result then says
+        ``cleanup_required``, and calling again finishes the deletion.
+
+        Raises:
+            StorageError: the volume is kept. ``VolumeNotFound`` (there is neither the volume nor an archive of it),
+                ``VolumeLost``, ``VolumeInUse``, ``VolumeUnreadable``, ``VolumeChanged`` (somebody writes to it),
+                ``VolumeConflict``, ``LineageConflict``, ``ArchiveTooLarge``, ``ArchiveCorrupt`` (the store did not
+                keep what was written), ``ArchiveNotFound`` (the proven object went away), ``MoverFailed``.
         """
         ...
 
     async def restore(self, archive_key: str) -> str:
-        """Archive to new volume; answer its ``home_store_key``. The archive stays.
+        """Archive to new volume; return its ``home_store_key``. The archive stays.
 
         An archived workspace is taken from another place. A home that was lost is told in the full result.
-        ``ArchiveNotFound``, ``ArchiveUnproven``, ``ArchiveCorrupt``, ``ArchiveLocked``, ``VolumeConflict``,
-        ``NoSpace``, ``MoverFailed``, ``Unsupported``. No half-filled volume is ever handed out.
+
+        Raises:
+            StorageError: no half-filled volume is handed out. ``ArchiveNotFound``, ``ArchiveUnproven``,
+                ``ArchiveCorrupt`` (its bytes are not what was stored: a person must step in), ``ArchiveLocked``,
+                ``ArchiveTooLarge`` (the volume's file system cannot hold it), ``VolumeConflict`` (another volume
+                stands there), ``VolumeInUse``, ``VolumeUnreadable``, ``MoverFailed``.
         """
         ...
 
     async def purge(self, home_store_key: str | None, archive_key: str | None) -> None:
-        """Remove the volume, the archive, or both; missing is fine, ``None`` is out of scope and stays.
+        """Remove the archive and the volume that are named; missing is fine, ``None`` is out of scope and stays.
 
-        ``VolumeInUse``, ``VolumeConflict``, ``ArchiveLocked``; ``PurgeIncomplete`` names what is left.
+        Raises:
+            StorageError: ``VolumeInUse``, ``VolumeConflict`` (nothing was removed); ``PurgeIncomplete`` (a deletion
+                failed, the message and the details name what is left: call again), with what caused it, such as
+                ``ArchiveLocked`` or ``VolumeChanged``, in the message.
         """
         ...

@@ -64,7 +64,7 @@ def test_comes_up(running: Compose) -> None:
     assert {name: services[name]["State"] for name in SERVERS} == dict.fromkeys(SERVERS, "running")
     assert {name: services[name]["ExitCode"] for name in ONCE} == dict.fromkeys(ONCE, 0)
     assert {name: services[name]["Health"] for name in CHECKED} == dict.fromkeys(CHECKED, "healthy")
-    assert running.storage("status")["open"] == []
+    assert running.storage("show")["open"] == []
     assert "<html" in running.fetch("http://127.0.0.1:8233/").lower()
     found = json.loads(running.fetch("http://127.0.0.1:8233/api/v1/namespaces"))["namespaces"]
     assert "default" in {each["namespaceInfo"]["name"] for each in found}
@@ -175,7 +175,7 @@ def test_archives_outlive_the_deployment(running: Compose) -> None:
     running("down")
     assert running.services() == {}
     running.up()
-    assert "ws3" in {each["workspace_id"] for each in running.storage("status")["ended"]}
+    assert "ws3" in {each["workspace_id"] for each in running.storage("show")["ended"]}
     running.storage("restore", archive)
     assert tree(running, key) == expected
     running.storage("purge", "--volume", key, "--archive", archive)

@@ -43,7 +43,7 @@ def check_answer(command: str, found: dict[str, Any]) -> None:
     why = []
     for model in (*ANSWERS.get(command, ()), *COMMON):
         try:
-            taken = model.model_validate(found).model_dump(mode="json", exclude_unset=True)
+            taken = model.model_validate(found).model_dump(mode="json")
         except ValidationError as error:
             why.append(f"{model.__name__}: {error}")
             continue

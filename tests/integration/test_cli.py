@@ -42,7 +42,7 @@ async def test_a_workspace_s_life(common_site: Site) -> None:
     assert verified.status == Exit.DONE, verified
     assert verified.object()["archive_id"] == fields["archive_id"]
 
-    known = (await cli(common_site, "status", ws, "--json")).object()
+    known = (await cli(common_site, "show", ws, "--json")).object()
     assert known["operation"]["operation"] == "archive"
     assert known["archive"]["proven"] is True
 
@@ -55,7 +55,7 @@ async def test_a_workspace_s_life(common_site: Site) -> None:
     assert sorted(purged.object()["removed"]) == sorted(
         [archive_key(ws), manifest_key(archive_key(ws)), f"ws_{ws}_home"]
     )
-    known = (await cli(common_site, "status", ws, "--json")).object()
+    known = (await cli(common_site, "show", ws, "--json")).object()
     assert (known["record"]["volume"], known["archive"]) == (None, None)
 
 
@@ -79,7 +79,7 @@ async def test_failure_of_an_operation(common_site: Site) -> None:
 
 @pytest.mark.parametrize(
     "line",
-    [("provision", "BAD"), ("archive", "x"), ("restore", "x"), ("verify", "x"), ("status", "archives")],
+    [("provision", "BAD"), ("archive", "x/y"), ("restore", "ws_x_home"), ("verify", "X"), ("show", "archives")],
     ids=" ".join,
 )
 async def test_wrong_key(common_site: Site, line: tuple[str, ...]) -> None:
@@ -91,7 +91,7 @@ async def test_wrong_key(common_site: Site, line: tuple[str, ...]) -> None:
 
 async def test_wrong_setting(common_site: Site) -> None:
     """Named by its variable; status 2."""
-    done = await cli(common_site, "status", CODEHUB_STORAGE_MAX_MOVERS="none")
+    done = await cli(common_site, "show", CODEHUB_STORAGE_MAX_MOVERS="none")
     assert done.status == Exit.USAGE, done
     assert "CODEHUB_STORAGE_MAX_MOVERS" in done.err
 
@@ -134,7 +134,7 @@ async def until_listed(site: Site, run_id: str) -> dict[str, Any]:
     """The list, once it shows the run: the server's list comes a moment later."""
     async with asyncio.timeout(60):
         while True:
-            found = (await cli(site, "status", "--json")).object()
+            found = (await cli(site, "show", "--json")).object()
             if any(each["run_id"] == run_id for each in (*found["open"], *found["ended"])):
                 return found
 
@@ -243,7 +243,7 @@ async def test_dev(tmp_path: Path) -> None:
         assert "were removed" in (await stack.stdout.readline()).decode()
         assert "ready" in (await stack.stdout.readline()).decode()
         assert list((folder / "volumes").glob("ws_*")) == []
-        async with running(environment, "status", "--json", "--data-dir", str(folder)) as process:
+        async with running(environment, "show", "--json", "--data-dir", str(folder)) as process:
             assert json.loads((await end_of(process)).out) == {"open": [], "ended": []}
         stack.terminate()
         await end_of(stack)

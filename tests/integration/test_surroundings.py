@@ -144,7 +144,7 @@ def test_the_cli_tells_them_in_a_line(kind: str, files: dict[str, str]) -> None:
     """No traceback; the line of the error, and one of what to do."""
     variables, code, _ = BAD_ENVIRONMENT[kind]
     environment = {**os.environ, **{name: value.format(**files) for name, value in variables.items()}}
-    command = [sys.executable, "-m", "worker.cli.main", "status"]
+    command = [sys.executable, "-m", "worker.cli.main", "show"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     error, do = done.stderr.splitlines()
     assert error.startswith(f"error: {code.value}: ")

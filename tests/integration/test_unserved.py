@@ -129,16 +129,15 @@ async def test_a_worker_that_comes_takes_it(tmp_path: Path, temporal_server: Tem
 
 @pytest.mark.field("L1")
 async def test_the_commands_say_it(common_site: Site) -> None:
-    """A line on stderr of a start, of `status` and `show`; `doctor` names it; `cancel` ends it."""
+    """A line on stderr of a start, and of `show`; `doctor` names it; `cancel` ends it."""
     site, workspace = common_site, common_site.workspace_id()
     started = await cli(site, "provision", workspace, "--place", "nosuch", "--no-wait")
     assert "waits for a worker: none asks for work on storage/nosuch" in started.err
-    status = await cli(site, "status", workspace, "--json")
-    assert "storage/nosuch" in status.object()["operation"]["waits_for"]
-    assert "storage/nosuch" in (await cli(site, "status", workspace)).out
     shown = await cli(site, "show", workspace, "--json")
+    assert "storage/nosuch" in shown.object()["operation"]["waits_for"]
+    assert "storage/nosuch" in (await cli(site, "show", workspace)).out
     assert "storage/nosuch" in shown.object()["runs"][0]["problem"]
-    listed = await cli(site, "status", "--json")
+    listed = await cli(site, "show", "--json")
     (row,) = [each for each in listed.object()["open"] if each["workspace_id"] == workspace]
     assert "storage/nosuch" in row["problem"]
     doctor = await cli(site, "doctor", "--json")
@@ -291,7 +290,7 @@ async def test_a_wrong_type_ends_the_workers_start(common_site: Site, temporal_s
 
 @pytest.mark.field("L6")
 async def test_a_type_that_goes_wrong_later_is_told(common_site: Site, temporal_server: TemporalServer) -> None:
-    """The task that sets it fails: attempt and cause by progress, `status`, `show` and `doctor`; mended, it goes on."""
+    """The task that sets it fails: attempt and cause by progress, `show` and `doctor`; mended, it goes on."""
     name, place = f"late-{common_site.workspace_id()}", common_site.place
     async with namespace(temporal_server, name, WsPhase=INT, WsId=KEYWORD, WsOp=KEYWORD) as client:
         storage = StorageClient(client, place=place)
@@ -303,9 +302,9 @@ async def test_a_type_that_goes_wrong_later_is_told(common_site: Site, temporal_
             run = await storage.start_provision("ws1")
             progress = await told(run, "WsPhase")
             assert progress.task_attempt > 1
-            status = await cli(common_site, "status", "ws1", TEMPORAL_NAMESPACE=name)
-            assert "workers fail to carry it on (attempt" in status.out
-            assert "WsPhase" in status.out
+            shown = await cli(common_site, "show", "ws1", TEMPORAL_NAMESPACE=name)
+            assert "operation: provision" in shown.out
+            assert "workers fail to carry it on (attempt" in shown.out.splitlines()[0]
             shown = await cli(common_site, "show", "ws1", "--json", TEMPORAL_NAMESPACE=name)
             assert "WsPhase" in shown.object()["runs"][0]["problem"]
             doctor = await cli(common_site, "doctor", "--json", TEMPORAL_NAMESPACE=name)

@@ -1,19 +1,23 @@
-"""What each command prints with `--json`: one model for each answer, which docs/json.md is written from.
+"""What each command prints with `--json`: a model for each answer, whose JSON is printed as it is.
 
-Answers only grow: a key is never renamed, retyped or removed. Values are those of JSON: times are RFC 3339 text,
-sizes are bytes, durations are seconds.
+docs/json.md is written from these classes. Answers only grow: a key is never renamed, retyped or removed. Values are
+those of JSON: times are RFC 3339 text, sizes are bytes, durations are seconds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic_core import to_jsonable_python
 
+from activities.backends.base import Presence
 from activities.dataplane.manifest import Source, StoredObject, Totals, VolumeBlock
 from activities.state.record import Record
 from codehub_storage.contracts import CancelOutcome, OperationResult, Progress
+from codehub_storage.errors import StorageError
 
 MAY_BE_ABSENT = "mayBeAbsent"
 """Marks such a field in the schema."""
@@ -29,7 +33,12 @@ class Answer(BaseModel):
 
 def _maybe(description: str) -> Any:
     """A field that is absent, and not null, where it has nothing to tell."""
-    return Field(default=None, description=description, json_schema_extra={MAY_BE_ABSENT: True})
+    return Field(
+        default=None,
+        description=description,
+        exclude_if=lambda value: value is None,
+        json_schema_extra={MAY_BE_ABSENT: True},
+    )
 
 
 # ------------------------------------------------------------ what any command may print
@@ -45,6 +54,19 @@ class ErrorObject(Answer):
     details: dict[str, JsonValue] | None = _maybe("more for programs, where there is more")
     safe: str | None = _maybe("of an operation: what of the home is certain to be there still")
     web_ui: str | None = _maybe("where Temporal's web UI shows the run")
+
+    @classmethod
+    def of(cls, error: StorageError, *, safe: str | None = None, web_ui: str | None = None) -> ErrorObject:
+        """The error, and what the command can tell besides."""
+        return cls(
+            code=error.code.value,
+            message=error.message,
+            retryable=error.retryable,
+            hint=error.hint,
+            details=to_jsonable_python(error.details, fallback=str) or None,
+            safe=safe,
+            web_ui=web_ui,
+        )
 
 
 class Known(Answer):
@@ -66,16 +88,10 @@ class Failed(Known):
 class Interrupted(Known):
     """A command that was ended by Ctrl-C or SIGTERM. An operation that it started goes on."""
 
-    interrupted: Literal[True] = Field(description="always true")
+    interrupted: Literal[True] = Field(default=True, description="always true")
 
 
 # ------------------------------------------------------------ operations
-
-
-class OperationAnswer(OperationResult):
-    """What the operation leaves behind."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Started(Answer):
@@ -161,27 +177,6 @@ class RunsAnswer(Answer):
     ended: list[RunRow] = Field(description="operations that ended, the last one first")
 
 
-class ArchiveSeen(Answer):
-    """What is stored of an archive, and whether it is what the manifest proves."""
-
-    archive_key: str = Field(description="object key of the archive")
-    archive_id: str | None = Field(description="which archive the manifest names")
-    stored_bytes: int = Field(description="bytes of the object")
-    proven: bool = Field(description=_PROVEN)
-    created_at: str | None = Field(description="when it was made")
-    totals: Totals | None = Field(description="what is in it")
-
-
-class StatusAnswer(Answer):
-    """With a workspace: all that is known of it. With ``error``, the other side still tells what it knows."""
-
-    workspace_id: str = Field(description="the workspace")
-    operation: Progress | None = Field(description="the latest operation; null if the server knows of none")
-    record: Record | None = Field(description="the record; null if the workspace never had one")
-    archive: ArchiveSeen | None = Field(description="what is stored under its archive key")
-    error: ErrorObject | None = _maybe("only where Temporal or the store did not answer")
-
-
 State = Literal["warm", "cold", "both", "moving", "unfinished", "unproven", "lost", "empty", "unknown"]
 
 
@@ -220,9 +215,15 @@ class ListAnswer(Answer):
     error: ErrorObject | None = _maybe("only where Temporal or the store did not answer")
 
 
-class ShownArchive(ArchiveSeen):
-    """An archive and its manifest."""
+class ShownArchive(Answer):
+    """What is stored of an archive, and what its manifest says; null where no manifest says it."""
 
+    archive_key: str = Field(description="object key of the archive")
+    archive_id: str | None = Field(description="which archive the manifest names")
+    stored_bytes: int = Field(description="bytes of the object")
+    proven: bool = Field(description=_PROVEN)
+    created_at: str | None = Field(description="when it was made")
+    totals: Totals | None = Field(description="what is in it")
     source: Source | None = Field(description="what it was made from")
     object: StoredObject | None = Field(description="the object that the manifest proves")
     volume: VolumeBlock | None = Field(description="what a volume like the archived one needs")
@@ -255,23 +256,30 @@ class ShownVolume(Answer):
     home_store_key: str = Field(description="its name")
     uid: str | None = Field(description="its uid; null for a volume that is not ours")
     restored_from: str | None = Field(description="the archive that it came from")
-    presence: str = Field(description="present, pending (no storage yet) or terminating")
+    presence: Presence = Field(description="pending: it has no storage yet; terminating: it is being deleted")
     users: list[ShownUser] = Field(description="who has it")
     capacity_bytes: int | None = Field(description="its size, where it has one")
     spec: dict[str, str] = Field(description="what was asked for when it was made")
 
 
 class ShowAnswer(Answer):
-    """All that is known of a workspace, from bucket, backend and Temporal."""
+    """With a workspace: all that bucket, backend and Temporal know of it. With ``error``, the others still tell it."""
 
     workspace_id: str = Field(description="the workspace")
-    record: Record | None = Field(description="the record; null if the workspace never had one")
-    archive: ShownArchive | None = Field(description="the archive, be it one that was made elsewhere")
-    kept: list[KeptArchive] = Field(description="older archives that are kept, the newest first")
-    volume: ShownVolume | None = Field(description="the volume; null if there is none, or it is not known")
-    volume_unknown: str | None = Field(description="why nothing is known of the volume; null if it is")
-    volume_lost: bool = Field(description="the record calls it ready, it is not there, and nobody of ours deleted it")
-    runs: list[RunRow] = Field(description="its last runs, the newest first")
+    operation: Progress | None = Field(
+        default=None, description="the latest operation and where it stands; null if the server knows of none"
+    )
+    record: Record | None = Field(default=None, description="the record; null if the workspace never had one")
+    archive: ShownArchive | None = Field(default=None, description="the archive, be it one that was made elsewhere")
+    kept: list[KeptArchive] = Field(default=[], description="older archives that are kept, the newest first")
+    volume: ShownVolume | None = Field(
+        default=None, description="the volume; null if there is none, or it is not known"
+    )
+    volume_unknown: str | None = Field(default=None, description="why nothing is known of the volume; null if it is")
+    volume_lost: bool = Field(
+        default=False, description="the record calls it ready, it is not there, and nobody of ours deleted it"
+    )
+    runs: list[RunRow] = Field(default=[], description="its last runs, the newest first")
     error: ErrorObject | None = _maybe("only where Temporal or the store did not answer")
 
 
@@ -305,13 +313,20 @@ class ConfigAnswer(Answer):
     temporal: TemporalAnswer = Field(description="the connection, which has variables of its own")
 
 
+class Verdict(StrEnum):
+    """Of a check."""
+
+    OK = "ok"
+    WARNING = "warning"
+    FAILS = "fails"
+    SKIPPED = "skipped"
+
+
 class CheckAnswer(Answer):
     """One check."""
 
     check: str = Field(description="its name; names stay")
-    state: Literal["ok", "warning", "fails", "skipped"] = Field(
-        description="skipped: not looked at, because what it needs fails"
-    )
+    state: Verdict = Field(description="skipped: not looked at, because what it needs fails")
     text: str = Field(description="what was found")
     hint: str | None = Field(description="what a person does about it")
     retryable: bool = Field(description="it fails, but may be well later although nobody repaired anything")
@@ -348,7 +363,7 @@ class CompletionAnswer(Answer):
 COMMON: tuple[type[Answer], ...] = (Failed, Interrupted)
 """What any command may print instead of its answer."""
 
-_OPERATION = (OperationAnswer, Started)
+_OPERATION = (OperationResult, Started)
 ANSWERS: Mapping[str, tuple[type[BaseModel], ...]] = {
     "dev": (),
     "worker": (),
@@ -360,9 +375,8 @@ ANSWERS: Mapping[str, tuple[type[BaseModel], ...]] = {
     "purge": _OPERATION,
     "cancel": (CancelAnswer,),
     "verify": (VerifyAnswer,),
-    "status": (StatusAnswer, RunsAnswer),
     "list": (ListAnswer,),
-    "show": (ShowAnswer,),
+    "show": (ShowAnswer, RunsAnswer),
     "config": (ConfigAnswer,),
     "doctor": (DoctorAnswer,),
     "version": (VersionAnswer,),

@@ -13,11 +13,12 @@ from codehub_storage.client import OperationHandle
 from codehub_storage.contracts import OperationResult, Phase, Progress
 from codehub_storage.errors import StorageError
 from codehub_storage.serving import hindered
+from worker.cli.answers import Started
 from worker.cli.asking import attended
-from worker.cli.bars import Standing
 from worker.cli.exits import Exit
-from worker.cli.listing import duration, size
+from worker.cli.format import duration, size
 from worker.cli.output import Output, one_line
+from worker.cli.progress import Standing
 
 T = TypeVar("T")
 
@@ -32,11 +33,12 @@ async def finish(handle: OperationHandle, args: Namespace, output: Output, *, ke
 
     ``key``: the field that is the answer for people.
     """
-    output.context.update(operation=handle.operation.value, workspace_id=handle.workspace_id, run_id=handle.run_id)
+    output.known.update(operation=handle.operation.value, workspace_id=handle.workspace_id, run_id=handle.run_id)
     if args.no_wait:
         with suppress(StorageError):
             note_hindrance(await handle.progress(), output)
-        output.answer({}, handle.run_id)
+        answer = Started(operation=handle.operation.value, workspace_id=handle.workspace_id, run_id=handle.run_id)
+        output.answer(answer, handle.run_id)
         return Exit.DONE
 
     async def cancel() -> None:
@@ -49,13 +51,13 @@ async def finish(handle: OperationHandle, args: Namespace, output: Output, *, ke
     except asyncio.CancelledError:
         output.note(
             f"{handle.operation.value} goes on without this command (run {handle.run_id}); "
-            f"`codehub-storage status {handle.workspace_id}` shows it, "
+            f"`codehub-storage show {handle.workspace_id}` shows it, "
             f"`codehub-storage cancel {handle.workspace_id}` stops it"
         )
         raise
     for line in summary(result):
         output.note(line)
-    output.answer(result.model_dump(mode="json"), getattr(result, key) if key else "\n".join(result.removed))
+    output.answer(result, getattr(result, key) if key else "\n".join(result.removed))
     return Exit.DONE
 
 

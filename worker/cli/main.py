@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import logging
 import os
 import signal
 import sys
 import traceback
 from argparse import Namespace
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import NoReturn, TextIO
 
 from worker.cli.exits import Exit, exit_of
 from worker.cli.output import Output
 from worker.cli.parser import UsageError, build_parser
-
-Command = Callable[[Namespace, Output], Awaitable[int]]
-"""Does its work and answers the exit status. Raises ``StorageError``."""
 
 
 def main() -> NoReturn:
@@ -34,7 +30,7 @@ def main() -> NoReturn:
 
 
 def run(argv: Sequence[str], stdout: TextIO | None = None, stderr: TextIO | None = None) -> int:
-    """Run one command line; answers the exit status."""
+    """Run one command line; returns the exit status."""
     output = Output(as_json="--json" in argv, stdout=stdout or sys.stdout, stderr=stderr or sys.stderr)
     try:
         args = build_parser().parse_args(argv)
@@ -49,18 +45,14 @@ def _run(args: Namespace, output: Output) -> int:
     from codehub_storage.errors import StorageError
 
     logging.getLogger("codehub_storage").addHandler(logging.NullHandler())  # `following` says it, on a line of its own
-    module, _, function = args.command.partition(":")
     signals: list[int] = []
     try:
-        command: Command = getattr(importlib.import_module(module), function)
-        return asyncio.run(_interruptible(command, args, output, signals))
+        return asyncio.run(_interruptible(args, output, signals))
     except StorageError as error:
         output.failure(error)
         return exit_of(error)
     except (asyncio.CancelledError, KeyboardInterrupt):
-        output.note("interrupted")
-        if output.as_json:
-            output.answer({"interrupted": True}, "")
+        output.interrupted()
         return 128 + (signals[0] if signals else signal.SIGINT)
     except BrokenPipeError:
         with suppress(OSError):
@@ -72,7 +64,7 @@ def _run(args: Namespace, output: Output) -> int:
         return Exit.BUG
 
 
-async def _interruptible(command: Command, args: Namespace, output: Output, signals: list[int]) -> int:
+async def _interruptible(args: Namespace, output: Output, signals: list[int]) -> int:
     """Run the command; SIGINT and SIGTERM cancel it. Those that end in an order of their own take them over."""
     task = asyncio.current_task()
     assert task is not None
@@ -83,13 +75,14 @@ async def _interruptible(command: Command, args: Namespace, output: Output, sign
 
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, interrupt, number)
-    return await command(args, output)
+    status: int = await args.run(args, output)
+    return status
 
 
 def _usage(error: UsageError, output: Output) -> int:
     from codehub_storage.errors import ErrorCode, StorageError
 
-    output.failure(StorageError(ErrorCode.INVALID_INPUT, str(error), hint=error.usage))
+    output.failure(StorageError(ErrorCode.INVALID_INPUT, str(error), hint=error.hint))
     return Exit.USAGE
 
 

@@ -1,31 +1,35 @@
 """What a command prints: its answer on stdout, all else on stderr.
 
-With `--json` stdout gets exactly one object, whatever happens. The progress bar is for a terminal only.
+With `--json` stdout gets exactly one object, whatever happens: a model of ``answers``. The progress bar is for a
+terminal only. What is slow to import is imported where it is needed, since `--help` comes through here, too.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TextIO
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TextIO
 
-from worker.cli.bars import Bar, Standing
+from worker.cli.exits import Exit, exit_of
+from worker.cli.progress import Bar, Standing
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from codehub_storage.contracts import Operation
     from codehub_storage.errors import StorageError
+    from worker.cli.answers import ListAnswer, ShowAnswer
 
 
 class Output:
-    """Where a command speaks. ``context`` is what every later object says, such as the run that was started.
+    """Where a command speaks.
 
-    ``operation``: the one that the command is about, if any. ``link``: where the web UI shows a workspace's run, if
-    that is known. Both are for failures.
+    The rest is for failures. ``known``: fields of ``answers.Known``, such as the run that was started. ``operation``:
+    the one that the command is about, if any. ``link``: where the web UI shows a workspace's run, if that is known.
     """
 
     def __init__(self, *, as_json: bool, stdout: TextIO, stderr: TextIO) -> None:
         self.as_json = as_json
-        self.context: dict[str, Any] = {}
+        self.known: dict[str, str] = {}
         self.operation: Operation | None = None
         self.link: Callable[[str, str], str | None] = lambda workspace_id, run_id: None
         self._stdout = stdout
@@ -38,10 +42,12 @@ class Output:
         """True where a progress bar is seen by a person."""
         return self._stderr.isatty()
 
-    def answer(self, value: Mapping[str, Any], text: str) -> None:
+    def answer(self, value: BaseModel, text: str) -> None:
         """The one answer: ``value`` for programs, else ``text`` (nothing if empty)."""
-        if self.as_json:
-            text = json.dumps({**self.context, **value}, ensure_ascii=False)
+        self.say(value.model_dump_json() if self.as_json else text)
+
+    def say(self, text: str) -> None:
+        """Text on stdout, if there is any."""
         if text:
             print(text, file=self._stdout, flush=True)
 
@@ -75,33 +81,48 @@ class Output:
 
     def failure(self, error: StorageError) -> None:
         """What happened, what is safe, what to do, where to look; the object for programs."""
-        told = self._told(error)
+        safe, web_ui = self._safe(error), self._web_ui()
+        self._say(error, safe, web_ui)
+        if self.as_json:
+            from worker.cli.answers import ErrorObject, Failed
+
+            self.say(Failed(**self.known, error=ErrorObject.of(error, safe=safe, web_ui=web_ui)).model_dump_json())
+
+    def partly(self, value: ListAnswer | ShowAnswer, text: str, error: StorageError) -> Exit:
+        """What is known although ``error`` hides the rest; returns the exit status."""
+        if not self.as_json:
+            self.say(text)
+        self._say(error)
+        if self.as_json:
+            from worker.cli.answers import ErrorObject
+
+            self.say(value.model_copy(update={"error": ErrorObject.of(error)}).model_dump_json())
+        return exit_of(error)
+
+    def interrupted(self) -> None:
+        """A signal ended the command."""
+        self.note("interrupted")
+        if self.as_json:
+            from worker.cli.answers import Interrupted
+
+            self.say(Interrupted(**self.known).model_dump_json())
+
+    def _say(self, error: StorageError, safe: str | None = None, web_ui: str | None = None) -> None:
         self.note(f"error: {one_line(str(error))}")
-        for name, words in (("safe", told["safe"]), ("do", error.hint), ("look at", told["web_ui"])):
+        for name, words in (("safe", safe), ("do", error.hint), ("look at", web_ui)):
             if words:
                 self.note(f"  {name + ':':<9}{one_line(words)}")
-        if self.as_json:
-            self.answer({"error": {**error_object(error), **{key: words for key, words in told.items() if words}}}, "")
 
-    def _told(self, error: StorageError) -> dict[str, str | None]:
-        run_id, workspace_id = self.context.get("run_id"), self.context.get("workspace_id")
-        safe = None
-        if self.operation is not None:
-            from worker.cli.safety import what_is_safe
+    def _safe(self, error: StorageError) -> str | None:
+        if self.operation is None:
+            return None
+        from worker.cli.safety import what_is_safe
 
-            safe = what_is_safe(self.operation, error.code, started="run_id" in self.context)
-        return {"safe": safe, "web_ui": self.link(workspace_id, run_id) if workspace_id and run_id else None}
+        return what_is_safe(self.operation, error.code, started="run_id" in self.known)
 
-
-def error_object(error: StorageError) -> dict[str, Any]:
-    """An error for programs."""
-    return {
-        "code": error.code.value,
-        "message": error.message,
-        "retryable": error.retryable,
-        "hint": error.hint,
-        **({"details": error.details} if error.details else {}),
-    }
+    def _web_ui(self) -> str | None:
+        run_id, workspace_id = self.known.get("run_id"), self.known.get("workspace_id")
+        return self.link(workspace_id, run_id) if workspace_id and run_id else None
 
 
 def one_line(text: str) -> str:

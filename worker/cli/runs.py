@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TypeVar
 
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
 from temporalio.service import RPCError
@@ -13,7 +13,10 @@ from temporalio.service import RPCError
 from codehub_storage.contracts import Operation
 from codehub_storage.runs import is_no_run, unreachable
 from codehub_storage.serving import Hindrance, hindrance
+from worker.cli.answers import RunRow
 from worker.cli.weblinks import run_link
+
+T = TypeVar("T")
 
 OURS = "WorkflowType IN ({})".format(", ".join(f"'{each.value}'" for each in Operation))
 OPEN = f"{OURS} AND ExecutionStatus = 'Running'"
@@ -67,21 +70,28 @@ def status_of(execution: WorkflowExecution) -> str:
     return execution.status.name.lower() if execution.status else "unknown"
 
 
-def row(execution: WorkflowExecution, web_ui: str | None, problem: str | None = None) -> dict[str, Any]:
-    """A run as a ``RunRow``; ``workspace_id``, ``phase`` and ``bytes`` are search attributes."""
+def attribute(execution: WorkflowExecution, name: str, kind: type[T]) -> T | None:
+    """The value of a search attribute; ``None`` also where the namespace has it with another type."""
     values = {pair.key.name: pair.value for pair in execution.typed_search_attributes}
-    return {
-        "workspace_id": values.get("WsId"),
-        "operation": execution.workflow_type,
-        "status": status_of(execution),
-        "phase": values.get("WsPhase"),
-        "bytes": values.get("WsBytes"),
-        "run_id": execution.run_id,
-        "started_at": moment(execution.start_time),
-        "seconds": round(((execution.close_time or datetime.now(UTC)) - execution.start_time).total_seconds(), 1),
-        "problem": problem,
-        "link": run_link(web_ui, execution.namespace, execution.id, execution.run_id) if web_ui else None,
-    }
+    value = values.get(name)
+    return value if isinstance(value, kind) else None
+
+
+def row(execution: WorkflowExecution, web_ui: str | None, problem: str | None = None) -> RunRow:
+    """A run as it is printed."""
+    seconds = ((execution.close_time or datetime.now(UTC)) - execution.start_time).total_seconds()
+    return RunRow(
+        workspace_id=attribute(execution, "WsId", str),
+        operation=execution.workflow_type,
+        status=status_of(execution),
+        phase=attribute(execution, "WsPhase", str),
+        bytes=attribute(execution, "WsBytes", int),
+        run_id=execution.run_id,
+        started_at=moment(execution.start_time),
+        seconds=round(seconds, 1),
+        problem=problem,
+        link=run_link(web_ui, execution.namespace, execution.id, execution.run_id) if web_ui else None,
+    )
 
 
 def moment(time: datetime) -> str:

@@ -19,7 +19,7 @@ _ANY_OPERATION = {
     ErrorCode.LINEAGE_CONFLICT: "nothing was touched: volume and archive are both kept",
     # Perhaps it is only this command that no longer hears of it.
     ErrorCode.BACKEND_UNAVAILABLE: "a complete copy exists; an operation that was started may still go on",
-    ErrorCode.UNKNOWN: "a complete copy exists; which one, `codehub-storage status` tells",
+    ErrorCode.UNKNOWN: "a complete copy exists; which one, `codehub-storage show` tells",
 }
 _OF_A_VOLUME = (
     ErrorCode.VOLUME_IN_USE,

@@ -13,7 +13,11 @@ from activities.objectstore.client import S3Settings
 from activities.objectstore.identity import StoreIdentity, load_identity
 from activities.objectstore.s3 import S3Store, open_store
 from codehub_storage.client import DEFAULT_ADDRESS, StorageClient, connect
+from codehub_storage.contracts import Operation
 from codehub_storage.errors import StorageError
+from codehub_storage.keys import workflow_id
+from worker.cli.output import Output
+from worker.cli.weblinks import run_link
 from worker.dev.info import DevInfo
 from worker.settings import Settings, variable
 from worker.store import s3_settings
@@ -31,10 +35,19 @@ async def connect_temporal(settings: Settings) -> Client:
         return await connect(**config)
 
 
-async def connect_storage(args: Namespace) -> StorageClient:
+async def connect_storage(args: Namespace, settings: Settings) -> StorageClient:
     """The client, for the place that was named, else for that of the settings."""
-    settings = load_settings(args)
     return StorageClient(await connect_temporal(settings), place=args.place or settings.place)
+
+
+async def connect_for(operation: Operation, args: Namespace, settings: Settings, output: Output) -> StorageClient:
+    """``connect_storage`` for an operation: failures from now on tell what is safe and where to look."""
+    output.operation = operation
+    web_ui = settings.web_ui_address
+    if web_ui is not None:
+        namespace = settings.temporal_connect_config().get("namespace", "default")
+        output.link = lambda workspace_id, run_id: run_link(web_ui, namespace, workflow_id(workspace_id), run_id)
+    return await connect_storage(args, settings)
 
 
 @asynccontextmanager

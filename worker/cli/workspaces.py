@@ -1,4 +1,4 @@
-"""`list`: every workspace with its state, its archive and its last operation.
+"""What bucket and Temporal know of every workspace, for `list`.
 
 The bucket is listed once, then records and manifests are read, a few at a time; Temporal is asked once, page by page.
 Where one of the two is away, the other still tells what it knows.
@@ -9,12 +9,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 import re
-from argparse import Namespace
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, cast
 
 from temporalio.client import WorkflowExecution, WorkflowExecutionStatus
 
@@ -25,14 +23,10 @@ from activities.state.fence import read_record
 from activities.state.proof import read_manifest, stored_archive
 from activities.state.record import Record, VolumeState
 from codehub_storage.errors import StorageError
-from codehub_storage.keys import check_workspace_id, workflow_id
-from worker.cli.answers import State, WorkspaceRow
-from worker.cli.bars import Standing
-from worker.cli.exits import Exit, exit_of
-from worker.cli.listing import duration, size, table
-from worker.cli.output import Output
-from worker.cli.runs import OURS, executions, moment, status_of
-from worker.cli.session import connect_temporal, load_settings, open_marked
+from codehub_storage.keys import is_workspace_id, workflow_id
+from worker.cli.answers import ListAnswer, State, WorkspaceRow
+from worker.cli.runs import OURS, attribute, executions, moment, status_of
+from worker.cli.session import connect_temporal, open_marked
 from worker.cli.standing import is_lost, is_told_ready, standing_here
 from worker.settings import Settings
 
@@ -43,8 +37,6 @@ _OF_A_WORKSPACE = re.compile(
 _HELD = frozenset({VolumeState.READY, VolumeState.ARCHIVED})
 Progress = Callable[[int, int], None]
 """Gets how many workspaces were read, and of how many."""
-
-_HEADING = ("WORKSPACE", "STATE", "ARCHIVE", "AGE", "LAST OPERATION", "STATUS", "STARTED")
 
 
 @dataclass
@@ -77,33 +69,14 @@ class Sides:
         return sorted(self.stored.keys() | {name for name, run in runs.items() if _is_open(run)})
 
 
-async def list_workspaces(args: Namespace, output: Output) -> int:
-    """`list [--state STATE] [--limit N]`"""
-    settings = load_settings(args)
-    limit = None if args.limit is None else max(args.limit, 0)
-    try:
-        sides = await _ask(settings, None if args.state else limit, _shown(output))
-    finally:
-        output.clear_progress()
+async def workspaces_of(
+    settings: Settings, states: Collection[str], limit: int | None, progress: Progress
+) -> tuple[ListAnswer, Sequence[StorageError]]:
+    """The workspaces in these states (none: in any), so many at most; and why not all is known."""
+    sides = await _ask(settings, None if states else limit, progress)
     now = datetime.now(UTC)
     rows = [_row(name, sides, now) for name in sides.names()]
-    rows = [each for each in rows if not args.state or each.state in args.state][:limit]
-    answer = {"workspaces": [each.model_dump(mode="json") for each in rows]}
-    if not sides.errors:
-        output.answer(answer, _as_table(rows))
-        return Exit.DONE
-    if not output.as_json:
-        output.answer({}, _as_table(rows))
-    output.context.update(answer)
-    output.failure(sides.errors[0])
-    return exit_of(sides.errors[0])
-
-
-def _shown(output: Output) -> Progress:
-    def show(seen: int, total: int) -> None:
-        output.progress(Standing(f"list: {seen:,} of {total:,} workspaces read"))
-
-    return show
+    return ListAnswer(workspaces=[each for each in rows if not states or each.state in states][:limit]), sides.errors
 
 
 async def _ask(settings: Settings, limit: int | None, progress: Progress) -> Sides:
@@ -148,19 +121,11 @@ def _by_workspace(keys: Sequence[str]) -> dict[str, Stored]:
     found: dict[str, Stored] = {}
     for key in keys:
         match = _OF_A_WORKSPACE.fullmatch(key)
-        if match is None or not _is_workspace(match["id"] or match["foreign"]):
+        if match is None or not is_workspace_id(match["id"] or match["foreign"]):
             continue
         what = match["what"] or "foreign"
         found.setdefault(match["id"] or match["foreign"], Stored()).keys[what] = key
     return found
-
-
-def _is_workspace(name: str) -> bool:
-    try:
-        check_workspace_id(name)
-    except StorageError:
-        return False
-    return True
 
 
 async def _last_runs(
@@ -245,7 +210,6 @@ def _row(name: str, sides: Sides, now: datetime) -> WorkspaceRow:
     run = sides.runs.get(name) if sides.runs is not None else None
     record, volume = stored.record, stored.record.volume if stored.record else None
     made = _time_of(stored)
-    values = {pair.key.name: pair.value for pair in run.typed_search_attributes} if run else {}
     by_record = record.owner if record and run is None else None
     return WorkspaceRow(
         workspace_id=name,
@@ -260,7 +224,7 @@ def _row(name: str, sides: Sides, now: datetime) -> WorkspaceRow:
         archive_age_seconds=round((now - made).total_seconds(), 1) if made else None,
         operation=run.workflow_type if run else by_record.operation if by_record else None,
         status=status_of(run) if run else None,
-        phase=cast(Any, values.get("WsPhase")),
+        phase=attribute(run, "WsPhase", str) if run else None,
         run_id=run.run_id if run else by_record.run_id if by_record else None,
         started_at=moment(run.start_time) if run else None,
         problem=str(stored.problem) if stored.problem else None,
@@ -297,27 +261,3 @@ def _state(stored: Stored, run: WorkflowExecution | None, sides: Sides) -> State
     if stored.object is not None:
         return "unproven"
     return "lost" if volume is not None and volume.archive_id is not None else "empty"
-
-
-def _as_table(rows: Sequence[WorkspaceRow]) -> str:
-    if not rows:
-        return "no workspace"
-    return table([_HEADING, *(_cells(each) for each in rows)])
-
-
-def _cells(row: WorkspaceRow) -> tuple[str, ...]:
-    return (
-        row.workspace_id,
-        row.state,
-        "" if row.archive_bytes is None else size(row.archive_bytes),
-        "" if row.archive_age_seconds is None else age(row.archive_age_seconds),
-        row.operation or "",
-        (row.status or "") + (f" ({row.phase})" if row.phase and row.status == "running" else ""),
-        row.started_at or "",
-    )
-
-
-def age(seconds: float) -> str:
-    """How long ago, in the unit that a person would choose."""
-    days, rest = divmod(max(seconds, 0), 86_400)
-    return f"{days:.0f} d {rest // 3600:.0f} h" if days else duration(rest)

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from codehub_storage.errors import StorageError
-from worker.cli.listing import size
+from worker.cli.format import size
 from worker.cli.output import Output
 from worker.demo.commands import CommandFailed
 from worker.demo.reference import remove

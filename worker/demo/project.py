@@ -10,7 +10,7 @@ import sysconfig
 from collections.abc import Sequence
 from pathlib import Path
 
-from worker.cli.bars import Standing
+from worker.cli.progress import Standing
 from worker.demo.commands import CommandFailed, run_command
 from worker.demo.telling import Telling
 

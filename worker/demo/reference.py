@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from worker.cli.listing import size
+from worker.cli.format import size
 from worker.demo.commands import run_command
 
 _KEEP_ALL = ("-aHAX", "--numeric-ids", "--modify-window=-1")

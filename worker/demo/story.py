@@ -15,9 +15,9 @@ from codehub_storage.client import OperationHandle, StorageClient
 from codehub_storage.contracts import OperationResult
 from codehub_storage.converter import DATA_CONVERTER
 from worker.cli.following import follow
-from worker.cli.listing import size
+from worker.cli.format import size
 from worker.cli.output import one_line
-from worker.cli.verify import check
+from worker.cli.verifying import check
 from worker.demo import project, reference
 from worker.demo.commands import CommandFailed
 from worker.demo.oddities import Oddities
@@ -99,7 +99,7 @@ class Story:
         with self._telling.step("verify") as step:
             async with open_store(settings) as store:
                 found = await check(store, self._archive_key, None, lambda seen, total: None)
-            step.what = f"{size(found.info.size_bytes)} read back, each byte as its manifest says"
+            step.what = f"{size(found.stored_bytes)} read back, each byte as its manifest says"
 
     async def _restore(self, home: Path) -> None:
         with self._telling.step("restore") as step:

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from worker.cli.bars import Standing
-from worker.cli.listing import duration, table
+from worker.cli.format import duration, table
 from worker.cli.output import Output
+from worker.cli.progress import Standing
 
 
 @dataclass
@@ -32,7 +32,7 @@ class Telling:
     def say(self, line: str) -> None:
         """A line."""
         self.output.clear_progress()
-        self.output.answer({}, line)
+        self.output.say(line)
 
     def remark(self, line: str) -> None:
         """Something to be known when reading the table; said at once, and again below it."""

@@ -86,7 +86,7 @@ class DirectoryBackend:
 
     def home_store_key(self, workspace_id: str) -> str:
         """``ws_{id}_home``."""
-        return self._layout.name(check_workspace_id(workspace_id))
+        return self._layout.name(workspace_id)
 
     async def identity(self) -> str | None:
         """What `init` wrote into the root; ``None`` also for a disk that is not mounted."""

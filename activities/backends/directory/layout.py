@@ -18,6 +18,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from activities.runtime.linux.syscalls import Inode, sync_folder
+from codehub_storage.keys import volume_key
 
 OWN_FOLDER = ".codehub"
 PARTS = ("volumes", "making", "trash", "locks", "logs")
@@ -34,7 +35,7 @@ class Layout:
     @staticmethod
     def name(workspace_id: str) -> str:
         """The name of the workspace's volume."""
-        return f"ws_{workspace_id}_home"
+        return volume_key(workspace_id, "directory")
 
     def volume(self, workspace_id: str) -> Path:
         """The folder that is handed out."""

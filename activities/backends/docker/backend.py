@@ -44,7 +44,7 @@ from activities.backends.wait_policy import Patience
 from activities.runtime import failpoints
 from activities.state.record import Record, VolumeState
 from codehub_storage.errors import ErrorCode, StorageError
-from codehub_storage.keys import check_workspace_id, workspace_of_volume
+from codehub_storage.keys import check_workspace_id, volume_key, workspace_of_volume
 
 _CHECKED = failpoints.declare("docker.delete.checked", effect="the walk found no change, its container is gone")
 _SEALED = failpoints.declare("docker.delete.sealed", effect="the record says `deleting`, the volume is there")
@@ -88,7 +88,7 @@ class DockerBackend:
 
     def home_store_key(self, workspace_id: str) -> str:
         """``ws_{id}_home``."""
-        return f"ws_{check_workspace_id(workspace_id)}_home"
+        return volume_key(workspace_id, self.name)
 
     async def identity(self) -> str | None:
         """The engine's own id, which stays with its data."""

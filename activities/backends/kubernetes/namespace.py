@@ -12,12 +12,12 @@ from activities.backends.kubernetes.errors import Refused
 from activities.backends.kubernetes.users import names_claim, users_of
 from activities.state.record import Record, VolumeState
 from codehub_storage.errors import ErrorCode, StorageError
-from codehub_storage.keys import check_workspace_id, workspace_of_volume
+from codehub_storage.keys import volume_key, workspace_of_volume
 
 
 def claim_name(workspace_id: str) -> str:
     """``ws-{id}-home``."""
-    return f"ws-{check_workspace_id(workspace_id)}-home"
+    return volume_key(workspace_id, "k8s")
 
 
 class Namespace:

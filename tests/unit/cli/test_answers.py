@@ -12,7 +12,8 @@ from pydantic import BaseModel
 from docgen.json_schemas import page
 from docgen.pages import PAGES
 from worker.cli.answers import ANSWERS, COMMON, State
-from worker.cli.parser import STATES, commands_of
+from worker.cli.commands.list import STATES
+from worker.cli.parser import commands_of
 
 ROOT = Path(__file__).parents[3]
 MODELS = sorted({*COMMON, *(model for models in ANSWERS.values() for model in models)}, key=lambda each: each.__name__)

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from worker.cli.completion import script_for
-from worker.cli.parser import STATES, commands_of
+from worker.cli.commands.completion import script_for
+from worker.cli.commands.list import STATES
+from worker.cli.parser import commands_of
 
 COMPLETE = r"""
 source "$1"
@@ -67,7 +68,7 @@ def test_bash_completes_folders(script: Path, tmp_path: Path) -> None:
     """`--data-dir` takes a folder, and no file."""
     (tmp_path / "stack").mkdir()
     (tmp_path / "stone").write_text("")
-    found = complete(script, "status", "--data-dir", f"{tmp_path}/st")
+    found = complete(script, "show", "--data-dir", f"{tmp_path}/st")
     assert {name.rstrip("/") for name in found} == {str(tmp_path / "stack")}
 
 

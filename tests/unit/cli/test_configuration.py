@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from worker.cli.configuration import MASK, settings_in_force
+from worker.cli.commands.config import MASK, settings_in_force
 from worker.settings import Settings, variable
 
 

@@ -14,10 +14,11 @@ import pytest
 from activities.objectstore.bucket import LifecycleRule
 from activities.runtime.linux.mounts import mount_of
 from codehub_storage.errors import ErrorCode, StorageError
+from worker.cli.answers import Verdict
 from worker.cli.checks.bucket import judge_lifecycle, judge_versioning
 from worker.cli.checks.machine import has_openat2
-from worker.cli.checks.running import Check, Finding, Verdict, fails, in_thread, ok, run_all, warning
-from worker.cli.doctor import exit_for
+from worker.cli.checks.running import Check, Finding, fails, in_thread, ok, run_all, warning
+from worker.cli.commands.doctor import exit_for
 from worker.cli.exits import Exit
 from worker.settings import Retention
 
@@ -118,7 +119,7 @@ async def test_checks_run_side_by_side_and_each_is_bounded() -> None:
         return ok("fine")
 
     began = time.monotonic()
-    outcomes = await run_all(
+    found = await run_all(
         [
             Check("hangs", hangs, seconds=0.2),
             Check("blocks", lambda: in_thread(_sleep), seconds=0.2),
@@ -130,13 +131,14 @@ async def test_checks_run_side_by_side_and_each_is_bounded() -> None:
         ]
     )
     assert time.monotonic() - began < _SLEEP_SECONDS
-    verdicts = {each.name: each.finding.verdict.value for each in outcomes}
+    verdicts = {each.check: each.state.value for each in found.checks}
     assert list(verdicts) == ["hangs", "blocks", "behind", "behind-that", "breaks", "is-denied", "is-well"]
     assert list(verdicts.values()) == ["fails", "fails", "skipped", "skipped", "fails", "fails", "ok"]
-    found = {each.name: each.finding for each in outcomes}
-    assert found["hangs"].retryable
-    assert re.search("ValueError: broken", found["breaks"].text)
-    assert not found["is-denied"].retryable
+    assert (found.fails, found.warnings) == (4, 0)
+    checks = {each.check: each for each in found.checks}
+    assert checks["hangs"].retryable
+    assert re.search("ValueError: broken", checks["breaks"].text)
+    assert not checks["is-denied"].retryable
 
 
 _SLEEP_SECONDS = 20.0

@@ -13,10 +13,11 @@ import pytest
 from codehub_storage.contracts import Operation, OperationResult, Phase, Progress
 from codehub_storage.errors import ErrorCode, StorageError
 from worker.cli import following
-from worker.cli.bars import Standing
+from worker.cli.answers import CompletionAnswer
 from worker.cli.following import follow, progress_line, summary
-from worker.cli.listing import duration, size, table
+from worker.cli.format import duration, size, table
 from worker.cli.output import Output
+from worker.cli.progress import Standing
 
 
 class Terminal(StringIO):
@@ -39,14 +40,14 @@ def at(phase: Phase, **fields: Any) -> Progress:
 
 
 def test_answer_for_people_and_for_programs() -> None:
-    """Text, or one object with the context in it."""
+    """Text, or the model, as one line."""
+    answer = CompletionAnswer(shell="bash", script="x")
     output, out, _ = output_to()
-    output.answer({"a": 1}, "text")
+    output.answer(answer, "text")
     assert out.getvalue() == "text\n"
     output, out, _ = output_to(as_json=True)
-    output.context["run_id"] = "r"
-    output.answer({"a": 1}, "text")
-    assert json.loads(out.getvalue()) == {"run_id": "r", "a": 1}
+    output.answer(answer, "text")
+    assert out.getvalue() == answer.model_dump_json() + "\n"
 
 
 def test_failure_says_what_is_wrong_and_what_to_do() -> None:
@@ -64,7 +65,7 @@ def test_failure_of_an_operation_says_what_is_safe_and_where_to_look() -> None:
     output, _, err = output_to()
     output.operation = Operation.ARCHIVE
     output.link = lambda workspace_id, run_id: f"http://ui/{workspace_id}/{run_id}"
-    output.context.update(workspace_id="ws1", run_id="r")
+    output.known.update(workspace_id="ws1", run_id="r")
     output.failure(StorageError(ErrorCode.VOLUME_IN_USE, "busy", hint="stop it"))
     assert err.getvalue().splitlines() == [
         "error: VolumeInUse: busy",
@@ -83,7 +84,7 @@ def test_failure_of_an_operation_says_what_is_safe_and_where_to_look() -> None:
 def test_failure_as_json_says_what_a_program_needs() -> None:
     """Code, message, retryable, hint, details, and the run that it is about."""
     output, out, _ = output_to(as_json=True)
-    output.context["run_id"] = "r"
+    output.known["run_id"] = "r"
     output.failure(StorageError(ErrorCode.VOLUME_IN_USE, "busy", hint="stop it", details={"users": ["x"]}))
     assert json.loads(out.getvalue()) == {
         "run_id": "r",

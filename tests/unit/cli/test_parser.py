@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
+import pkgutil
 import re
 import subprocess
 import sys
@@ -15,17 +15,15 @@ from pathlib import Path
 import pytest
 
 from codehub_storage.errors import ErrorCode, StorageError
+from tests.harness.commands import typed
+from worker.cli import commands
 from worker.cli.exits import MEANINGS, Exit, exit_of
 from worker.cli.main import run
-from worker.cli.parser import UsageError, build_parser, commands_of
+from worker.cli.parser import COMMANDS, UsageError, build_parser, commands_of
 from worker.settings import Settings, variable
 
 ROOT = Path(__file__).parents[3]
 DOCUMENT = ROOT / "docs/cli.md"
-COMMANDS = (
-    *("dev", "worker", "init", "adopt", "provision", "archive", "restore", "purge", "cancel", "verify", "status"),
-    *("list", "show", "config", "doctor", "version", "completion"),
-)
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -44,21 +42,25 @@ def test_help_imports_nothing_heavy() -> None:
     assert "HOME_STORE_KEY" in done.stdout
 
 
+def test_a_command_is_found_by_the_name_of_its_file() -> None:
+    """One file for each, and no other file beside them."""
+    assert {each.name for each in pkgutil.iter_modules(commands.__path__)} == set(COMMANDS) == set(commands_of())
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_a_handler_and_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     """What the parser names can be imported, and explains itself."""
-    takes_none = ("purge", "status", "dev", "worker", "init", "list", "config", "doctor", "version")
+    takes_none = ("purge", "show", "dev", "worker", "init", "list", "config", "doctor", "version")
     word = "bash" if command == "completion" else "x"
     args = build_parser().parse_args([command] if command in takes_none else [command, word])
-    module, _, function = args.command.partition(":")
-    assert callable(getattr(importlib.import_module(module), function))
+    assert args.run.__module__ == f"worker.cli.commands.{command}"
     assert run([command, "--help"]) == 0
     assert f"codehub-storage {command}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     "line",
-    [["--json", "--data-dir", "/x", "status"], ["status", "--json", "--data-dir", "/x"]],
+    [["--json", "--data-dir", "/x", "show"], ["show", "--json", "--data-dir", "/x"]],
     ids=["before", "behind"],
 )
 def test_common_options_stand_before_or_behind_the_command(line: list[str]) -> None:
@@ -70,7 +72,7 @@ def test_common_options_stand_before_or_behind_the_command(line: list[str]) -> N
 
 def test_common_options_have_defaults() -> None:
     """Unsaid is not missing."""
-    args = build_parser().parse_args(["status"])
+    args = build_parser().parse_args(["show"])
     assert (args.json, args.data_dir, args.workspace_id, args.limit) == (False, None, None, 20)
 
 
@@ -86,6 +88,17 @@ def test_nonsense_is_a_usage_error(line: list[str]) -> None:
     assert out.getvalue() == ""
     assert err.getvalue().startswith("error: InvalidInput: ")
     assert "usage: codehub-storage" in err.getvalue()
+
+
+def test_status_is_gone() -> None:
+    """Who types it is told what shows the same."""
+    out, err = StringIO(), StringIO()
+    assert run(["status", "ws1"], out, err) == Exit.USAGE
+    assert "invalid choice: 'status'" in err.getvalue()
+    assert typed(err.getvalue().partition("do:")[2].replace("WORKSPACE_ID", "ws1")) == [
+        "codehub-storage show",
+        "codehub-storage show ws1",
+    ]
 
 
 def test_usage_error_as_json() -> None:

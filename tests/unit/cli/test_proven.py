@@ -1,4 +1,4 @@
-"""`proven` means the same to `list`, `show` and `status`: what a restore would read."""
+"""`proven` means the same to `list` and `show`: what a restore would read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from codehub_storage.errors import StorageError
 from codehub_storage.keys import manifest_key
 from tests.fakes.memory_store import MemoryStore
 from tests.harness.archives import Made, make_archive
-from worker.cli import showing, status, workspaces
+from worker.cli import workspace, workspaces
 
 KEY = "ws1/home.tar.gz"
 META = manifest_key(KEY)
@@ -55,7 +55,7 @@ async def unnamed(store: MemoryStore, made: Made) -> None:
     ("change", "proven"),
     [(nothing, True), (copied, True), (covered, True), (replaced, False), (deleted, False), (unnamed, False)],
 )
-async def test_the_three_commands_and_a_restore_agree(tmp_path: Path, change: Change, proven: bool) -> None:
+async def test_both_commands_and_a_restore_agree(tmp_path: Path, change: Change, proven: bool) -> None:
     """Whatever became of the object."""
     (tmp_path / "file").write_bytes(b"x" * 9000)
     store = MemoryStore(min_part_bytes=0, versioned=True)
@@ -66,11 +66,10 @@ async def test_the_three_commands_and_a_restore_agree(tmp_path: Path, change: Ch
     keys = {each.removeprefix("ws1/home."): each for each in await store.list_keys("ws1/")}
     listed = workspaces.Stored(keys=keys)
     await workspaces._read(store, "ws1", listed)
-    told, _ = await status._archive(store, "ws1")
-    shown = (await showing._stored(store, "ws1"))["archive"]
-    assert [listed.proven, bool(told and told["proven"]), bool(shown and shown["proven"])] == [proven] * 3
+    shown = (await workspace._stored(store, "ws1"))["archive"]
+    assert [listed.proven, bool(shown and shown.proven)] == [proven] * 2
     if listed.object is not None:
-        assert {told and told["stored_bytes"], shown and shown["stored_bytes"]} == {listed.object.size_bytes}
+        assert shown.stored_bytes == listed.object.size_bytes
     try:
         await find_archive(store, KEY, None)
     except StorageError:

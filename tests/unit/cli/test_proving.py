@@ -22,7 +22,7 @@ from codehub_storage.keys import manifest_key, record_key
 from tests.fakes.memory_store import MemoryStore
 from tests.harness.archives import Made, make_archive
 from worker.cli.proving import prove
-from worker.cli.verify import check
+from worker.cli.verifying import check
 
 KEY = "ws1/home.tar.gz"
 META = manifest_key(KEY)
@@ -255,7 +255,7 @@ def tar_gz() -> bytes:
 async def test_foreign_archive_is_read_whole(store: MemoryStore) -> None:
     """It has no proof, but it can be seen to be complete and well formed."""
     found = await check(store, await foreign(store, tar_gz()), None, nothing)
-    assert (found.files, found.raw_bytes, found.manifest) == (2, 2000, None)
+    assert (found.files, found.raw_bytes, found.proven) == (2, 2000, False)
     assert found.archive_id.startswith("foreign-")
 
 

@@ -14,7 +14,8 @@ from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import record_key
 from tests.fakes.memory_store import MemoryStore
 from worker.cli import workspaces
-from worker.cli.workspaces import Sides, Stored, age
+from worker.cli.format import age
+from worker.cli.workspaces import Sides, Stored
 
 MANY = 500
 

@@ -16,10 +16,22 @@ IDS = st.from_regex(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?", fullmatch=True).filte
 def test_keys_lead_back_to_their_workspace(workspace_id: str) -> None:
     """Volume names of both shapes, archive keys and foreign keys all name the workspace they were made from."""
     assert keys.check_workspace_id(workspace_id) == workspace_id
-    assert keys.workspace_of_volume(f"ws_{workspace_id}_home") == workspace_id
-    assert keys.workspace_of_volume(f"ws-{workspace_id}-home") == workspace_id
+    for backend in ("directory", "local-docker", "k8s"):
+        key = keys.volume_key(workspace_id, backend)
+        assert keys.workspace_of_volume(key) == workspace_id
+        assert keys.is_volume_key(key)
     assert keys.workspace_of_archive(keys.archive_key(workspace_id)) == workspace_id
+    assert keys.is_archive_key(keys.archive_key(workspace_id))
+    assert not keys.is_archive_key(workspace_id)
     assert keys.workspace_of_archive(f"archives/{workspace_id}.tar.gz") == workspace_id
+
+
+@pytest.mark.parametrize(
+    ("backend", "key"), [("directory", "ws_a-b_home"), ("local-docker", "ws_a-b_home"), ("k8s", "ws-a-b-home")]
+)
+def test_a_volume_is_named_as_the_platform_does(backend: str, key: str) -> None:
+    """Underscores are no part of a Kubernetes name."""
+    assert keys.volume_key("a-b", backend) == key
 
 
 @given(IDS, IDS)

@@ -19,7 +19,7 @@ from activities.runtime.linux.held_files import blind_spots
 from activities.runtime.linux.mounts import mount_of
 from worker.backends import cluster_api, docker_engine, mover_image, open_backend
 from worker.cli.checks.running import Check, Finding, fails, in_thread, ok, warning
-from worker.cli.listing import size
+from worker.cli.format import size
 from worker.settings import Origin, Settings, variable
 
 if TYPE_CHECKING:

@@ -8,24 +8,15 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import NamedTuple, TypeVar
 
 from codehub_storage.errors import StorageError
+from worker.cli.answers import CheckAnswer, DoctorAnswer, Verdict
 
 T = TypeVar("T")
 
 SECONDS = 10.0
 """How long a check may take that needs no longer."""
-
-
-class Verdict(StrEnum):
-    """``SKIPPED``: not looked at, because a check that it needs fails."""
-
-    OK = "ok"
-    WARNING = "warning"
-    FAILS = "fails"
-    SKIPPED = "skipped"
 
 
 class Finding(NamedTuple):
@@ -67,32 +58,36 @@ class Check:
     seconds: float = SECONDS
 
 
-class Outcome(NamedTuple):
-    """A check, what it found, and how long that took."""
-
-    name: str
-    finding: Finding
-    seconds: float
-
-
-async def run_all(checks: Sequence[Check]) -> list[Outcome]:
+async def run_all(checks: Sequence[Check]) -> DoctorAnswer:
     """All of them at once, but for those that wait for what they need; in their order."""
-    tasks: dict[str, asyncio.Task[Outcome]] = {}
+    tasks: dict[str, asyncio.Task[CheckAnswer]] = {}
     for check in checks:
         tasks[check.name] = asyncio.create_task(_run(check, [tasks[name] for name in check.needs]))
-    return [await task for task in tasks.values()]
+    answers = [await task for task in tasks.values()]
+    states = [each.state for each in answers]
+    return DoctorAnswer(checks=answers, fails=states.count(Verdict.FAILS), warnings=states.count(Verdict.WARNING))
 
 
-async def _run(check: Check, needed: Sequence[asyncio.Task[Outcome]]) -> Outcome:
+async def _run(check: Check, needed: Sequence[asyncio.Task[CheckAnswer]]) -> CheckAnswer:
     for task in needed:
         earlier = await task
-        if earlier.finding.verdict in (Verdict.FAILS, Verdict.SKIPPED):
-            return Outcome(check.name, Finding(Verdict.SKIPPED, f"not looked at, since it needs {earlier.name}"), 0.0)
+        if earlier.state in (Verdict.FAILS, Verdict.SKIPPED):
+            return _answer(check, Finding(Verdict.SKIPPED, f"not looked at, since it needs {earlier.check}"), 0.0)
     began = time.monotonic()
     work = asyncio.ensure_future(check.look())
     await asyncio.wait([work], timeout=check.seconds)
-    finding = _finding(check, work)
-    return Outcome(check.name, finding, round(time.monotonic() - began, 3))
+    return _answer(check, _finding(check, work), round(time.monotonic() - began, 3))
+
+
+def _answer(check: Check, found: Finding, seconds: float) -> CheckAnswer:
+    return CheckAnswer(
+        check=check.name,
+        state=found.verdict,
+        text=found.text,
+        hint=found.hint,
+        retryable=found.retryable,
+        seconds=seconds,
+    )
 
 
 def _finding(check: Check, work: asyncio.Future[Finding]) -> Finding:

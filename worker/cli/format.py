@@ -1,12 +1,10 @@
-"""Texts for people: sizes, durations, tables, and the list of settings."""
+"""Texts for people: sizes, durations, ages, tables."""
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 
 _UNITS = ("KiB", "MiB", "GiB", "TiB")
-_INDENT = "      "
 
 
 def size(count: float) -> str:
@@ -29,21 +27,14 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
 
 
+def age(seconds: float) -> str:
+    """How long ago, in the unit that a person would choose."""
+    days, rest = divmod(max(seconds, 0), 86_400)
+    return f"{days:.0f} d {rest // 3600:.0f} h" if days else duration(rest)
+
+
 def table(rows: Sequence[Sequence[str]]) -> str:
     """Columns as wide as their widest cell; the first row is the heading."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
     return "\n".join(line.rstrip() for line in lines)
-
-
-def settings_help() -> str:
-    """Every setting with its default, from the one place that knows them."""
-    from worker.settings import Settings, variable
-
-    lines = ["settings:"]
-    for name, field in Settings.model_fields.items():
-        default = "" if field.default is None or field.default_factory else f" (default: {field.default})"
-        text = f"{field.description}{default}"
-        lines += [f"  {variable(name)}", textwrap.indent(textwrap.fill(text, 100), _INDENT)]
-    lines.append("Temporal's own: TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_TLS..., TEMPORAL_CONFIG_FILE.")
-    return "\n".join(lines) + "\n"

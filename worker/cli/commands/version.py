@@ -1,4 +1,4 @@
-"""`version`: of both distributions, and of the servers where some are set up."""
+"""`version`: of the service, of Python, and of the servers that answer."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from collections.abc import Awaitable
 from dataclasses import replace
 from datetime import timedelta
 from importlib.metadata import version as version_of
+from typing import TYPE_CHECKING
 
-from temporalio.api.workflowservice.v1 import GetSystemInfoRequest
-from temporalio.service import RPCError
-
-from activities.dataplane.manifest import FORMAT_VERSION
-from activities.objectstore import bucket
-from activities.objectstore.s3 import open_store
-from codehub_storage.errors import StorageError
-from worker.cli.answers import VersionAnswer
 from worker.cli.exits import Exit
 from worker.cli.output import Output
-from worker.cli.session import connect_temporal, load_settings
-from worker.settings import Origin, Settings
-from worker.store import s3_settings
 
+if TYPE_CHECKING:
+    from worker.cli.answers import VersionAnswer
+    from worker.settings import Settings
+
+HELP = "versions of the service, of Python, and of the servers that answer"
+ARGUMENTS = ()
 _SECONDS = 3.0
 
 
-async def version(args: Namespace, output: Output) -> int:
-    """`version`: a server that does not answer at once is left out."""
+async def run(args: Namespace, output: Output) -> int:
+    """Prints a list; a server that does not answer at once is left out."""
+    from activities.dataplane.manifest import FORMAT_VERSION
+    from worker.cli.answers import VersionAnswer
+    from worker.cli.session import load_settings
+
     settings = load_settings(args)
     server, store = await asyncio.gather(_soon(_temporal(settings)), _soon(_store(settings)))
     answer = VersionAnswer(
@@ -40,11 +40,15 @@ async def version(args: Namespace, output: Output) -> int:
         temporal_server=server,
         store=store,
     )
-    output.answer(answer.model_dump(mode="json"), _as_text(answer))
+    output.answer(answer, _as_text(answer))
     return Exit.DONE
 
 
 async def _soon(asked: Awaitable[str | None]) -> str | None:
+    from temporalio.service import RPCError
+
+    from codehub_storage.errors import StorageError
+
     try:
         async with asyncio.timeout(_SECONDS):
             return await asked
@@ -53,6 +57,11 @@ async def _soon(asked: Awaitable[str | None]) -> str | None:
 
 
 async def _temporal(settings: Settings) -> str | None:
+    from temporalio.api.workflowservice.v1 import GetSystemInfoRequest
+
+    from worker.cli.session import connect_temporal
+    from worker.settings import Origin
+
     if settings.temporal_connection().origin is Origin.DEFAULT:
         return None
     client = await connect_temporal(settings)
@@ -60,6 +69,10 @@ async def _temporal(settings: Settings) -> str | None:
 
 
 async def _store(settings: Settings) -> str | None:
+    from activities.objectstore import bucket
+    from activities.objectstore.s3 import open_store
+    from worker.store import s3_settings
+
     if settings.s3_endpoint is None:
         return None
     seconds = timedelta(seconds=_SECONDS)

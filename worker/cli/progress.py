@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
-from worker.cli.listing import duration, size
+from worker.cli.format import duration, size
 
 if TYPE_CHECKING:
     from rich.progress import Task

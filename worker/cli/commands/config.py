@@ -5,33 +5,41 @@ from __future__ import annotations
 import re
 from argparse import Namespace
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import ByteSize, JsonValue, SecretStr
-
-from worker.cli.answers import ConfigAnswer, SettingAnswer, TemporalAnswer
 from worker.cli.exits import Exit
-from worker.cli.listing import table
+from worker.cli.format import table
 from worker.cli.output import Output
-from worker.cli.session import load_settings
-from worker.settings import Origin, Settings, variable
 
+if TYPE_CHECKING:
+    from pydantic import JsonValue
+
+    from worker.cli.answers import ConfigAnswer
+    from worker.settings import Settings
+
+HELP = "every setting in force, and where it comes from"
+ARGUMENTS = ()
 MASK = "**********"
 _USER_IN_URL = re.compile(r"(?<=://)[^/@\s]*@")
 _SECRET_OPTION = re.compile(r"(?i)((?:pass|secret|token|key)[a-z_]*=)[^,]*")
 _SECRET_NAME = re.compile(r"(?i)pass|secret|token|key")
 
 
-async def config(args: Namespace, output: Output) -> int:
-    """`config`"""
+async def run(args: Namespace, output: Output) -> int:
+    """Prints a table."""
+    from worker.cli.session import load_settings
+
     settings = load_settings(args)
     answer = settings_in_force(settings)
-    output.answer(answer.model_dump(mode="json"), _as_text(answer, settings))
+    output.answer(answer, _as_text(answer, settings))
     return Exit.DONE
 
 
 def settings_in_force(settings: Settings) -> ConfigAnswer:
     """All of them, in the order of the class."""
+    from worker.cli.answers import ConfigAnswer, SettingAnswer, TemporalAnswer
+    from worker.settings import Origin, Settings, variable
+
     dumped = settings.model_dump(mode="json")
     rows = []
     for name in Settings.model_fields:
@@ -54,6 +62,8 @@ def settings_in_force(settings: Settings) -> ConfigAnswer:
 
 def _shown(value: object, dumped: Any) -> JsonValue:
     """What may be shown of a value: nothing of a secret, nor of a password in a URL or in a driver's options."""
+    from pydantic import ByteSize, SecretStr
+
     if isinstance(value, SecretStr):
         return MASK
     if isinstance(value, ByteSize):
@@ -70,7 +80,7 @@ def _shown(value: object, dumped: Any) -> JsonValue:
 
 
 def _as_text(answer: ConfigAnswer, settings: Settings) -> str:
-    raw = [getattr(settings, name) for name in Settings.model_fields]
+    raw = [getattr(settings, name) for name in type(settings).model_fields]
     rows = [("SETTING", "VALUE", "SOURCE")]
     rows += [(row.variable, _text(row.value, of), row.source) for row, of in zip(answer.settings, raw, strict=True)]
     temporal = answer.temporal
@@ -84,6 +94,8 @@ def _as_text(answer: ConfigAnswer, settings: Settings) -> str:
 
 
 def _text(value: JsonValue, raw: object) -> str:
+    from pydantic import ByteSize
+
     if isinstance(raw, ByteSize):
         return raw.human_readable()
     if isinstance(raw, timedelta):
