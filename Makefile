@@ -40,7 +40,7 @@ $(STAMP): pyproject.toml client/pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(STAMP) ## provision, archive, restore, compare, purge on a real project tree; ARGS=--keep leaves it running
-	$(BIN)/python -m worker.demo $(ARGS)
+	$(BIN)/python -m examples.demo $(ARGS)
 
 test: $(STAMP) ## the whole test suite; skipped tests are listed with their reasons
 	@missing=; for tool in setfacl:acl getfattr:attr busybox:busybox bsdtar:libarchive-tools chromium:chromium pigz:pigz rsync:rsync filefrag:e2fsprogs mkfs.btrfs:btrfs-progs; do \

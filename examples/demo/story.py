@@ -14,14 +14,14 @@ from codehub_storage import keys
 from codehub_storage.client import OperationHandle, StorageClient
 from codehub_storage.contracts import OperationResult
 from codehub_storage.converter import DATA_CONVERTER
+from examples.demo import project, reference
+from examples.demo.commands import CommandFailed
+from examples.demo.oddities import Oddities
+from examples.demo.telling import Telling
 from worker.cli.following import follow
 from worker.cli.listing import size
 from worker.cli.output import one_line
 from worker.cli.verify import check
-from worker.demo import project, reference
-from worker.demo.commands import CommandFailed
-from worker.demo.oddities import Oddities
-from worker.demo.telling import Telling
 from worker.dev.info import DevInfo
 
 _WORKSPACE = "demo"

@@ -1,4 +1,4 @@
-"""Entry of ``python -m worker.demo [--keep] [--data-dir DIR]``."""
+"""Entry of ``python -m examples.demo [--keep] [--data-dir DIR]``."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from codehub_storage.errors import StorageError
+from examples.demo.commands import CommandFailed
+from examples.demo.reference import remove
+from examples.demo.story import Story
+from examples.demo.telling import Telling
 from worker.cli.listing import size
 from worker.cli.output import Output
-from worker.demo.commands import CommandFailed
-from worker.demo.reference import remove
-from worker.demo.story import Story
-from worker.demo.telling import Telling
 from worker.dev.process import StackError
 from worker.dev.stack import DevStack
 
