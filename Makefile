@@ -39,7 +39,7 @@ $(STAMP): pyproject.toml client/pyproject.toml constraints.txt
 	PIP_CONSTRAINT=constraints.txt $(BIN)/pip install --quiet --disable-pip-version-check -e ./client -e '.[dev]'
 	@touch $@
 
-demo: $(STAMP) ## archive a real project tree while a mover and a worker are killed, restore, compare; ARGS=--keep goes on
+demo: $(STAMP) ## archive a real project tree while a mover and a worker are killed, restore, compare; ARGS=--keep leaves it up
 	$(BIN)/python -m examples.demo $(ARGS)
 
 test: $(STAMP) ## the whole test suite; skipped tests are listed with their reasons

@@ -37,7 +37,7 @@ async def test_bytes_pass_and_are_counted() -> None:
         assert await exchange(line) == ANSWER
         assert line.sent_bytes == len(SENT)
         line.bytes_per_second = 100 * len(SENT)
-        assert await asyncio.gather(exchange(line), exchange(line)) == [ANSWER, ANSWER]
+        assert list(await asyncio.gather(exchange(line), exchange(line))) == [ANSWER, ANSWER]
         assert line.sent_bytes == 3 * len(SENT)
 
 
