@@ -39,8 +39,8 @@ $(STAMP): pyproject.toml client/pyproject.toml constraints.txt
 	PIP_CONSTRAINT=constraints.txt $(BIN)/pip install --quiet --disable-pip-version-check -e ./client -e '.[dev]'
 	@touch $@
 
-demo: $(STAMP) ## provision, archive, restore, compare, purge on a real project tree; ARGS=--keep leaves it running
-	$(BIN)/python -m worker.demo $(ARGS)
+demo: $(STAMP) ## archive a real project tree while a mover and a worker are killed, restore, compare; ARGS=--keep leaves it up
+	$(BIN)/python -m examples.demo $(ARGS)
 
 test: $(STAMP) ## the whole test suite; skipped tests are listed with their reasons
 	@missing=; for tool in setfacl:acl getfattr:attr busybox:busybox bsdtar:libarchive-tools chromium:chromium pigz:pigz rsync:rsync filefrag:e2fsprogs mkfs.btrfs:btrfs-progs; do \

@@ -24,7 +24,7 @@ from bench.report import RESULTS, write_report
 from bench.results import Run
 from bench.rounds import SinkStage, StoreStage, count_requests, run_rounds
 from bench.sink import sink_process
-from bench.store import scratch_folder, server_of
+from bench.store import scratch_folder, store_server
 from bench.trees import TREES, tree
 from bench.whole import run_whole
 from tests.harness.s3server import S3Server
@@ -45,23 +45,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     names = options.tree or (list(TREES) if options.all else ["home"])
     for name in names:
         tree(name)
-    run = Run.begin(options.server, options.rounds)
-    with scratch_folder() as folder, server_of(options.server, folder) as server:
+    run = Run.begin(options.rounds)
+    with scratch_folder() as folder, store_server(folder) as server:
         for name in names:
             if options.all:
                 _measure_all(run, server, name, options.only or [*CONTENDERS, WHOLE])
             else:
                 _measure_quickly(run, server, name, options.only or QUICK, deadline)
-            if options.results:
-                run.save(options.results)
     if options.all:
         with scratch_folder() as folder:
             _measure_sink(run, folder, names, options.only or _STREAMING)
         if not options.tree and not options.only:  # a part would take the place of the whole
             run.save(RESULTS)
             write_report(run)
-    if options.results:
-        run.save(options.results)
     print(json.dumps(headline([each for each in run.results if each.tree == names[0]])))
     return 0
 
@@ -116,8 +112,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--minutes", type=float, default=math.inf, help="begin no round that would end later, one apart"
     )
-    parser.add_argument("--server", choices=("seaweed", "minio"), default="seaweed")
-    parser.add_argument("--results", type=Path, help="file for all results, as JSON")
     return parser
 
 

@@ -37,9 +37,7 @@ from tests.harness.watching import Watch
 from worker.dev.temporal import TemporalServer
 
 pytestmark = pytest.mark.timeout(3600)
-ROUNDS = int(os.environ.get("BENCH_ROUNDS", "5"))
-REPORT = os.environ.get("BENCH_REPORT")
-"""A file to which the lines are appended, too."""
+ROUNDS = 5
 
 
 @dataclass
@@ -213,6 +211,3 @@ def tell(operation: str, spent: Spent, entries: int, total: int, skip: int) -> N
         "mover_pss_mib": spent.pss_bytes >> 20,
     }
     print("\n" + json.dumps(line))
-    if REPORT:
-        with open(REPORT, "a") as file:
-            file.write(json.dumps(line) + "\n")

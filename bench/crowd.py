@@ -15,7 +15,7 @@ from pathlib import Path
 from bench.contenders import TOOLS
 from bench.homes import make_small
 from bench.measure import Sampler
-from bench.store import Place, scratch_folder, server_of
+from bench.store import Place, scratch_folder, store_server
 from bench.trees import tree
 from bench.whole import copy_tree, line_of, warm_site
 from codehub_storage.keys import archive_key
@@ -30,7 +30,7 @@ _LOOP = 'aws s3 cp --only-show-errors "s3://$BUCKET/$1" - | tar xz -C "$(mktemp 
 
 def run_crowd(count: int, tell: Callable[[dict[str, object]], None]) -> None:
     """``count`` small workspaces archived at once and restored at once; then some of them behind a large one."""
-    with scratch_folder() as folder, server_of("seaweed", folder) as server:
+    with scratch_folder() as folder, store_server(folder) as server:
 
         async def run() -> None:
             async with warm_site(server, folder) as (site, worker):

@@ -8,9 +8,9 @@ import sys
 import zlib
 from pathlib import Path
 
+from examples.demo.project import make_project
+from examples.demo.telling import Telling
 from worker.cli.output import Output
-from worker.demo.project import make_project
-from worker.demo.telling import Telling
 
 _KIB, _MIB = 1 << 10, 1 << 20
 _PROJECTS = (

@@ -12,6 +12,7 @@ from typing import Any
 
 from bench.figures import Result
 from bench.lineup import versions
+from bench.store import SERVER
 
 
 @dataclass
@@ -30,9 +31,9 @@ class Run:
     sink: list[Result] = field(default_factory=list)
 
     @classmethod
-    def begin(cls, server: str, rounds: int) -> Run:
+    def begin(cls, rounds: int) -> Run:
         """Today, here."""
-        return cls(f"{datetime.now(UTC):%Y-%m-%d}", describe_machine(), server, rounds, versions())
+        return cls(f"{datetime.now(UTC):%Y-%m-%d}", describe_machine(), SERVER, rounds, versions())
 
     def save(self, path: Path) -> None:
         """As JSON, a line for each result."""

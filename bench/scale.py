@@ -20,7 +20,7 @@ from bench.figures import Result
 from bench.homes import size_of
 from bench.rounds import StoreStage, run_rounds
 from bench.shapes import text_of
-from bench.store import scratch_folder, server_of
+from bench.store import scratch_folder, store_server
 
 _MILLION, _BY_FOLDER = 1_000_000, 1000
 _GROWTH_FILES, _GROWTH_BYTES = 1000, 25_000
@@ -82,7 +82,7 @@ _OF_ONE = {"million": run_million, "sparse": run_sparse, "growth": run_growth}
 
 
 def _ours(name: str, make: Callable[[Path], None]) -> Iterator[dict[str, object]]:
-    with scratch_folder() as folder, scratch_folder() as data, server_of("seaweed", data) as server:
+    with scratch_folder() as folder, scratch_folder() as data, store_server(data) as server:
         make(folder)
         entries, total = size_of(folder)
         for result in run_rounds(StoreStage(server), name, folder, [Ours()], [0]):
@@ -90,7 +90,7 @@ def _ours(name: str, make: Callable[[Path], None]) -> Iterator[dict[str, object]
 
 
 def told(result: Result, entries: int, total: int) -> dict[str, object]:
-    """A result with the size of its tree, and what a gigabyte took of wall and CPU seconds."""
+    """A result with the size of its tree, and what a gigabyte took of CPU seconds."""
     return {
         "tree": result.tree,
         "operation": result.operation,
@@ -98,7 +98,6 @@ def told(result: Result, entries: int, total: int) -> dict[str, object]:
         "gigabytes": round(total / 1e9, 3),
         "wall_seconds": result.wall_seconds,
         "cpu_seconds": result.cpu_seconds,
-        "wall_seconds_by_gigabyte": round(result.wall_seconds / total * 1e9, 2),
         "cpu_seconds_by_gigabyte": round(result.cpu_seconds / total * 1e9, 2),
         "pss_mib": result.pss_bytes >> 20,
         "stored_megabytes": round(result.stored_bytes / 1e6, 1),

@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.harness.minio import Minio
 from tests.harness.s3server import S3Server
 from worker.dev.seaweed import Identity, Seaweed
 
 SHARED_MEMORY = Path("/dev/shm")
 """Where stores keep their data and restores go, so that no disk is measured."""
+SERVER = "seaweed"
+"""Its name in the report."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,9 @@ def scratch_folder() -> Iterator[Path]:
 
 
 @contextmanager
-def server_of(kind: str, folder: Path) -> Iterator[S3Server]:
-    """A server named `seaweed` or `minio`, with its data in ``folder``."""
-    server: S3Server = {"seaweed": Seaweed, "minio": Minio}[kind](folder / kind)
+def store_server(folder: Path) -> Iterator[S3Server]:
+    """The store that all are measured on, with its data in ``folder``."""
+    server = Seaweed(folder / SERVER)
     server.start()
     try:
         yield server

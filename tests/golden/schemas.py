@@ -1,12 +1,13 @@
 """What crosses the wire or lies in the bucket, as JSON schemas: `python -m tests.golden.schemas` writes them anew.
 
-A field may be added; none may be renamed, retyped or removed: older clients, open runs and stored objects have it.
+The file shows a reviewer what a change does to them. What holds them is another: `tests.golden.freeze`.
 """
 
 from __future__ import annotations
 
 import inspect
 import json
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ FILE = Path(__file__).with_name("schemas.json")
 
 
 def schemas() -> dict[str, Any]:
-    """The schema of every model, by module and name, and the table of error codes."""
+    """The schema of every model and the values of every enumeration, by module and name, and the error codes."""
     found: dict[str, Any] = {}
     for module in (contracts, messages, record, manifest):
         for name, member in inspect.getmembers(module, inspect.isclass):
@@ -32,6 +33,8 @@ def schemas() -> dict[str, Any]:
                     "properties": {field: _shape(shape) for field, shape in schema.get("properties", {}).items()},
                     "required": sorted(schema.get("required", [])),
                 }
+            elif issubclass(member, Enum) and member.__module__ == module.__name__:
+                found[f"{module.__name__}.{name}"] = {"values": sorted(each.value for each in member)}
     found["errors"] = {code.value: facts._asdict() | {"hint": ""} for code, facts in FACTS.items()}
     return found
 

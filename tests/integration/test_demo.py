@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from worker.demo import reference
-from worker.demo.oddities import Oddities
+from examples.demo import reference
+from examples.demo.oddities import Oddities
 
 pytestmark = [pytest.mark.integration, pytest.mark.tool("rsync")]
 

@@ -10,7 +10,7 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, closing
 from pathlib import Path
 from typing import Self
@@ -43,14 +43,23 @@ _OTHERS = ("AWS_", "TEMPORAL_", "CODEHUB_STORAGE_S3_", "CODEHUB_STORAGE_SETTLE")
 class DevStack:
     """``async with DevStack(folder) as stack`` starts all parts and ends them in the opposite order.
 
-    ``note`` hears of what a person should know. ``reset``: begin with nothing, whatever is there. Entering raises
-    ``StackRuns`` if one runs on the folder already, and ``PartFailed``, which names the part and its log.
+    ``note`` hears of what a person should know. ``reset``: begin with nothing, whatever is there. ``settings``: what
+    the worker is told besides, by the names of ``Settings``. Entering raises ``StackRuns`` if one runs on the folder
+    already, and ``PartFailed``, which names the part and its log.
     """
 
-    def __init__(self, data_dir: Path, *, reset: bool = False, note: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        reset: bool = False,
+        note: Callable[[str], None] = lambda _: None,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
         self.layout = Layout(data_dir.absolute())
         self._reset = reset
         self._note = note
+        self._settings = dict(settings or {})
         self._exits = AsyncExitStack()
 
     @property
@@ -66,6 +75,11 @@ class DevStack:
 
     async def __aexit__(self, *_: object) -> None:
         await self._exits.aclose()
+
+    @property
+    def worker_pid(self) -> int | None:
+        """The worker's process id while it runs."""
+        return self._worker.pid
 
     async def watch(self) -> None:
         """Runs until cancelled. A worker that ends is started again: what it did is durable. A server that ends is
@@ -155,8 +169,9 @@ class DevStack:
             "TEMPORAL_NAMESPACE": self.info.namespace,
             "TEMPORAL_CONFIG_FILE": os.devnull,
         }
+        fields = {**self._fields(), **self._settings}
         return child_environment(
-            {**{variable(name): value for name, value in self._fields().items()}, **temporal}, without=_OTHERS
+            {**{variable(name): each for name, each in fields.items()}, **temporal}, without=_OTHERS
         )
 
     async def _mark_place(self) -> None:

@@ -21,7 +21,7 @@ USUAL_PORTS = (7233, 8233)
 """Where people look for Temporal and its web UI first."""
 
 _ONE_PARTITION = {"matching.numTaskqueueReadPartitions": 1, "matching.numTaskqueueWritePartitions": 1}
-"""Of each task queue, not four: every mover has a queue of its own, and each partition of it costs the server writes."""
+"""Of each task queue, not four: every mover has a queue of its own, and each partition costs the server writes."""
 _HOST = "127.0.0.1"
 _READY_SECONDS = 60.0
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from examples.demo.commands import run_command
 from worker.cli.format import size
-from worker.demo.commands import run_command
 
 _KEEP_ALL = ("-aHAX", "--numeric-ids", "--modify-window=-1")
 """Everything, times to the nanosecond: by default rsync takes two times of one second for the same."""

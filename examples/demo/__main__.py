@@ -1,4 +1,4 @@
-"""Entry of ``python -m worker.demo [--keep] [--data-dir DIR]``."""
+"""Entry of ``python -m examples.demo [--keep] [--data-dir DIR]``."""
 
 from __future__ import annotations
 
@@ -14,18 +14,23 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from codehub_storage.errors import StorageError
+from examples.demo.commands import CommandFailed
+from examples.demo.kills import MissedTheMiddle
+from examples.demo.line import Line
+from examples.demo.reference import remove
+from examples.demo.story import Story
+from examples.demo.telling import Telling
 from worker.cli.format import size
 from worker.cli.output import Output
-from worker.demo.commands import CommandFailed
-from worker.demo.reference import remove
-from worker.demo.story import Story
-from worker.demo.telling import Telling
 from worker.dev.process import StackError
 from worker.dev.stack import DevStack
 
 _NEEDED_BYTES = 2 << 30
 _DISK = Path("/var/tmp")
 """Where files of this size belong: /tmp may be memory."""
+_SETTINGS = {"segment_bytes": "8MiB", "mover_concurrency": "2", "time_scale": "0.1"}
+"""Few and small segments in flight, so that a small home has a middle. A tenth of all timeouts: that a mover is dead
+shows when its heartbeat is missed, after 12 seconds instead of two minutes."""
 
 
 def main() -> None:
@@ -47,7 +52,7 @@ def main() -> None:
     except (asyncio.CancelledError, KeyboardInterrupt):
         print("\ninterrupted; everything that was started has ended", file=sys.stderr)
         status = 128 + (signals[0] if signals else signal.SIGINT)
-    except (StackError, StorageError, CommandFailed, _NoRoom) as error:
+    except (StackError, StorageError, CommandFailed, MissedTheMiddle, _NoRoom) as error:
         hint = f" ({error.hint})" if isinstance(error, StorageError) else ""
         print(f"\nthe demo failed: {error}{hint}", file=sys.stderr)
         status = 2 if isinstance(error, _NoRoom) else 1
@@ -92,20 +97,22 @@ async def _run(folder: Path, keep: bool, signals: list[int]) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, interrupt, number)
     telling = Telling(Output(as_json=False, stdout=sys.stdout, stderr=sys.stderr))
-    with telling.step("start") as step:
-        stack = DevStack(folder / "stack", note=telling.say)
-        await stack.__aenter__()
-        step.what = f"Temporal, SeaweedFS, worker in {folder / 'stack'}"
-    try:
-        return await _tell(stack, folder, telling, keep)
-    finally:
-        await asyncio.shield(stack.__aexit__(None, None, None))
+    async with Line(lambda: stack.info.s3_endpoint) as line:
+        with telling.step("start") as step:
+            settings = {"s3_endpoint": line.url, **_SETTINGS}
+            stack = DevStack(folder / "stack", note=telling.say, settings=settings)
+            await stack.__aenter__()
+            step.what = f"Temporal, SeaweedFS, worker (a tenth of its usual timeouts) in {folder / 'stack'}"
+        try:
+            return await _tell(stack, line, folder, telling, keep)
+        finally:
+            await asyncio.shield(stack.__aexit__(None, None, None))
 
 
-async def _tell(stack: DevStack, folder: Path, telling: Telling, keep: bool) -> int:
-    """The story, while somebody watches over the servers."""
+async def _tell(stack: DevStack, line: Line, folder: Path, telling: Telling, keep: bool) -> int:
+    """The story, while the servers are watched."""
     watching = asyncio.create_task(stack.watch())
-    telling_it = asyncio.create_task(Story(stack.info, folder, telling).tell())
+    telling_it = asyncio.create_task(Story(stack, line, folder, telling).tell())
     try:
         await asyncio.wait([watching, telling_it], return_when=asyncio.FIRST_COMPLETED)
         if not telling_it.done():

@@ -10,14 +10,14 @@ import sysconfig
 from collections.abc import Sequence
 from pathlib import Path
 
+from examples.demo.commands import CommandFailed, run_command
+from examples.demo.telling import Telling
 from worker.cli.progress import Standing
-from worker.demo.commands import CommandFailed, run_command
-from worker.demo.telling import Telling
 
 _NPM_PACKAGES = ("express", "eslint", "lodash", "typescript")
 _PIP_PACKAGES = ("flask", "pytest", "requests", "rich")
 _MORE_PIP_PACKAGES = ("django", "sphinx")
-_SERVICE = Path(__file__).parents[1]
+_WORKER = Path(__file__).parents[2] / "worker"
 
 
 async def make_project(
@@ -31,7 +31,7 @@ async def make_project(
     project = home / "project"
     project.mkdir()
     ignored = shutil.ignore_patterns("__pycache__")
-    await asyncio.to_thread(shutil.copytree, _SERVICE, project / "src", ignore=ignored)
+    await asyncio.to_thread(shutil.copytree, _WORKER, project / "src", ignore=ignored)
     if not await _install_node_modules(home, project, npm_packages, telling):
         pip_packages = (*pip_packages, *_MORE_PIP_PACKAGES)
     await _install_venv(home, project, pip_packages, telling)

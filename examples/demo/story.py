@@ -1,4 +1,4 @@
-"""The demo, step by step: provision, fill, archive, restore, compare, purge."""
+"""The demo, step by step: provision, fill, archive across two kills, restore, compare, purge."""
 
 from __future__ import annotations
 
@@ -8,31 +8,41 @@ from pathlib import Path
 
 from temporalio.client import Client
 
+from activities.backends.directory.layout import Layout
+from activities.backends.directory.lock import read_holder
 from activities.objectstore.client import S3Settings
 from activities.objectstore.s3 import open_store
 from codehub_storage import keys
 from codehub_storage.client import OperationHandle, StorageClient
 from codehub_storage.contracts import OperationResult
 from codehub_storage.converter import DATA_CONVERTER
+from examples.demo import project, reference
+from examples.demo.commands import CommandFailed
+from examples.demo.kills import Kills, MissedTheMiddle
+from examples.demo.line import Line
+from examples.demo.oddities import Oddities
+from examples.demo.telling import Telling
 from worker.cli.following import follow
 from worker.cli.format import size
 from worker.cli.output import one_line
 from worker.cli.verifying import check
-from worker.demo import project, reference
-from worker.demo.commands import CommandFailed
-from worker.demo.oddities import Oddities
-from worker.demo.telling import Telling
-from worker.dev.info import DevInfo
+from worker.dev.stack import DevStack
 
 _WORKSPACE = "demo"
 _SHOWN_DIFFERENCES = 20
+_SLOW = 8 << 20
 
 
 class Story:
-    """One run on a stack that is up. ``folder`` has room for a copy of the tree, outside of the volumes."""
+    """One run on a stack that is up. ``folder`` has room for a copy of the tree, outside of the volumes.
 
-    def __init__(self, info: DevInfo, folder: Path, telling: Telling) -> None:
-        self._info = info
+    ``line`` leads from the stack's worker to its store.
+    """
+
+    def __init__(self, stack: DevStack, line: Line, folder: Path, telling: Telling) -> None:
+        self._stack = stack
+        self._line = line
+        self._info = stack.info
         self._reference = folder / "reference"
         self._telling = telling
         self._archive_key = keys.archive_key(_WORKSPACE)
@@ -82,10 +92,38 @@ class Story:
 
     async def _archive(self, home_store_key: str, home: Path) -> None:
         with self._telling.step("archive") as step:
-            result = await self._follow(await self._client.start_archive(home_store_key))
+            sent_before = self._line.sent_bytes
+            result = await self._across_kills(await self._client.start_archive(home_store_key))
             if home.exists() or result.cleanup_required:
                 raise CommandFailed(f"the volume {home} is still there")
-            step.what = f"{_moved(result)}; volume gone"
+            again = max(0, self._line.sent_bytes - sent_before - result.stored_bytes)
+            step.what = f"{_moved(result)}; a mover and a worker killed, {size(again)} sent again; volume gone"
+
+    async def _across_kills(self, archive: OperationHandle) -> OperationResult:
+        """Kill a mover and a worker in the middle. Until both are dead the line is slow, so that there is a middle."""
+        self._telling.say(f"  the line to the store is slow ({size(_SLOW)}/s) until a mover and a worker were killed")
+        self._line.bytes_per_second = _SLOW
+        kills = Kills(
+            archive.progress, self._mover, lambda: self._stack.worker_pid, lambda line: self._telling.say(f"  {line}")
+        )
+        killing, ending = asyncio.create_task(kills.both()), asyncio.create_task(self._follow(archive))
+        try:
+            await asyncio.wait([killing, ending], return_when=asyncio.FIRST_COMPLETED)
+            if not killing.done():
+                await ending  # a failure of its own says more
+                raise MissedTheMiddle("the archive ended before a mover and a worker were killed in its middle")
+            await killing
+            self._line.bytes_per_second = None
+            return await ending
+        finally:
+            for task in (killing, ending):
+                task.cancel()
+            await asyncio.wait([killing, ending])
+
+    def _mover(self) -> int | None:
+        """The process id of the mover that is at work."""
+        holder = read_holder(Layout(self._info.volume_root).lock(_WORKSPACE))
+        return holder.pid if holder is not None and holder.is_mover and holder.is_alive() else None
 
     async def _prove(self) -> None:
         """Not part of the operation, which has proved it already: once more, from outside."""

@@ -1,0 +1,1 @@
+"""`make demo`: the four operations on a real project tree, across kills, judged by a tool that is not ours."""
