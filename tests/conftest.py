@@ -21,6 +21,7 @@ from tests.harness.fieldrows import FieldRows
 from tests.harness.forked import no_server_stays
 from tests.harness.habitats import prepare_habitats
 from tests.harness.image import docker_image
+from tests.harness.marks import mark_by_fixtures
 from tests.harness.minio import minio
 from tests.harness.seaweed import seaweed, store_admin
 from tests.harness.servers import s3_server, site_store
@@ -84,8 +85,10 @@ def pytest_configure(config: pytest.Config) -> None:
     leftovers.mark()
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest's own selects by them
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest files first: a worker of xdist that takes one of them last would be waited for."""
+    """Marks by fixtures. The longest files first: a worker of xdist that takes one of them last would be waited for."""
+    mark_by_fixtures(items)
     items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
 
 

@@ -61,12 +61,7 @@ UNMET = {
 }
 """Points that no clean run of an operation comes to, and why; a call's two points by the call's name."""
 
-pytestmark = [
-    pytest.mark.fault,
-    pytest.mark.slow,
-    pytest.mark.tool("rsync"),
-    pytest.mark.timeout(3 * 3600 if FULL else 1800),
-]
+pytestmark = [pytest.mark.tool("rsync"), pytest.mark.timeout(3 * 3600 if FULL else 1800)]
 
 
 @dataclass

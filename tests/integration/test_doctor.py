@@ -22,8 +22,6 @@ from worker.dev.temporal import TemporalServer
 
 __all__ = ["common_ground", "common_site"]
 
-pytestmark = pytest.mark.integration
-
 
 async def doctor(site: Site, **environment: str) -> tuple[Done, dict[str, dict[str, Any]]]:
     """How it ended, and each check by its name."""

@@ -28,8 +28,6 @@ from tests.harness.seaweed import (
     settings_of,
 )
 
-pytestmark = pytest.mark.integration
-
 PART = UploadedPart(1, 1, "0" * 32, bytes(8))
 CALLS: dict[str, Callable[[ObjectStore], Awaitable[object]]] = {
     "head": lambda store: store.head("k"),
