@@ -1,7 +1,7 @@
 """Marks that a test has by its fixtures, so that nobody sets them by hand and none is forgotten.
 
-``server``: it needs one. ``own_servers``: it starts servers of its own, which it may stop, break or give settings; these
-come from fixtures whose names begin with ``own_``.
+``server``: it needs one. ``own_servers``: it starts servers of its own, which it may stop, break or give settings.
+These come from fixtures whose names begin with ``own_``.
 """
 
 from __future__ import annotations
