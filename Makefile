@@ -15,14 +15,17 @@ TO_FIELD = STORAGE_TESTS_FIELD_REPORT=$(CURDIR)/$(FIELD)/$@.json
 # What holds for every backend, tested by the same code.
 ON_ALL := $(addprefix tests/integration/test_,transitions.py lineage.py lost.py purge.py wrong_place.py attributes.py) \
 	tests/fault/test_handover.py tests/fault/test_kill_points.py tests/fault/test_interruptions.py::test_cancel_tells_the_truth
+# What `make test` runs.
+QUICK := not server and not slow
+WITH_SERVERS := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 N ?=
 MINUTES ?= 10
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-parts test-docker test-k8s test-compose test-packaging test-web screenshots test-pages test-first-use test-all test-beside-k8s walkthrough dist bench-quick bench bench-scale bench-start bench-backends fidelity docs docs-serve check format model model-short faults fuzz clean
+.PHONY: help setup demo test test-integration test-fault test-local test-parts test-docker test-k8s test-compose test-packaging test-web screenshots test-pages test-first-use test-all test-beside-k8s walkthrough dist bench-quick bench bench-scale bench-start bench-backends fidelity docs docs-serve check format model model-short faults fuzz clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 setup: $(STAMP) ## the virtual environment .venv with both distributions, editable, and all tools
 
@@ -42,11 +45,30 @@ $(STAMP): pyproject.toml client/pyproject.toml constraints.txt
 demo: $(STAMP) ## archive a real project tree while a mover and a worker are killed, restore, compare; ARGS=--keep leaves it up
 	$(BIN)/python -m examples.demo $(ARGS)
 
-test: $(STAMP) ## the whole test suite; skipped tests are listed with their reasons
+define check_tools
 	@missing=; for tool in setfacl:acl getfattr:attr busybox:busybox bsdtar:libarchive-tools chromium:chromium pigz:pigz rsync:rsync filefrag:e2fsprogs mkfs.btrfs:btrfs-progs; do \
 		command -v $${tool%%:*} >/dev/null || missing="$$missing $${tool##*:}"; done; \
 		[ -z "$$missing" ] || echo "tests that need these will not run: apt-get install$$missing" >&2
-	$(TO_FIELD) $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+endef
+
+# A test bears `server` if one of its fixtures is a server (tests/harness/marks.py). Each test of tests/ but those of the
+# engines is in one and only one of these three: `test`, `test-integration`, `test-fault` with `test-web`.
+test: $(STAMP) ## what needs no server, on all cores, in two minutes on two; a test that takes 10 s fails
+	$(check_tools)
+	@$(TO_FIELD) $(BIN)/python -m pytest -n auto --dist worksteal -o timeout=10 -m "$(QUICK)" $(ARGS); \
+		status=$$?; echo "make test: $$SECONDS s"; exit $$status
+
+test-integration: $(STAMP) ## the tests on real servers of Temporal and S3, and the slow ones that need none
+	$(TO_FIELD) $(WITH_SERVERS) -m "not ($(QUICK))" --ignore=tests/fault --ignore=tests/web $(ARGS)
+
+test-fault: $(STAMP) ## kills, cuts and delays on real processes, as few as in CI; `make faults N=200` makes many
+	$(TO_FIELD) $(WITH_SERVERS) tests/fault $(ARGS)
+
+test-web: $(STAMP) ## the web UI as an operator's browser shows it; needs chromium
+	$(TO_FIELD) $(BIN)/python -m pytest tests/web $(ARGS)
+
+test-local: test ## all that runs without Docker and Kubernetes: `test`, then those of the three above in one run
+	$(TO_FIELD) $(WITH_SERVERS) -m "not ($(QUICK))" $(ARGS)
 
 test-parts: $(STAMP) ## build ahead what the tests need of Go modules and Debian packages; needs Go, root, debootstrap
 	$(BIN)/python -m tests.harness.parts minio compose kubernetes local-path mc
@@ -76,7 +98,7 @@ test-all: $(STAMP) test-parts ## what CI runs, each suite told when it has ended
 	$(BIN)/python -m tests.field
 
 test-beside-k8s:
-	$(MAKE) test
+	$(MAKE) test-local
 	$(MAKE) -j3 -Otarget test-docker test-compose test-first-use
 
 test-first-use: ## test-packaging, then test-pages: stacks of both would want the usual ports
@@ -97,10 +119,7 @@ dist: $(BUILDER_STAMP) ## wheels and source archives of both distributions, into
 	PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BUILDER)/bin/python -m build --outdir dist client
 	PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BUILDER)/bin/python -m build --outdir dist .
 
-test-web: $(STAMP) ## the web UI as an operator's browser shows it; part of `make test`; needs chromium
-	$(BIN)/python -m pytest tests/web $(ARGS)
-
-screenshots: $(STAMP) ## the same, and its pages become the pictures of docs/images
+screenshots: $(STAMP) ## `test-web`, and its pages become the pictures of docs/images
 	@command -v chromium >/dev/null || { echo "no chromium to take them with: apt-get install chromium" >&2; exit 1; }
 	mkdir -p docs/images
 	STORAGE_TESTS_PICTURES=docs/images $(BIN)/python -m pytest tests/web $(ARGS)

@@ -1,6 +1,6 @@
-"""What all tests share: real servers, one of each for the whole session, and the promise that no process is left.
+"""What all tests share: real servers, one of each for the whole run, and the promise that no process is left.
 
-Servers are children of the main thread and tied to it; each test makes its own clients, in its own event loop.
+Each test makes its own clients, in its own event loop.
 """
 
 from __future__ import annotations
@@ -10,23 +10,24 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.harness import leftovers, parts
+from tests.harness import leftovers, parts, shared
 from tests.harness.cluster.fixture import cluster
 from tests.harness.docker import docker_engine
 from tests.harness.fieldrows import FieldRows
 from tests.harness.forked import no_server_stays
 from tests.harness.habitats import prepare_habitats
 from tests.harness.image import docker_image
-from tests.harness.minio import minio
-from tests.harness.seaweed import seaweed, store_admin
-from tests.harness.servers import s3_server, site_store
+from tests.harness.marks import mark_by_fixtures
+from tests.harness.servers import minio, s3_server, seaweed, site_store, store_admin, temporal_server
+from tests.harness.shared import shared_servers
 from tests.harness.site import common_ground, common_site
 from tests.harness.suites import OnDemand
-from tests.harness.temporal import temporal_server, time_skipping
+from tests.harness.temporal import time_skipping
 
 __all__ = [
     "cluster",
@@ -39,6 +40,7 @@ __all__ = [
     "prepare_habitats",
     "s3_server",
     "seaweed",
+    "shared_servers",
     "site_store",
     "store_admin",
     "temporal_server",
@@ -82,10 +84,19 @@ def pytest_configure(config: pytest.Config) -> None:
     bin_dir = str(Path(sys.executable).parent)  # programs from packages, also where no environment is activated
     os.environ["PATH"] = os.pathsep.join([bin_dir, os.environ.get("PATH", os.defpath)])
     leftovers.mark()
+    shared.begin(config)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """A worker of xdist is about to start."""
+    shared.tell_worker(node.config, node.workerinput)
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest's own selects by them
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest files first: a worker of xdist that takes one of them last would be waited for."""
+    """Marks by fixtures. The longest files first: a worker of xdist that takes one of them last would be waited for."""
+    mark_by_fixtures(items)
     items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
 
 
@@ -111,6 +122,7 @@ def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
     try:
         yield
     finally:
+        shared.end(session)
         left = leftovers.end_all()
         if left:
             sys.stderr.write("".join(f"\nleft running by a test: {line}" for line in left) + "\n")

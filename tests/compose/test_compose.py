@@ -16,8 +16,6 @@ from tests.harness.compose import Compose
 from tests.harness.docker import inspected
 from tests.harness.trees import make_rich_tree, snapshot
 
-pytestmark = [pytest.mark.docker, pytest.mark.slow]
-
 SERVERS = {"minio", "postgresql", "temporal", "temporal-ui", "worker"}
 ONCE = {"bucket", "init", "temporal-namespace", "temporal-schema"}
 CHECKED = {"minio", "postgresql", "worker"}

@@ -15,8 +15,6 @@ from tests.harness.sources import TOP
 from tests.pages.blocks import DOCKER, HERE, blocks, not_executed
 from tests.pages.reading import PAGES
 
-pytestmark = [pytest.mark.docker, pytest.mark.slow]
-
 GUIDE = TOP / "docs/guides/compose.md"
 COMMANDS = {
     page: [command for block in blocks(page, kind) for command in block.commands]

@@ -385,7 +385,6 @@ def on_minio(minio: Minio) -> Ground:
     return minio, new_bucket(minio), new_bucket(minio, versioned=True)
 
 
-@pytest.mark.integration
 class TestSeaweed(ObjectStoreContract):
     """Our S3 client against SeaweedFS."""
 

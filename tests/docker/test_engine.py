@@ -14,8 +14,6 @@ from tests.harness import baseimage
 from tests.harness.docker import Engine, EngineError, OwnEngine, inspected, their_engine
 from tests.harness.enclosure import children_of
 
-pytestmark = [pytest.mark.docker, pytest.mark.integration]
-
 FETCH = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=5).read().decode())"
 
 

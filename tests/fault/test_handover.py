@@ -48,8 +48,6 @@ FILES, FILE_BYTES = 6, 1 << 20
 ATTACH = "control.backend.attach"
 
 pytestmark = [
-    pytest.mark.fault,
-    pytest.mark.slow,
     pytest.mark.field("O1"),
     pytest.mark.skipif(BACKEND == "directory", reason="movers of folders end with their worker"),
 ]

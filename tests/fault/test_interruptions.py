@@ -46,8 +46,6 @@ from tests.harness.stops import (
 from tests.harness.watching import children_of, mover_of
 from worker.dev.temporal import TemporalServer
 
-pytestmark = pytest.mark.fault
-
 AT_A_TIME = 8
 UNSEEN = {Phase.ATTACHING, Phase.UNDOING, Phase.DONE, Phase.UNKNOWN}
 """Phases in which a plain run never waits: passed within one workflow task, or of other runs."""

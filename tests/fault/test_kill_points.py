@@ -42,11 +42,11 @@ OPERATIONS = ("provision", "archive", "prove", "restore", "purge")
 
 UNMET = {
     "control.backend.mark": "`init`'s, not an operation's",
-    "directory.mark.prepared": "`init`'s; killed in integration/test_directory_kills.py",
+    "directory.mark.prepared": "`init`'s; killed in local/test_directory_kills.py",
     "control.backend.remove_stopped_users": "nobody holds the volume",
     "control.backend.fingerprint": "only where an archived volume is still there; see contract/test_volume_backend.py",
-    "directory.trash.back": "a deletion that was refused; killed in integration/test_directory_kills.py",
-    "directory.trash.restored": "a deletion that was refused; killed in integration/test_directory_kills.py",
+    "directory.trash.back": "a deletion that was refused; killed in local/test_directory_kills.py",
+    "directory.trash.restored": "a deletion that was refused; killed in local/test_directory_kills.py",
     "control.store.upload_part": "archives are written by movers",
     "control.store.list_parts": "parts are looked up by movers",
     "mover.store.list_parts": "only after a copy that was cut off; see fault/test_progress.py",
@@ -61,12 +61,7 @@ UNMET = {
 }
 """Points that no clean run of an operation comes to, and why; a call's two points by the call's name."""
 
-pytestmark = [
-    pytest.mark.fault,
-    pytest.mark.slow,
-    pytest.mark.tool("rsync"),
-    pytest.mark.timeout(3 * 3600 if FULL else 1800),
-]
+pytestmark = [pytest.mark.tool("rsync"), pytest.mark.timeout(3 * 3600 if FULL else 1800)]
 
 
 @dataclass

@@ -43,7 +43,7 @@ from tests.harness.stops import (
 from worker.dev.process import Child
 from worker.dev.temporal import TemporalServer
 
-pytestmark = [pytest.mark.fault, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @dataclass(frozen=True)

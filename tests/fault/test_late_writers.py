@@ -33,8 +33,6 @@ from tests.harness.stops import (
 )
 from worker.dev.temporal import TemporalServer
 
-pytestmark = pytest.mark.fault
-
 AT_A_TIME = 6
 REFUSED = (404, 412)
 

@@ -19,7 +19,7 @@ FULL = bool(os.environ.get("STORAGE_TESTS_N"))
 LIMIT_BYTES = 256 << 20
 MIB, GIB = 1 << 20, 1 << 30
 
-pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.timeout(7200 if FULL else 900)]
+pytestmark = pytest.mark.timeout(7200 if FULL else 900)
 
 
 @pytest.fixture

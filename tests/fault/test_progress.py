@@ -6,7 +6,7 @@ import asyncio
 import os
 import random
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +35,7 @@ HEARTBEATED = 5
 TIME_SCALE = 0.1
 LOOK_SECONDS = 0.02
 
-pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.tool("rsync")]
+pytestmark = pytest.mark.tool("rsync")
 
 
 @dataclass
@@ -161,24 +161,30 @@ async def test_a_killed_process_costs_what_was_in_flight(
         await asyncio.to_thread(run.oracle.check_archive, run.workspace)
 
 
-async def test_a_killed_store_costs_what_it_lost(tmp_path: Path, temporal_server: TemporalServer) -> None:
-    """kill -9 of the store between parts: after its start the archive goes on, and nothing known is sent again."""
+@pytest.fixture
+def own_seaweed(tmp_path: Path) -> Iterator[Seaweed]:
+    """A store that may be killed, not started yet."""
     store = Seaweed(tmp_path / "store/data")
-    try:
-        await asyncio.to_thread(store.start)
-        async with copying(tmp_path, temporal_server, store, 1024 if FULL else 120) as run:
-            run.proxy.add(Slow(), is_part)
-            handle = await run.begin()
-            await run.until_heartbeated()
-            await asyncio.to_thread(store.kill)
-            known = {record.number for record in await run.heartbeated()}
-            before = len(run.parts())
-            await asyncio.to_thread(store.start)
-            await handle.result()
-            assert not known & {each.part for each in run.parts()[before:]}, "a part that the store had was sent again"
-            await asyncio.to_thread(run.oracle.check_archive, run.workspace)
-    finally:
-        await asyncio.to_thread(store.stop)
+    yield store
+    store.stop()
+
+
+async def test_a_killed_store_costs_what_it_lost(
+    tmp_path: Path, temporal_server: TemporalServer, own_seaweed: Seaweed
+) -> None:
+    """kill -9 of the store between parts: after its start the archive goes on, and nothing known is sent again."""
+    await asyncio.to_thread(own_seaweed.start)
+    async with copying(tmp_path, temporal_server, own_seaweed, 1024 if FULL else 120) as run:
+        run.proxy.add(Slow(), is_part)
+        handle = await run.begin()
+        await run.until_heartbeated()
+        await asyncio.to_thread(own_seaweed.kill)
+        known = {record.number for record in await run.heartbeated()}
+        before = len(run.parts())
+        await asyncio.to_thread(own_seaweed.start)
+        await handle.result()
+        assert not known & {each.part for each in run.parts()[before:]}, "a part that the store had was sent again"
+        await asyncio.to_thread(run.oracle.check_archive, run.workspace)
 
 
 async def test_an_upload_that_the_store_lost_is_begun_anew(

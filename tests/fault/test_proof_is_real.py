@@ -19,8 +19,6 @@ from tests.harness.site import Site, open_site
 from tests.harness.stops import PATIENCE_SECONDS, Stop, fill, of, phase_of, proven_tree, until_no_mover, world_of
 from worker.dev.temporal import TemporalServer
 
-pytestmark = pytest.mark.fault
-
 GZIP = bytes.fromhex("1f8b08")
 """How every member begins."""
 

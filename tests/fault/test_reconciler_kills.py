@@ -19,8 +19,6 @@ from tests.harness.scale import trials
 from tests.harness.site import Site
 from tests.harness.stops import LOOK_SECONDS, Tree, fill, proven_tree, tree_of
 
-pytestmark = pytest.mark.fault
-
 KILLS = trials(25)
 WORKSPACES = 4
 CHANGES = 3

@@ -28,8 +28,6 @@ from tests.harness.stops import (
 )
 from worker.dev.temporal import TemporalServer
 
-pytestmark = pytest.mark.fault
-
 REPLANNED = (Phase.PLANNING, Phase.COPYING)
 REFUSED = (Phase.FINISHING, Phase.VERIFYING, Phase.COMMITTING, Phase.DELETING)
 """The first request of `finishing` sends what was read before the second walk."""

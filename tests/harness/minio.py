@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from tests.harness import parts
 from worker.dev.process import Child
@@ -23,6 +21,7 @@ class Minio:
     and administrator.
 
     ``address``: where it listens; loopback, unless containers shall reach it. ``admin``: somebody whose keys are known.
+    ``ports``: one; a free one unless given.
     """
 
     def __init__(
@@ -32,11 +31,12 @@ class Minio:
         buckets: Sequence[str] = (),
         address: str = "127.0.0.1",
         admin: Identity | None = None,
+        ports: Sequence[int] = (),
     ) -> None:
         self.data_dir = data_dir
         self.address = address
         self.admin = admin or Identity("admin")
-        self.ports = free_ports(1)
+        self.ports = tuple(ports) or free_ports(1)
         self._buckets = tuple(buckets)
         self.child = Child(
             "MinIO",
@@ -110,14 +110,3 @@ def missing() -> str | None:
     if parts.can_build("minio") or os.environ.get("CI"):
         return None
     return "MinIO is not built, and there is no `go` to build it with (https://go.dev/dl)"
-
-
-@pytest.fixture(scope="session")
-def minio(tmp_path_factory: pytest.TempPathFactory, store_admin: Identity) -> Iterator[Minio]:
-    """One server for the whole session: make a bucket each, and start another where a test kills it."""
-    if reason := missing():
-        pytest.skip(reason)
-    server = Minio(tmp_path_factory.mktemp("minio") / "data", admin=store_admin)
-    server.start()
-    yield server
-    server.stop()

@@ -1,15 +1,13 @@
-"""The S3 server of the session, and buckets and stores on it for single tests."""
+"""Buckets and stores on an S3 server for single tests."""
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
-
-import pytest
 
 from activities.objectstore.base import Capabilities
 from activities.objectstore.client import S3Settings
@@ -19,35 +17,21 @@ from tests.harness.s3server import S3Server
 from worker.dev.seaweed import Identity, Seaweed, free_ports
 
 __all__ = [
-    "READER",
     "Hostile",
     "Identity",
     "Seaweed",
     "free_ports",
     "hostile_store",
     "new_bucket",
-    "seaweed",
+    "reader_of",
     "settings_of",
-    "store_admin",
 ]
 
-READER = Identity("reader", ("Read", "List"))
-"""May look, not write."""
 
-
-@pytest.fixture(scope="session")
-def store_admin() -> Identity:
-    """Whose keys all servers of the session know."""
-    return Identity("admin")
-
-
-@pytest.fixture(scope="session")
-def seaweed(tmp_path_factory: pytest.TempPathFactory, store_admin: Identity) -> Iterator[Seaweed]:
-    """One server for the whole session: make a bucket each, and start another where a test kills it."""
-    server = Seaweed(tmp_path_factory.mktemp("seaweed") / "data", identities=[store_admin, READER])
-    server.start()
-    yield server
-    server.stop()
+def reader_of(server: Seaweed) -> Identity:
+    """Who may look at the buckets of the run's server, not write."""
+    [_, reader] = server.identities
+    return reader
 
 
 def new_bucket(server: S3Server, *, versioned: bool = False, object_lock: bool = False) -> str:

@@ -1,4 +1,4 @@
-"""Temporal for tests: one real server for the session, and a time-skipping one for each test of timers."""
+"""Temporal for tests that share none: a real server of their own, or one whose clock jumps."""
 
 from __future__ import annotations
 
@@ -23,17 +23,6 @@ def temporal_in(folder: Path) -> Iterator[TemporalServer]:
         yield server
     finally:
         server.stop()
-
-
-@pytest.fixture(scope="session")
-def temporal_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TemporalServer]:
-    """A real dev server with our search attributes; ``address`` is what a test's client connects to.
-
-    Its state is on disk, so a test that kills it may start it again. Tests share it: they take workspace ids and
-    queues of their own.
-    """
-    with temporal_in(tmp_path_factory.mktemp("temporal")) as server:
-        yield server
 
 
 @pytest.fixture

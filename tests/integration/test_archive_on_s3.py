@@ -20,7 +20,6 @@ from tests.harness.archives import ignore, make_archive
 from tests.harness.seaweed import Seaweed, hostile_store, new_bucket, settings_of
 from tests.harness.trees import IS_ROOT, make_rich_tree, snapshot
 
-pytestmark = pytest.mark.integration
 LIMITS = PlanLimits(segment_bytes=8 * MIB)
 
 

@@ -9,7 +9,6 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import pytest
 from temporalio.client import WorkflowExecutionStatus
 
 from codehub_storage.keys import workflow_id
@@ -17,8 +16,6 @@ from tests.harness.site import Site, common_ground, common_site
 from worker.cli.exits import Exit
 
 __all__ = ["common_ground", "common_site"]
-
-pytestmark = pytest.mark.integration
 
 
 _IN_A_SESSION = """

@@ -21,8 +21,6 @@ from worker.dev.temporal import TemporalServer
 
 __all__ = ["common_ground", "common_site"]
 
-pytestmark = pytest.mark.integration
-
 
 async def test_a_workspace_s_life(common_site: Site) -> None:
     """Provision, archive, verify, restore, purge: keys on stdout for scripts, all fields for programs."""
@@ -212,11 +210,16 @@ async def test_worker_in_the_wrong_place(tmp_path: Path, temporal_server: Tempor
     assert "error: WrongStore: " in done.err
 
 
-@pytest.mark.slow
-async def test_dev(tmp_path: Path) -> None:
+@pytest.fixture
+def own_stack_folder(tmp_path: Path) -> Path:
+    """Where a test starts stacks itself."""
+    return tmp_path / "data"
+
+
+async def test_dev(tmp_path: Path, own_stack_folder: Path) -> None:
     """A line with `ready` and one with what to type next; the other commands find it by its folder; a second one is
     refused, even to reset; SIGTERM ends all. `--reset` begins with nothing, and leaves what is not the stack's."""
-    folder = tmp_path / "data"
+    folder = own_stack_folder
     environment = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
     async with running(environment, "dev", "--data-dir", str(folder)) as stack:
         assert stack.stdout is not None

@@ -6,7 +6,6 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-import pytest
 from temporalio.client import WorkflowExecutionStatus
 
 from activities.state.record import Owner, Record, VolumeRecord, VolumeState
@@ -20,8 +19,6 @@ from worker.cli.exits import Exit
 from worker.dev.temporal import TemporalServer
 
 __all__ = ["common_ground", "common_site"]
-
-pytestmark = pytest.mark.integration
 
 
 async def row_of(site: Site, workspace: str, *options: str, **environment: str) -> dict[str, Any] | None:

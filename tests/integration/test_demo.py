@@ -11,7 +11,7 @@ import pytest
 from examples.demo import reference
 from examples.demo.oddities import Oddities
 
-pytestmark = [pytest.mark.integration, pytest.mark.tool("rsync")]
+pytestmark = pytest.mark.tool("rsync")
 
 TIME_NS = 10**18 + 7
 

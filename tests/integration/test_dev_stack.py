@@ -21,7 +21,6 @@ from worker.dev.info import DevInfo, Layout
 from worker.settings import Settings
 from worker.store import s3_settings
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow]
 ROOT = Path(__file__).parents[2]
 PROGRAM = "import asyncio, pathlib, sys; from worker.dev.run import run; asyncio.run(run(pathlib.Path(sys.argv[1])))"
 
@@ -86,11 +85,17 @@ def dev(data_dir: Path) -> Iterator[Dev]:
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
+def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
     """A stack that is ready, for the tests that leave it running."""
     with dev(tmp_path_factory.mktemp("dev") / "stack") as stack:
         stack.info()
         yield stack
+
+
+@pytest.fixture
+def own_stack_folder(tmp_path: Path) -> Path:
+    """Where a test starts stacks itself."""
+    return tmp_path / "stack"
 
 
 def wait_until_gone(pids: dict[str, int]) -> None:
@@ -116,12 +121,12 @@ async def check_work(info: DevInfo, data_dir: Path) -> None:
     assert found[0] == b"bytes"
 
 
-def test_goes_on_after_kill(tmp_path: Path) -> None:
+def test_goes_on_after_kill(own_stack_folder: Path) -> None:
     """SIGKILL ends all parts; the next stack has the same addresses, keys, objects and open runs, and ends in order.
 
     In order: status 0, no part left, and no dev.json that would lead others astray.
     """
-    data_dir = tmp_path / "stack"
+    data_dir = own_stack_folder
     with dev(data_dir) as first:
         before = first.info()
         asyncio.run(leave_work(before, data_dir))
@@ -138,9 +143,9 @@ def test_goes_on_after_kill(tmp_path: Path) -> None:
     assert DevInfo.read(data_dir) is None
 
 
-def test_lost_server_is_named(tmp_path: Path) -> None:
+def test_lost_server_is_named(own_stack_folder: Path) -> None:
     """A server that ends is the end of the stack; the error names it and its log, and the other parts end too."""
-    with dev(tmp_path / "stack") as stack:
+    with dev(own_stack_folder) as stack:
         stack.info()
         pids = stack.pids()
         os.kill(pids["temporal"], signal.SIGKILL)
@@ -149,36 +154,36 @@ def test_lost_server_is_named(tmp_path: Path) -> None:
         assert str(stack.layout.logs / "temporal.log") in stack.errors.read_text()
 
 
-def test_second_stack_is_refused(running: Dev) -> None:
+def test_second_stack_is_refused(own_stack: Dev) -> None:
     """A second one on the folder says so, and leaves the first and its dev.json alone."""
-    folder = running.layout.data_dir
+    folder = own_stack.layout.data_dir
     with dev(folder) as second:
         assert second.wait() != 0
-        assert f"a stack runs on {folder} already (pid {running.process.pid})" in second.errors.read_text()
+        assert f"a stack runs on {folder} already (pid {own_stack.process.pid})" in second.errors.read_text()
     assert DevInfo.read(folder) is not None
-    assert running.process.poll() is None
+    assert own_stack.process.poll() is None
 
 
-def test_worker_is_started_again(running: Dev) -> None:
+def test_worker_is_started_again(own_stack: Dev) -> None:
     """A worker that is killed comes back, and the person is told."""
-    old = running.pids()["worker"]
+    old = own_stack.pids()["worker"]
     os.kill(old, signal.SIGKILL)
-    assert "worker" in running.line()
-    while running.pids().get("worker", old) == old:
+    assert "worker" in own_stack.line()
+    while own_stack.pids().get("worker", old) == old:
         time.sleep(0.05)
-    assert running.process.poll() is None
+    assert own_stack.process.poll() is None
 
 
-def test_credentials_are_private(running: Dev) -> None:
+def test_credentials_are_private(own_stack: Dev) -> None:
     """No file with a key in it can be read by others; no log has one."""
-    info = DevInfo.read(running.layout.data_dir)
+    info = DevInfo.read(own_stack.layout.data_dir)
     assert info is not None
     holders = [
         path
-        for path in running.layout.data_dir.rglob("*")
+        for path in own_stack.layout.data_dir.rglob("*")
         if path.is_file() and info.s3_secret_key.encode() in path.read_bytes()
     ]
-    assert running.layout.info in holders
+    assert own_stack.layout.info in holders
     for path in holders:
-        assert path.parent != running.layout.logs
+        assert path.parent != own_stack.layout.logs
         assert stat.S_IMODE(path.stat().st_mode) == 0o600, path

@@ -15,14 +15,12 @@ from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
 from activities.backends.directory.layout import Layout
 from activities.backends.directory.place import write_identity
 from tests.harness.commands import Done, cli
-from tests.harness.seaweed import READER, Seaweed, free_ports, new_bucket
+from tests.harness.seaweed import Seaweed, free_ports, new_bucket, reader_of
 from tests.harness.site import Site, common_ground, common_site, open_site
 from worker.cli.exits import Exit
 from worker.dev.temporal import TemporalServer
 
 __all__ = ["common_ground", "common_site"]
-
-pytestmark = pytest.mark.integration
 
 
 async def doctor(site: Site, **environment: str) -> tuple[Done, dict[str, dict[str, Any]]]:
@@ -116,12 +114,12 @@ async def test_another_bucket(common_site: Site, seaweed: Seaweed) -> None:
         assert bucket in checks["store.bucket"]["text"]
 
 
-async def test_who_may_only_read(common_site: Site) -> None:
+async def test_who_may_only_read(common_site: Site, seaweed: Seaweed) -> None:
     """The bucket is found, the probe is refused."""
     done, checks = await doctor(
         common_site,
-        CODEHUB_STORAGE_S3_ACCESS_KEY=READER.access_key,
-        CODEHUB_STORAGE_S3_SECRET_KEY=READER.secret_key,
+        CODEHUB_STORAGE_S3_ACCESS_KEY=reader_of(seaweed).access_key,
+        CODEHUB_STORAGE_S3_SECRET_KEY=reader_of(seaweed).secret_key,
     )
     assert done.status == Exit.OPERATOR, done
     assert "store.rights" in failing(checks)

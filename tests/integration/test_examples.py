@@ -29,8 +29,6 @@ from tests.harness.homes import provisioned, read, write
 from tests.harness.site import Site
 from tests.harness.stops import handle_of, until
 
-pytestmark = pytest.mark.integration
-
 NOBODY = "nobody"
 """A place without a worker: what is started there stays open."""
 

@@ -16,10 +16,9 @@ from tests.harness.habitats import BACKEND
 from tests.harness.mounts import mount_point
 from tests.harness.site import Site
 
-pytestmark = [
-    pytest.mark.integration,
-    pytest.mark.skipif(BACKEND != "directory" or os.geteuid() != 0, reason="mounts of folders, which take root"),
-]
+pytestmark = pytest.mark.skipif(
+    BACKEND != "directory" or os.geteuid() != 0, reason="mounts of folders, which take root"
+)
 
 USER = """
 import os, subprocess, sys

@@ -22,7 +22,7 @@ from tests.harness.site import open_site
 from worker.cli.verifying import check
 from worker.dev.temporal import TemporalServer
 
-pytestmark = [pytest.mark.integration, pytest.mark.field("D9")]
+pytestmark = pytest.mark.field("D9")
 
 
 def nothing(seen: int, total: int) -> None:
@@ -38,7 +38,6 @@ def servers(request: pytest.FixtureRequest, seaweed: Seaweed, minio: Minio) -> t
     return (seaweed, minio) if request.param == TO_MINIO else (minio, seaweed)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("tool", "versioned", "servers"),
     [

@@ -29,7 +29,7 @@ from tests.harness.site import Site, open_site
 from worker.dev.temporal import TemporalServer
 from worker.settings import variable
 
-pytestmark = [pytest.mark.integration, pytest.mark.field("D9")]
+pytestmark = pytest.mark.field("D9")
 
 
 async def manifest_of(site: Site, workspace: str) -> Manifest:

@@ -35,7 +35,7 @@ PLACE = "elsewhere"
 
 
 @pytest.fixture
-async def stack(tmp_path: Path) -> AsyncIterator[DevStack]:
+async def own_stack(tmp_path: Path) -> AsyncIterator[DevStack]:
     """An embedded stack in a folder that only `--data-dir` names."""
     async with DevStack(tmp_path / "stack") as stack:
         yield stack
@@ -66,13 +66,13 @@ def worker(tmp_path: Path) -> Iterator[Path]:
             process.terminate()
 
 
-async def test_a_workers_data_dir_reaches_its_movers(stack: DevStack, tmp_path: Path) -> None:
+async def test_a_workers_data_dir_reaches_its_movers(own_stack: DevStack, tmp_path: Path) -> None:
     """Archived and restored by movers that find the stack where the worker was told that it is."""
     (tmp_path / "volumes").mkdir()
     words, environment = command(tmp_path, "init")
     await asyncio.to_thread(subprocess.run, words, env=environment, check=True, capture_output=True)
     storage = await StorageClient.connect(
-        target_host=stack.info.temporal_address, namespace=stack.info.namespace, place=PLACE
+        target_host=own_stack.info.temporal_address, namespace=own_stack.info.namespace, place=PLACE
     )
     with worker(tmp_path):
         key = await storage.provision("ws1")

@@ -34,7 +34,7 @@ HERE = frozenset({ErrorCode.OPERATION_IN_PROGRESS, ErrorCode.WRONG_STORE, ErrorC
 
 
 @pytest.fixture(scope="module")
-def other_temporal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TemporalServer]:
+def own_temporal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TemporalServer]:
     """The server of the other place."""
     with temporal_in(tmp_path_factory.mktemp("other-temporal")) as server:
         yield server
@@ -42,12 +42,12 @@ def other_temporal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tempora
 
 @pytest.fixture
 async def places(
-    tmp_path: Path, temporal_server: TemporalServer, other_temporal: TemporalServer, site_store: S3Server
+    tmp_path: Path, temporal_server: TemporalServer, own_temporal: TemporalServer, site_store: S3Server
 ) -> AsyncIterator[tuple[Site, Site]]:
     """Two places with one bucket, and a worker that can be armed at each."""
     async with (
         open_site(tmp_path / "one", temporal_server, site_store) as one,
-        other_place(one, tmp_path / "two", other_temporal) as two,
+        other_place(one, tmp_path / "two", own_temporal) as two,
     ):
         for site in (one, two):
             site.start_worker(CODEHUB_STORAGE_FAILPOINT=f"@{armed(site)}")

@@ -23,7 +23,7 @@ from worker.dev.temporal import TemporalServer
 from worker.readiness import ReadyFile, new_identity, until_polled
 from worker.settings import variable
 
-pytestmark = [pytest.mark.integration, pytest.mark.field("O2")]
+pytestmark = pytest.mark.field("O2")
 
 
 @pytest.fixture

@@ -22,14 +22,14 @@ from tests.pages.blocks import HERE, blocks, not_executed
 from tests.pages.shell import Shell
 from worker.dev.temporal import TemporalServer
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.field("D9")]
+pytestmark = pytest.mark.field("D9")
 
 PAGE = TOP / "docs/disaster-recovery.md"
 HOMES = ("ws1", "ws2", "ws3")
 
 
 @pytest.fixture
-def new_temporal(tmp_path: Path) -> Iterator[TemporalServer]:
+def own_temporal(tmp_path: Path) -> Iterator[TemporalServer]:
     """A server that has never seen anything."""
     with temporal_in(tmp_path) as server:
         yield server
@@ -46,7 +46,7 @@ def test_no_command_escapes() -> None:
 
 
 async def test_every_command_works(
-    tmp_path: Path, temporal_server: TemporalServer, new_temporal: TemporalServer, seaweed: Seaweed, minio: Minio
+    tmp_path: Path, temporal_server: TemporalServer, own_temporal: TemporalServer, seaweed: Seaweed, minio: Minio
 ) -> None:
     """Two homes COLD and one WARM; after the page all three are restored, from the copy, by the new Temporal."""
     copy = new_bucket(minio)
@@ -65,11 +65,11 @@ async def test_every_command_works(
             "NEW_ENDPOINT": minio.endpoint_url,
             "NEW_ACCESS_KEY": minio.admin.access_key,
             "NEW_SECRET_KEY": minio.admin.secret_key,
-            "NEW_TEMPORAL": new_temporal.address,
+            "NEW_TEMPORAL": own_temporal.address,
         }
         with Shell((), environment) as shell:
             for heading in headings():
-                await before(heading, new, tmp_path, new_temporal)
+                await before(heading, new, tmp_path, own_temporal)
                 for block in blocks(PAGE, HERE):
                     for command in block.commands if block.heading == heading else ():
                         await asyncio.to_thread(shell.run, command)
@@ -85,13 +85,13 @@ async def make(site: Site, workspace: str) -> None:
     await site.storage.archive(volume)
 
 
-async def before(heading: str, site: Site, folder: Path, new_temporal: TemporalServer) -> None:
+async def before(heading: str, site: Site, folder: Path, own_temporal: TemporalServer) -> None:
     """What the page says happened, or is done beside its commands, before those under ``heading``."""
     if heading == "Look, and go on":
         site.start_worker()
     elif heading == "Temporal's database is lost":
         await cut_off(site, folder)
-        site.environment["TEMPORAL_ADDRESS"] = new_temporal.address
+        site.environment["TEMPORAL_ADDRESS"] = own_temporal.address
         site.start_worker()
     elif heading == "Records are lost":
         await site.truth.delete(record_key("ws2"))

@@ -18,17 +18,15 @@ from codehub_storage.errors import ErrorCode, StorageError
 from tests.fakes.s3_faults import Hold, Reply, Silence
 from tests.harness.refusals import code_of
 from tests.harness.seaweed import (
-    READER,
     Hostile,
     Identity,
     Seaweed,
     free_ports,
     hostile_store,
     new_bucket,
+    reader_of,
     settings_of,
 )
-
-pytestmark = pytest.mark.integration
 
 PART = UploadedPart(1, 1, "0" * 32, bytes(8))
 CALLS: dict[str, Callable[[ObjectStore], Awaitable[object]]] = {
@@ -82,7 +80,7 @@ async def test_wrong_secret(seaweed: Seaweed, bucket: str, name: str) -> None:
 @pytest.mark.parametrize("name", WRITES)
 async def test_rights_to_read_only(seaweed: Seaweed, bucket: str, name: str) -> None:
     """Credentials that may only read are refused by every write."""
-    async with open_store(settings_of(seaweed, bucket, identity=READER)) as store:
+    async with open_store(settings_of(seaweed, bucket, identity=reader_of(seaweed))) as store:
         assert await code_of(CALLS[name](store)) == ErrorCode.ACCESS_DENIED
 
 
@@ -165,7 +163,7 @@ async def test_locked_version(seaweed: Seaweed) -> None:
         assert await code_of(store.delete("kept", version_id=kept.version_id)) == ErrorCode.ARCHIVE_LOCKED
         assert await code_of(store.delete("held", version_id=held.version_id)) == ErrorCode.ARCHIVE_LOCKED
         free = await store.put_if("free", b"x", etag=None)
-        async with open_store(settings_of(seaweed, name, identity=READER)) as reader:
+        async with open_store(settings_of(seaweed, name, identity=reader_of(seaweed))) as reader:
             assert await code_of(reader.delete("free", version_id=free.version_id)) == ErrorCode.ACCESS_DENIED
 
 

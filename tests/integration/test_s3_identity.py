@@ -30,9 +30,6 @@ from tests.harness.refusals import code_of
 from tests.harness.seaweed import Hostile, hostile_store, new_bucket, settings_of
 from tests.harness.servers import S3Server, capabilities_of
 
-pytestmark = pytest.mark.integration
-
-
 BOTH = pytest.mark.parametrize("bucket", [False, True], ids=["unversioned", "versioned"], indirect=True)
 """On either kind of bucket; the other tests are content with one."""
 

@@ -15,8 +15,6 @@ from tests.fakes.s3_faults import DropAnswer, Fault, Hold, Reply, Silence, on
 from tests.harness.seaweed import Hostile, hostile_store, new_bucket
 from tests.harness.servers import S3Server, capabilities_of
 
-pytestmark = pytest.mark.integration
-
 PUT = on(method="PUT")
 COMPLETE = on(method="POST", query="uploadId")
 CREATE = on(method="POST", query="uploads")

@@ -14,8 +14,6 @@ from tests.fakes.s3_faults import CutResponse, DropAnswer, Fault, FlipStored, Re
 from tests.harness.s3server import S3Server
 from tests.harness.seaweed import Hostile, hostile_store, new_bucket
 
-pytestmark = pytest.mark.integration
-
 GET = on(method="GET")
 SIZE = 3_000_000
 DATA = secrets.token_bytes(SIZE)

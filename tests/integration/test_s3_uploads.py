@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -19,8 +19,6 @@ from codehub_storage.errors import ErrorCode, StorageError
 from tests.fakes.s3_faults import CutRequest, FlipUpload, Hold, Reply, on
 from tests.harness.s3server import S3Server
 from tests.harness.seaweed import Hostile, hostile_store, new_bucket, settings_of
-
-pytestmark = pytest.mark.integration
 
 MIB = 1024 * 1024
 DATA = secrets.token_bytes(5 * MIB)
@@ -212,33 +210,37 @@ async def test_abort_that_leads_nowhere_ends(hostile: Hostile, key: str) -> None
     assert raised.value.code == ErrorCode.STORE_UNAVAILABLE
 
 
-async def test_server_killed_in_the_middle(s3_server: S3Server, tmp_path: Path, key: str) -> None:
-    """Accepted parts outlive a kill of the server; the upload is continued and completed."""
+@pytest.fixture
+def own_server(s3_server: S3Server, tmp_path: Path) -> Iterator[S3Server]:
+    """Another of the same kind, not started yet."""
     server = type(s3_server)(tmp_path / "data", buckets=["archives"])
-    await asyncio.to_thread(server.start)
-    try:
-        async with open_store(settings_of(server, "archives")) as store:
-            upload_id = await store.create_upload(key, {ARCHIVE_ID: "a"})
-            first = await store.upload_part(key, upload_id, 1, [DATA])
-            sending = asyncio.create_task(store.upload_part(key, upload_id, 2, [DATA]))
-            await asyncio.to_thread(server.kill)
-            [outcome] = await asyncio.gather(sending, return_exceptions=True)
-            await asyncio.to_thread(server.start)
-            # It may have been quicker than the kill.
-            if not isinstance(outcome, UploadedPart):
-                assert isinstance(outcome, StorageError)
-                assert outcome.code == ErrorCode.STORE_UNAVAILABLE
-                outcome = await store.upload_part(key, upload_id, 2, [DATA])
-            second = outcome
-            listed = await store.list_parts(key, upload_id)
-            assert listed is not None
-            assert {first.etag, second.etag} <= {each.etag for each in listed}
-            info = await store.complete_upload(key, upload_id, [first, second], archive_id="a")
-            assert info.crc64 == combined([first, second])
-            await asyncio.to_thread(server.restart)
-            assert await store.head(key) == info
-    finally:
-        server.stop()
+    yield server
+    server.stop()
+
+
+async def test_server_killed_in_the_middle(own_server: S3Server, key: str) -> None:
+    """Accepted parts outlive a kill of the server; the upload is continued and completed."""
+    await asyncio.to_thread(own_server.start)
+    async with open_store(settings_of(own_server, "archives")) as store:
+        upload_id = await store.create_upload(key, {ARCHIVE_ID: "a"})
+        first = await store.upload_part(key, upload_id, 1, [DATA])
+        sending = asyncio.create_task(store.upload_part(key, upload_id, 2, [DATA]))
+        await asyncio.to_thread(own_server.kill)
+        [outcome] = await asyncio.gather(sending, return_exceptions=True)
+        await asyncio.to_thread(own_server.start)
+        # It may have been quicker than the kill.
+        if not isinstance(outcome, UploadedPart):
+            assert isinstance(outcome, StorageError)
+            assert outcome.code == ErrorCode.STORE_UNAVAILABLE
+            outcome = await store.upload_part(key, upload_id, 2, [DATA])
+        second = outcome
+        listed = await store.list_parts(key, upload_id)
+        assert listed is not None
+        assert {first.etag, second.etag} <= {each.etag for each in listed}
+        info = await store.complete_upload(key, upload_id, [first, second], archive_id="a")
+        assert info.crc64 == combined([first, second])
+        await asyncio.to_thread(own_server.restart)
+        assert await store.head(key) == info
 
 
 def test_part_body_reads_like_a_file() -> None:

@@ -20,8 +20,6 @@ from tests.k8s.places import BASELINE, SHAPE, ClaimPlace
 from worker.dev.temporal import TemporalServer
 from worker.settings import variable
 
-pytestmark = [pytest.mark.k8s, pytest.mark.slow]
-
 
 @pytest.fixture(params=[BASELINE])
 async def place(cluster: Cluster, request: pytest.FixtureRequest) -> AsyncIterator[ClaimPlace]:

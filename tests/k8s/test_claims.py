@@ -17,8 +17,6 @@ from tests.harness.cluster.cluster import Cluster
 from tests.harness.cluster.storage import STORAGE_CLASS
 from tests.k8s.places import ClaimPlace, claim, user_pod
 
-pytestmark = [pytest.mark.k8s, pytest.mark.slow]
-
 WS = "ws1"
 CLAIM = "ws-ws1-home"
 

@@ -16,8 +16,6 @@ from tests.harness.cluster.cluster import NODES, Cluster
 from tests.harness.cluster.images import TINY
 from tests.harness.cluster.storage import STORAGE_CLASS, VOLUMES
 
-pytestmark = pytest.mark.k8s
-
 
 @pytest.fixture
 def namespace(cluster: Cluster) -> str:
@@ -105,7 +103,6 @@ def test_pods_reach_pods_of_the_other_node_and_nothing_outside(cluster: Cluster,
     assert text.startswith("hi\n")
 
 
-@pytest.mark.slow
 def test_a_node_that_is_cut_off_is_lost_and_comes_back(cluster: Cluster) -> None:
     """NotReady while its cable is out, ready again after."""
     cluster.cut(NODES[1])

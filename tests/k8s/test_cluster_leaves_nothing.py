@@ -11,8 +11,6 @@ from tests.harness.cluster.api import wait_for
 from tests.harness.cluster.cluster import NODES, Cluster
 from tests.harness.cluster.images import TINY
 
-pytestmark = [pytest.mark.k8s, pytest.mark.slow]
-
 _SWITCHES = ("vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops", "net/ipv4/ip_forward")
 _FOLDERS = (
     *("/opt/cni", "/opt/containerd", "/run/containerd", "/run/netns", "/var/lib/cni", "/var/lib/containerd"),

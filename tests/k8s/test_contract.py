@@ -10,8 +10,6 @@ from tests.contract.test_volume_backend import Place, VolumeBackendContract
 from tests.harness.cluster.cluster import Cluster
 from tests.k8s.places import ClaimPlace
 
-pytestmark = [pytest.mark.k8s, pytest.mark.slow]
-
 
 class TestKubernetes(VolumeBackendContract):
     """Claims of a namespace that enforces PodSecurity level `baseline`."""

@@ -32,8 +32,6 @@ from tests.k8s.rights import HOMES, MANIFESTS, ON_A_LOST_NODE, WORKERS, Kubectl,
 from worker.dev.temporal import TemporalServer
 from worker.settings import variable
 
-pytestmark = [pytest.mark.k8s, pytest.mark.slow]
-
 IMAGE, _, TAG = NAME.partition(":")
 PLACE = "deployed"
 

@@ -6,14 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from activities.backends.kubernetes.rights import HELPFUL, NEEDED
 from tests.harness.cluster.cluster import Cluster
 from tests.harness.commands import end_of, running
 from tests.k8s.rights import HOMES, WORKERS, accounts, kubeconfig_of
-
-pytestmark = [pytest.mark.k8s, pytest.mark.slow]
 
 
 async def place_checks(kubeconfig: Path, folder: Path) -> dict[str, dict[str, Any]]:

@@ -26,8 +26,6 @@ from tests.harness.cluster.cluster import Cluster
 from tests.k8s.places import SHAPE, WAITS
 from tests.k8s.rights import HOMES, ON_A_LOST_NODE, WORKERS, Kubectl, accounts, kubeconfig_of, may, used
 
-pytestmark = [pytest.mark.k8s, pytest.mark.slow]
-
 NAMESPACED = f"/api/v1/namespaces/{HOMES}"
 STORAGE = "/apis/storage.k8s.io/v1"
 HASTY = Patience(lock_seconds=3, grace_seconds=1)

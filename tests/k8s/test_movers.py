@@ -20,8 +20,6 @@ from tests.harness.cluster.cluster import Cluster
 from tests.k8s.nodes import cut_off
 from tests.k8s.places import SHAPE, ClaimPlace
 
-pytestmark = [pytest.mark.k8s, pytest.mark.slow]
-
 WS = "ws1"
 POD = "codehub-mover-u1"
 

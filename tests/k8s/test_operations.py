@@ -19,8 +19,6 @@ from tests.k8s.habitat import ClusterHabitat
 from tests.k8s.nodes import cut_off
 from worker.dev.temporal import TemporalServer
 
-pytestmark = [pytest.mark.k8s, pytest.mark.slow]
-
 HOME_BYTES = 96 << 20
 
 

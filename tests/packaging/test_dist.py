@@ -17,8 +17,6 @@ from packaging.metadata import Metadata
 from tests.harness.sources import TOP, copy_sources, sources
 from tests.packaging.pythons import PROJECTS, named_versions, project
 
-pytestmark = pytest.mark.slow
-
 PACKAGES = {"codehub-storage": {"codehub_storage"}, "codehub-storage-service": {"activities", "workflows", "worker"}}
 
 

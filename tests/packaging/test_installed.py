@@ -19,7 +19,7 @@ import pytest
 from tests.harness.trees import make_rich_tree, snapshot
 from tests.packaging.pythons import find_python, named_versions
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 
 SERVICE = "codehub-storage-service"
 IMPORT_ALL = """

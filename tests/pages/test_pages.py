@@ -15,8 +15,6 @@ from tests.pages.blocks import not_executed
 from tests.pages.machine import Machine
 from tests.pages.reading import LEFT_OUT, PAGES, QUICK_START, follow, typed
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture
 def machine() -> Iterator[Machine]:

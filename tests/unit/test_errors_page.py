@@ -32,7 +32,7 @@ RAISED_IN = {
     ErrorCode.ARCHIVE_CORRUPT: "integration/test_codes.py",
     ErrorCode.ARCHIVE_TOO_LARGE: "unit/dataplane/test_plan.py",
     ErrorCode.ARCHIVE_LOCKED: "integration/test_s3_errors.py",
-    ErrorCode.NO_SPACE: "integration/test_restore_own.py",
+    ErrorCode.NO_SPACE: "local/test_restore_own.py",
     ErrorCode.BACKEND_UNAVAILABLE: "integration/test_client.py",
     ErrorCode.MOVER_FAILED: "contract/test_volume_backend.py",
     ErrorCode.UNSUPPORTED: "integration/test_s3_identity.py",

@@ -84,7 +84,6 @@ def test_text_cannot_forge_a_line(stream: io.StringIO) -> None:
     assert "[ws1 archive r1] cannot read a\\nb" in line
 
 
-@pytest.mark.integration
 async def test_temporal_names_the_run(temporal_server: TemporalServer, stream: io.StringIO) -> None:
     """In a workflow and in an activity the fields come from Temporal."""
     client = await Client.connect(temporal_server.address)

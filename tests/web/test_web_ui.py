@@ -28,12 +28,7 @@ from tests.harness.site import Site, open_site
 from tests.harness.stops import until
 from worker.dev.temporal import NAMESPACE, TemporalServer
 
-pytestmark = [
-    pytest.mark.integration,
-    pytest.mark.slow,
-    pytest.mark.tool(PROGRAM),
-    pytest.mark.asyncio(loop_scope="module"),
-]
+pytestmark = [pytest.mark.tool(PROGRAM), pytest.mark.asyncio(loop_scope="module")]
 
 MIB = 1 << 20
 PART_BYTES = 6 * MIB
@@ -66,7 +61,7 @@ class Stage:
 
 
 @pytest.fixture(scope="module")
-def temporal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TemporalServer]:
+def own_temporal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TemporalServer]:
     """A server of our own: its lists show nobody else's runs."""
     folder = tmp_path_factory.mktemp("temporal")
     server = TemporalServer(database=None, log=folder / "log", pid_file=folder / "pid")
@@ -77,20 +72,20 @@ def temporal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TemporalServe
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stage(
-    tmp_path_factory: pytest.TempPathFactory, temporal: TemporalServer, seaweed: Seaweed
+    tmp_path_factory: pytest.TempPathFactory, own_temporal: TemporalServer, seaweed: Seaweed
 ) -> AsyncIterator[Stage]:
     """One archive whose store is silent, one whose store refuses, one of a home in use, and one that succeeds."""
     async with (
         S3Proxy(seaweed.ports[0]) as proxy,
         open_site(
             tmp_path_factory.mktemp("web") / "site",
-            temporal,
+            own_temporal,
             seaweed,
             endpoint_url=proxy.endpoint_url,
             time_scale=1.0,
             CODEHUB_STORAGE_SEGMENT_BYTES=str(PART_BYTES),
         ) as site,
-        browser_on(temporal.web_ui) as pages,
+        browser_on(own_temporal.web_ui) as pages,
     ):
         proxy.add(Hold(times=None), parts_of(RUNNING, after=2))
         proxy.add(Reply(times=None, body=SLOW_DOWN), parts_of(RETRIED, after=2))

@@ -35,8 +35,6 @@ BACK = ["directory.trash.back", "directory.trash.restored"]
 ATTACH = ["directory.attach.locked", "directory.attach.started"]
 MOVER = ["directory.mover.begun"]
 
-pytestmark = pytest.mark.fault
-
 
 @pytest.fixture
 def record(tmp_path: Path) -> RecordFile:

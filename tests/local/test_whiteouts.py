@@ -21,8 +21,8 @@ from tests.fakes.memory_store import MemoryStore
 from tests.harness.archives import TINY, make_archive
 from tests.harness.overlay import WHITEOUTS, make_store, overlaid
 from tests.harness.trees import IS_ROOT, snapshot
-from tests.integration.test_restore_foreign import MAKERS
-from tests.integration.test_restore_own import as_user
+from tests.local.test_restore_foreign import MAKERS
+from tests.local.test_restore_own import as_user
 
 pytestmark = pytest.mark.field("D8")
 needs_root = pytest.mark.skipif(not IS_ROOT, reason="needs root")
