@@ -83,8 +83,8 @@ def ask(address: str, what: str) -> dict[str, Any]:
 
 
 def _temporal(folder: Path, ports: tuple[int, ...]) -> TemporalServer:
-    database, log, pid_file = (folder / f"temporal.{end}" for end in ("db", "log", "pid"))
-    return TemporalServer(database=database, log=log, pid_file=pid_file, ports=ports)
+    """In memory: nobody starts it again, and a file costs it twice the work."""
+    return TemporalServer(database=None, log=folder / "temporal.log", pid_file=folder / "temporal.pid", ports=ports)
 
 
 def _seaweed(servers: Servers, folder: Path, ports: tuple[int, ...]) -> Seaweed:
