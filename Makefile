@@ -14,7 +14,7 @@ FIELD := .field
 TO_FIELD = STORAGE_TESTS_FIELD_REPORT=$(CURDIR)/$(FIELD)/$@.json
 # What holds for every backend, tested by the same code.
 ON_ALL := $(addprefix tests/integration/test_,transitions.py lineage.py lost.py purge.py wrong_place.py attributes.py) \
-	tests/fault/test_handover.py tests/fault/test_kill_points.py tests/fault/test_interruptions.py::test_cancel_tells_the_truth
+	$(addprefix tests/fault/test_,handover.py kills.py kill_points.py interruptions.py::test_cancel_tells_the_truth)
 # The tests of the modules that pyproject.toml names under coverage.
 COVERED := $(addprefix tests/unit/test_,clearing.py fence.py purges.py record.py)
 # What `make test` runs.
