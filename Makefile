@@ -14,7 +14,9 @@ FIELD := .field
 TO_FIELD = STORAGE_TESTS_FIELD_REPORT=$(CURDIR)/$(FIELD)/$@.json
 # What holds for every backend, tested by the same code.
 ON_ALL := $(addprefix tests/integration/test_,transitions.py lineage.py lost.py purge.py wrong_place.py attributes.py) \
-	tests/fault/test_handover.py tests/fault/test_kill_points.py tests/fault/test_interruptions.py::test_cancel_tells_the_truth
+	$(addprefix tests/fault/test_,handover.py kills.py kill_points.py interruptions.py::test_cancel_tells_the_truth)
+# The tests of the modules that pyproject.toml names under coverage.
+COVERED := $(addprefix tests/unit/test_,clearing.py fence.py purges.py record.py)
 # What `make test` runs.
 QUICK := not server and not slow
 WITH_SERVERS := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
@@ -22,7 +24,7 @@ N ?=
 MINUTES ?= 10
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-integration test-fault test-local test-parts test-docker test-k8s test-compose test-packaging test-web screenshots test-pages test-first-use test-all test-beside-k8s walkthrough dist bench-quick bench bench-scale bench-start bench-backends fidelity docs docs-serve check format model model-short faults fuzz clean
+.PHONY: help setup demo test test-integration test-fault test-local coverage test-parts test-docker test-k8s test-compose test-packaging test-web screenshots test-pages test-first-use test-all test-beside-k8s walkthrough dist bench-quick bench bench-scale bench-start bench-backends fidelity docs docs-serve check format model model-short faults fuzz clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -70,6 +72,10 @@ test-web: $(STAMP) ## the web UI as an operator's browser shows it; needs chromi
 test-local: test ## all that runs without Docker and Kubernetes: `test`, then those of the three above in one run
 	$(TO_FIELD) $(WITH_SERVERS) -m "not ($(QUICK))" $(ARGS)
 
+coverage: $(STAMP) ## every branch of fence, record, purge and cleanup is taken by their own tests, or this fails
+	$(BIN)/python -m coverage run -m pytest -q $(COVERED)
+	$(BIN)/python -m coverage report
+
 test-parts: $(STAMP) ## build ahead what the tests need of Go modules and Debian packages; needs Go, root, debootstrap
 	$(BIN)/python -m tests.harness.parts minio compose kubernetes local-path mc
 	$(BIN)/python -m tests.harness.image
@@ -92,12 +98,13 @@ test-packaging: $(STAMP) ## both distributions, built, installed into empty envi
 test-pages: $(STAMP) ## the commands of README.md and docs/quick-start.md, typed on an empty Debian; needs root and debootstrap
 	$(TO_FIELD) STORAGE_TESTS_PAGES=1 $(BIN)/python -m pytest tests/pages $(ARGS)
 
-test-all: $(STAMP) test-parts ## what CI runs, each suite told when it has ended; those on engines wait more than they compute
+test-all: $(STAMP) test-parts ## what CI runs: each test once, but for the few of `coverage`; suites on engines mostly wait, so beside others
 	rm -rf $(FIELD)
 	$(MAKE) -j2 -Otarget test-k8s test-beside-k8s
 	$(BIN)/python -m tests.field
 
 test-beside-k8s:
+	$(MAKE) coverage
 	$(MAKE) test-local
 	$(MAKE) -j3 -Otarget test-docker test-compose test-first-use
 
@@ -181,4 +188,4 @@ fuzz: $(STAMP) ## hostile bytes against every reader for MINUTES=10; coverage-gu
 	$(BIN)/python -m tests.fuzz --minutes $(MINUTES)
 
 clean: ## remove the virtual environments, dist/ and caches
-	rm -rf $(VENV) $(PEERS) $(BUILDER) $(FIELD) dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(PEERS) $(BUILDER) $(FIELD) .coverage dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -126,7 +126,7 @@ class Keeper:
         self.folder = Path(tempfile.mkdtemp(prefix="cs-servers-"))
         self.servers = Servers(str(self.folder / "ask"), Identity("admin"), Identity("reader", ("Read", "List")))
         self._running: dict[str, _Server] = {}
-        self._makers: dict[str, Callable[[], _Server]] = {
+        self.makers: dict[str, Callable[[], _Server]] = {
             "temporal": lambda: _temporal(self.folder, ()),
             "seaweed": lambda: _seaweed(self.servers, self.folder, ()),
             "minio": lambda: _minio(self.servers, self.folder, ()),
@@ -168,7 +168,7 @@ class Keeper:
     def _started(self, what: str) -> dict[str, Any]:
         try:
             if what not in self._running:
-                server = self._makers[what]()
+                server = self.makers[what]()
                 server.start()
                 self._running[what] = server
         except Exception as error:  # whatever it is, who asked is told

@@ -17,7 +17,7 @@ from markdown_it.token import Token
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
-    {*ROOT.glob("*.md"), *ROOT.glob("*/README.md"), *ROOT.glob("deploy/*/README.md"), *ROOT.glob("docs/**/*.md")}
+    {*ROOT.glob("*.md"), *ROOT.glob("[!.]*/README.md"), *ROOT.glob("deploy/*/README.md"), *ROOT.glob("docs/**/*.md")}
 )
 ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]*:|/", re.IGNORECASE)
 

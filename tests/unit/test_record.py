@@ -304,3 +304,63 @@ async def test_a_purge_of_before_places_were_noted_is_still_a_record() -> None:
     claimed = await fenced.check()
     assert claimed.volume is not None
     assert (claimed.volume.place, claimed.volume.purged_by) == ("here", "run-1")
+
+
+@pytest.mark.parametrize("state", VolumeState)
+def test_what_is_being_deleted_becomes_nothing_else(state: VolumeState) -> None:
+    """[H3] Nor does another volume than the record's, nor one of a record that has none."""
+    for now in (record(volume("u1", VolumeState.DELETING)), record(volume("u2", VolumeState.READY)), record()):
+        with pytest.raises(StorageError) as refused:
+            now.with_state("u1", state, "a1", fingerprint="f" * 64)
+        assert refused.value.code == ErrorCode.NOT_YOURS
+
+
+def test_a_volume_is_handed_out_once() -> None:
+    """Ready again is the same record, moment and all; of another volume it is refused."""
+    first = record(volume("u1", VolumeState.RESTORING, made_by="run-1")).handed_out("u1")
+    assert first.volume is not None
+    assert (first.volume.state, first.volume.made_by) == (VolumeState.READY, None)
+    assert first.volume.handed_out_at is not None
+    assert first.handed_out("u1") is first
+    with pytest.raises(StorageError):
+        first.handed_out("u2")
+
+
+def test_what_is_archived_is_known_by_its_archive() -> None:
+    """With the epoch of the run that said so."""
+    now = record(volume("u1", VolumeState.READY)).with_state("u1", VolumeState.ARCHIVED, "a2", fingerprint="e" * 64)
+    assert now.named_archive == ("a2", 1)
+
+
+def test_a_seal_is_for_the_records_volume_alone() -> None:
+    """Another uid, or none there, and nothing is sealed."""
+    for now in (record(volume("u2", VolumeState.READY)), record()):
+        with pytest.raises(StorageError) as refused:
+            now.sealed("u1", purged_by="run-1")
+        assert refused.value.code == ErrorCode.NOT_YOURS
+
+
+def test_a_seal_keeps_its_first_evidence() -> None:
+    """A purge that finds a volume sealed by an archive does not put its own name in the place of that."""
+    purged = record(volume("u1", VolumeState.READY)).sealed("u1", purged_by="run-1")
+    assert purged.volume is not None
+    assert (purged.volume.state, purged.volume.purged_by) == (VolumeState.DELETING, "run-1")
+    again = record(volume("u1", VolumeState.DELETING)).sealed("u1", purged_by="run-1")
+    assert again.volume is not None
+    assert (again.volume.archive_id, again.volume.purged_by) == ("a1", None)
+
+
+def test_a_volume_that_is_worth_nothing_is_given_up() -> None:
+    """The record's own leaves the record; of another one only the uid is noted, and the list stays bounded."""
+    now = record(volume("u1", VolumeState.RESTORING))
+    assert (now.with_given_up("u1").volume, now.with_given_up("u1").given_up) == (None, ("u1",))
+    for number in range(GIVEN_UP_KEPT + 1):
+        now = now.with_given_up(f"x{number}")
+    assert now.volume is not None
+    assert now.given_up == tuple(f"x{number}" for number in range(1, GIVEN_UP_KEPT + 1))
+    assert now.is_disposable("x1")
+
+
+def test_a_volume_that_was_left_is_named_with_its_place() -> None:
+    """As purge tells it, for who must go there."""
+    assert str(LeftBehind(uid="u1", place="there")) == "volume u1 at place there"

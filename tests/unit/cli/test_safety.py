@@ -14,12 +14,12 @@ ALL = list(itertools.product(Operation, ErrorCode))
 
 
 @pytest.mark.parametrize(("operation", "code"), ALL, ids=lambda each: each.value)
-def test_each_failure_has_a_sentence(operation: Operation, code: ErrorCode) -> None:
-    """Started or not; without a full stop, since it stands behind a label."""
-    for started in (True, False):
-        said = what_is_safe(operation, code, started=started)
-        assert said
-        assert not said.endswith(".")
+def test_a_failure_is_told_by_whether_anything_was_started(operation: Operation, code: ErrorCode) -> None:
+    """Of a run it says what that did, else that there is none, or whose goes on. It stands behind a label."""
+    run, none = (what_is_safe(operation, code, started=started) for started in (True, False))
+    assert "nothing was started" not in run
+    assert ("goes on" if code == ErrorCode.OPERATION_IN_PROGRESS else "nothing was started") in none
+    assert not run.endswith(".")
 
 
 def test_only_who_has_seen_the_volume_calls_it_intact() -> None:
