@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from activities.backends.base import Presence, VolumeUser, VolumeView
-from activities.clearing import Clearing, describe_loss
-from activities.fencing import Claimant, FencedRecord
-from activities.proofs import Standing
-from activities.record import Record, VolumeRecord, VolumeState
-from activities.services import Services
+from activities.control.cleanup import Clearing, describe_loss
+from activities.state.fence import Claimant, FencedRecord
+from activities.state.proof import Standing
+from activities.state.record import Record, VolumeRecord, VolumeState
+from activities.control.services import Services
 from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import archive_key
 from tests.fakes.memory_backend import KEY, MemoryBackend

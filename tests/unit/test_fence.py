@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from activities.fencing import RACES, Claimant, FencedRecord, read_record, write_record
+from activities.state.fence import RACES, Claimant, FencedRecord, read_record, write_record
 from activities.objectstore.base import ObjectInfo, PreconditionFailed
-from activities.record import Owner, Record, VolumeRecord, VolumeState
+from activities.state.record import Owner, Record, VolumeRecord, VolumeState
 from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import record_key
 from tests.fakes.memory_store import MemoryStore

@@ -10,11 +10,11 @@ from temporalio.testing import ActivityEnvironment
 
 from activities.backends.base import VolumeUser, VolumeView
 from activities.dataplane.manifest import Manifest, StoredObject
-from activities.fencing import Claimant, FencedRecord, read_record
+from activities.state.fence import Claimant, FencedRecord, read_record
 from activities.objectstore.base import ObjectInfo, PreconditionFailed
-from activities.purges import SWEEPS, PurgeActivities
-from activities.record import LeftBehind, Record, VolumeRecord, VolumeState
-from activities.services import Services
+from activities.control.purge import SWEEPS, PurgeActivities
+from activities.state.record import LeftBehind, Record, VolumeRecord, VolumeState
+from activities.control.services import Services
 from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import archive_key, foreign_archive_key, manifest_key
 from tests.fakes.memory_backend import KEY, MemoryBackend
