@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from activities.backends.base import Presence, VolumeUser, VolumeView
-from activities.control.cleanup import Clearing, describe_loss
+from activities.control.cleanup import Cleanup, describe_loss
+from activities.control.services import Services
 from activities.state.fence import Claimant, FencedRecord
 from activities.state.proof import Standing
 from activities.state.record import Record, VolumeRecord, VolumeState
-from activities.control.services import Services
 from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import archive_key
 from tests.fakes.memory_backend import KEY, MemoryBackend
@@ -28,7 +28,7 @@ class Ground:
     def __init__(self) -> None:
         self.store = MemoryStore()
         self.backend = MemoryBackend()
-        self.clearing = Clearing(Services(self.store, self.backend, "here"))
+        self.clearing = Cleanup(Services(self.store, self.backend, "here"))
         self.fenced = FencedRecord(self.store, WS, "run-1")
 
     async def begin(self, uid: str | None = None, state: VolumeState | None = None, **facts: Any) -> Record:
@@ -40,7 +40,7 @@ class Ground:
 
 
 @pytest.fixture
-def ground() -> Ground:
+def verify_identity() -> Ground:
     """Nothing is there yet."""
     return Ground()
 

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from activities.state.fence import RACES, Claimant, FencedRecord, read_record, write_record
 from activities.objectstore.base import ObjectInfo, PreconditionFailed
+from activities.state.fence import RACES, Claimant, FencedRecord, read_record, write_record
 from activities.state.record import Owner, Record, VolumeRecord, VolumeState
 from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import record_key
@@ -138,8 +138,8 @@ async def test_only_the_owner_signs_off() -> None:
     store = MemoryStore()
     await FencedRecord(store, WS, "run-1").claim(CLAIM)
     await FencedRecord(store, WS, "run-2").claim(CLAIM)
-    assert await code_of(FencedRecord(store, WS, "run-1").sign_off()) == ErrorCode.NOT_YOURS
-    assert await code_of(FencedRecord(store, "ws2", "run-1").sign_off()) == ErrorCode.NOT_YOURS
+    assert await code_of(FencedRecord(store, WS, "run-1").release()) == ErrorCode.NOT_YOURS
+    assert await code_of(FencedRecord(store, "ws2", "run-1").release()) == ErrorCode.NOT_YOURS
     assert not (await FencedRecord(store, WS, "run-2").check()).owner.signed_off
 
 

@@ -9,12 +9,12 @@ import pytest
 from temporalio.testing import ActivityEnvironment
 
 from activities.backends.base import VolumeUser, VolumeView
-from activities.dataplane.manifest import Manifest, StoredObject
-from activities.state.fence import Claimant, FencedRecord, read_record
-from activities.objectstore.base import ObjectInfo, PreconditionFailed
-from activities.control.purge import SWEEPS, PurgeActivities
-from activities.state.record import LeftBehind, Record, VolumeRecord, VolumeState
+from activities.control.purge import MAX_LISTINGS, PurgeActivities
 from activities.control.services import Services
+from activities.dataplane.manifest import Manifest, StoredObject
+from activities.objectstore.base import ObjectInfo, PreconditionFailed
+from activities.state.fence import Claimant, FencedRecord, read_record
+from activities.state.record import LeftBehind, Record, VolumeRecord, VolumeState
 from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import archive_key, foreign_archive_key, manifest_key
 from tests.fakes.memory_backend import KEY, MemoryBackend
@@ -86,7 +86,7 @@ class Ground:
 
     async def look(self, **scope: Any) -> PurgeStepResult:
         """The activity."""
-        return await ActivityEnvironment().run(self.purge.look_for_purge, step(**scope))
+        return await ActivityEnvironment().run(self.purge.inspect_for_purge, step(**scope))
 
     async def archive(self, **scope: Any) -> PurgeStepResult:
         """The activity."""
@@ -113,7 +113,7 @@ def step(**scope: Any) -> PurgeStepInput:
 
 
 @pytest.fixture
-def ground() -> Ground:
+def verify_identity() -> Ground:
     """A bucket without versions."""
     return Ground()
 
@@ -287,7 +287,7 @@ async def test_an_object_that_is_replaced_is_swept_again(ground: Ground) -> None
     ground.store.replaced = 2
     assert (await ground.archive(archive_key=ARCHIVE)).removed == (ARCHIVE, MANIFEST)
     await ground.archived()
-    ground.store.replaced = SWEEPS * 2
+    ground.store.replaced = MAX_LISTINGS * 2
     assert (await ground.archive(archive_key=ARCHIVE)).removed == ()
     assert await ground.store.head(ARCHIVE) is not None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from activities.backends.base import Glancing, VolumeBackend
+from activities.backends.base import ReadOnlyBackend, VolumeBackend
 from activities.objectstore.base import ObjectStore
 from activities.objectstore.identity import StoreIdentity, check_place
 from activities.state.fence import read_record
@@ -22,9 +22,9 @@ async def standing_here(settings: Settings, identity: StoreIdentity | None) -> S
     backend's own errors: absent is believed only in the right place."""
     async with open_backend(settings) as backend:
         await check_here(backend, settings, identity)
-        if not isinstance(backend, Glancing):
+        if not isinstance(backend, ReadOnlyBackend):
             raise StorageError(ErrorCode.UNSUPPORTED, f"backend {backend.name} shows no volumes")
-        return await backend.standing()
+        return await backend.list_volumes()
 
 
 async def check_here(backend: VolumeBackend, settings: Settings, identity: StoreIdentity | None) -> None:
