@@ -16,7 +16,7 @@ NOT_PEERS = frozenset({OURS, WHOLE})
 _DELETION = "delete_volume"
 DATA_STEPS = frozenset(
     {"scan_volume", "copy_segments", "copy_tail", "complete_archive", "verify_archive"}
-    | {"prepare_restore", "fill_segments", "finish_restore"}
+    | {"prepare_restore", "restore_segments", "finish_restore"}
 )
 
 

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from activities.backends.base import VolumeBackend
 from activities.backends.containers import MoverImage
 from activities.backends.directory.backend import PRELOAD, DirectoryBackend
-from activities.backends.wait_policy import Patience
+from activities.backends.wait_policy import WaitPolicy
 from activities.dataplane.walk import change_fingerprint
 from codehub_storage.errors import ErrorCode, StorageError
 from worker.settings import Settings, variable
@@ -29,15 +29,15 @@ MOVER_ENTRY = "worker.mover:main"
 """What a mover process of the directory backend calls."""
 PRELOADED = "worker.preloaded"  # only its name: to import it is to read what movers need
 
-_TOLD = (
+FORWARDED_SETTINGS = (
     *("place", "backend", "bucket", "s3_region", "s3_access_key", "s3_secret_key", "s3_session_token", "s3_addressing"),
     *("mover_concurrency", "mover_processes", "segment_bytes", "allow_devices", "budget_bytes"),
     *("time_scale", "log_format", "log_level"),
 )
 _SECRETS = frozenset({"s3_access_key", "s3_secret_key", "s3_session_token"})
-_PASSED_ON = ("TEMPORAL_", "AWS_")
+FORWARDED_PREFIXES = ("TEMPORAL_", "AWS_")
 """Temporal's connection, and AWS's provider chain. Files that they name must be in the image."""
-_HARMLESS = frozenset(
+NON_SECRET = frozenset(
     {
         *("AWS_REGION", "AWS_DEFAULT_REGION", "TEMPORAL_ADDRESS", "TEMPORAL_NAMESPACE"),
         *("TEMPORAL_TLS", "TEMPORAL_TLS_SERVER_NAME", "TEMPORAL_TLS_DISABLE_HOST_VERIFICATION"),
@@ -60,16 +60,16 @@ async def open_backend(settings: Settings) -> AsyncIterator[VolumeBackend]:
             settings.volumes,
             mover_entry=MOVER_ENTRY,
             walk=change_fingerprint,
-            patience=patience(settings),
+            wait_policy=wait_policy(settings),
             preload=(*PRELOAD, PRELOADED),
             environment=settings.options(),
         )
 
 
-def patience(settings: Settings) -> Patience:
+def wait_policy(settings: Settings) -> WaitPolicy:
     """How long a backend waits for somebody else."""
-    usual = Patience()
-    return Patience(
+    usual = WaitPolicy()
+    return WaitPolicy(
         lock_seconds=usual.lock_seconds * settings.time_scale, grace_seconds=usual.grace_seconds * settings.time_scale
     )
 
@@ -85,8 +85,8 @@ def mover_environment(settings: Settings) -> dict[str, str]:
 
     It holds credentials.
     """
-    told = {name: value for name, value in os.environ.items() if name.startswith(_PASSED_ON)}
-    for name in _TOLD:
+    told = {name: value for name, value in os.environ.items() if name.startswith(FORWARDED_PREFIXES)}
+    for name in FORWARDED_SETTINGS:
         value = getattr(settings, name)
         if value is not None:
             told[variable(name)] = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
@@ -143,7 +143,7 @@ def _docker(settings: Settings) -> DockerBackend:
         options=settings.docker_volume_options,
         network=settings.docker_network,
         workspace_label=settings.workspace_label,
-        patience=patience(settings),
+        wait_policy=wait_policy(settings),
     )
 
 
@@ -156,7 +156,7 @@ def _kubernetes(settings: Settings) -> KubernetesBackend:
         from activities.backends.kubernetes.template import read_template
     except ImportError as error:
         raise _needs("Kubernetes", "kubernetes", error) from error
-    waits, usual = patience(settings), Waits()
+    waits, usual = wait_policy(settings), Waits()
     image = mover_image(settings)
     shape = PodShape(
         image=replace(image, environment=_without_secrets(image.environment)),
@@ -171,7 +171,7 @@ def _kubernetes(settings: Settings) -> KubernetesBackend:
         shape,
         defaults=ClaimDefaults(settings.k8s_volume_size, settings.k8s_storage_class, settings.k8s_access_mode),
         workspace_label=settings.workspace_label,
-        patience=waits,
+        wait_policy=waits,
         waits=Waits(
             ready_seconds=settings.scaled(settings.k8s_ready_timeout).total_seconds(),
             obstacle_seconds=usual.obstacle_seconds * settings.time_scale,
@@ -186,5 +186,5 @@ def _without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
     return {
         name: value
         for name, value in environment.items()
-        if name not in secret and (name in _HARMLESS or not name.startswith(_PASSED_ON))
+        if name not in secret and (name in NON_SECRET or not name.startswith(FORWARDED_PREFIXES))
     }

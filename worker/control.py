@@ -16,10 +16,10 @@ from datetime import timedelta
 from temporalio.client import Client
 from temporalio.worker import Worker
 
-from activities.control.archive_object import ArchiveActivities
-from activities.control.claim import RecordActivities
-from activities.control.inspection import LookActivities
-from activities.control.lease import MoverActivities
+from activities.control.archive_object import ArchiveObjectActivities
+from activities.control.claim import ClaimActivities
+from activities.control.inspection import InspectionActivities
+from activities.control.lease import LeaseActivities
 from activities.control.purge import PurgeActivities
 from activities.control.services import Services
 from activities.control.volumes import VolumeActivities
@@ -46,18 +46,18 @@ GRACE = timedelta(seconds=10)
 
 def control_worker(client: Client, services: Services) -> Worker:
     """Workflows and control activities of one place."""
-    records, looks, volumes = RecordActivities(services), LookActivities(services), VolumeActivities(services)
-    archives, purges = ArchiveActivities(services), PurgeActivities(services)
+    records, looks, volumes = ClaimActivities(services), InspectionActivities(services), VolumeActivities(services)
+    archives, purges = ArchiveObjectActivities(services), PurgeActivities(services)
     return Worker(
         client,
         task_queue=storage_queue(services.place),
         activities=[
             records.claim,
-            records.sign_off,
-            looks.look_for_provision,
-            looks.look_for_archive,
-            looks.look_after_cancel,
-            looks.look_for_restore,
+            records.release,
+            looks.inspect_for_provision,
+            looks.inspect_for_archive,
+            looks.inspect_after_cancel,
+            looks.inspect_for_restore,
             volumes.announce_volume,
             volumes.create_volume,
             volumes.hand_out_volume,
@@ -72,7 +72,7 @@ def control_worker(client: Client, services: Services) -> Worker:
             archives.prove_again,
             archives.prune_archive,
             archives.abort_archive,
-            purges.look_for_purge,
+            purges.inspect_for_purge,
             purges.purge_archive,
             purges.purge_volume,
             purges.confirm_purge,
@@ -91,7 +91,7 @@ def lease_worker(client: Client, services: Services, max_movers: int) -> Worker:
     return Worker(
         client,
         task_queue=movers_queue(services.place),
-        activities=[MoverActivities(services).hold_mover],
+        activities=[LeaseActivities(services).hold_mover],
         interceptors=[SteadyHeartbeats()],
         max_concurrent_activities=max_movers,
         max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
@@ -108,7 +108,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     async with open_services(settings) as services:
         client = await connect(**settings.temporal_connect_config(), identity=new_identity())
         await ensure_search_attributes(client)
-        await check_capabilities(services.store, await services.ground())
+        await check_capabilities(services.store, await services.verify_identity())
         workers = (control_worker(client, services), lease_worker(client, services, settings.max_movers))
         log.info("serving place %s (%s)", settings.place, settings.backend)
         runs = [asyncio.create_task(worker.run()) for worker in workers]

@@ -45,7 +45,7 @@ for _call in sorted(_BACKEND_CALLS):
     failpoints.declare(f"control.backend.{_call}.after", effect=f"the backend has done {_call}")
 
 
-class _Pointed:
+class _FailpointWrapper:
     """Passes everything on, with a point before and after each of ``calls``."""
 
     def __init__(self, inner: object, prefix: str, calls: frozenset[str]) -> None:
@@ -56,12 +56,12 @@ class _Pointed:
         # Methods stand here as they do there: from Python 3.12 on a Protocol asks for them, and not `__getattr__`.
         for name, static in inspect.getmembers_static(type(inner), inspect.isroutine):
             if not name.startswith("_") and not isinstance(static, classmethod):
-                self.__dict__[name] = self._pointed(name)
+                self.__dict__[name] = self._wrapped(name)
 
     def __getattr__(self, name: str) -> Any:
-        return self._pointed(name)
+        return self._wrapped(name)
 
-    def _pointed(self, name: str) -> Any:
+    def _wrapped(self, name: str) -> Any:
         member = getattr(self._inner, name)
         if name not in self._calls:
             return member
@@ -92,11 +92,11 @@ class _Pointed:
         return pointed
 
 
-def pointed_store(store: ObjectStore, role: str) -> ObjectStore:
+def store_with_failpoints(store: ObjectStore, role: str) -> ObjectStore:
     """The store with its points."""
-    return cast(ObjectStore, _Pointed(store, f"{role}.store", _STORE_CALLS))
+    return cast(ObjectStore, _FailpointWrapper(store, f"{role}.store", _STORE_CALLS))
 
 
-def pointed_backend(backend: VolumeBackend) -> VolumeBackend:
+def backend_with_failpoints(backend: VolumeBackend) -> VolumeBackend:
     """The backend with its points; only the control worker has one."""
-    return cast(VolumeBackend, _Pointed(backend, "control.backend", _BACKEND_CALLS))
+    return cast(VolumeBackend, _FailpointWrapper(backend, "control.backend", _BACKEND_CALLS))

@@ -25,14 +25,14 @@ from activities.dataplane.confine import Wall
 from activities.dataplane.memory import bound_heap
 from activities.dataplane.plan import PlanLimits
 from activities.dataplane.pool import ChildPool
-from activities.mover.archive import PackingActivities
-from activities.mover.context import MoverGround
+from activities.mover.archive import ArchiveActivities
+from activities.mover.context import MoverContext
 from activities.mover.heartbeating_store import beating_store
-from activities.mover.restore import FillingActivities
+from activities.mover.restore import RestoreActivities
 from codehub_storage.client import connect
 from codehub_storage.errors import StorageError
 from codehub_storage.keys import workflow_id
-from worker.failpoint_wrappers import pointed_store
+from worker.failpoint_wrappers import store_with_failpoints
 from worker.logging import configure
 from worker.settings import Settings
 from worker.store import open_known_store
@@ -88,9 +88,9 @@ async def serve(settings: Settings, spec: MoverSpec, folder: Path, pool: ChildPo
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     client = await connect(**settings.temporal_connect_config(), identity=f"mover/{spec.volume_uid}")
     async with open_known_store(settings) as (store, identity):
-        ground = MoverGround(
+        context = MoverContext(
             root=folder,
-            store=beating_store(pointed_store(store, "mover")),
+            store=beating_store(store_with_failpoints(store, "mover")),
             place=settings.place,
             backend=settings.backend,
             volume_uid=spec.volume_uid,
@@ -103,7 +103,7 @@ async def serve(settings: Settings, spec: MoverSpec, folder: Path, pool: ChildPo
             walkers=walkers,
             epoch=identity.epoch,
         )
-        packing, filling = PackingActivities(ground), FillingActivities(ground, WALLS[settings.backend])
+        packing, filling = ArchiveActivities(context), RestoreActivities(context, WALLS[settings.backend])
         worker = Worker(
             client,
             task_queue=spec.queue,
@@ -114,9 +114,9 @@ async def serve(settings: Settings, spec: MoverSpec, folder: Path, pool: ChildPo
                 packing.verify_archive,
                 packing.write_manifest,
                 filling.prepare_restore,
-                filling.fill_segments,
+                filling.restore_segments,
                 filling.finish_restore,
-                filling.fill_foreign,
+                filling.restore_foreign_archive,
             ],
             max_concurrent_activities=SLOTS,
             max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
@@ -129,7 +129,7 @@ async def serve(settings: Settings, spec: MoverSpec, folder: Path, pool: ChildPo
                 await stop.wait()
         finally:
             watch.cancel()
-            ground.close()
+            context.close()
 
 
 async def _end_with_run(client: Client, spec: MoverSpec, pause: timedelta, stop: asyncio.Event) -> None:

@@ -10,7 +10,7 @@ from activities.control.services import Services
 from activities.objectstore.identity import StoreIdentity, init_store, knows_place
 from activities.objectstore.s3 import open_store
 from worker.backends import open_backend
-from worker.failpoint_wrappers import pointed_backend, pointed_store
+from worker.failpoint_wrappers import backend_with_failpoints, store_with_failpoints
 from worker.settings import Retention, Settings
 from worker.store import open_known_store, s3_settings
 
@@ -24,8 +24,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     async with open_backend(settings) as backend, open_known_store(settings) as (store, identity):
         yield Services(
             epoch=identity.epoch,
-            store=pointed_store(store, "control"),
-            backend=pointed_backend(backend),
+            store=store_with_failpoints(store, "control"),
+            backend=backend_with_failpoints(backend),
             place=settings.place,
             retention_keep=settings.retention is Retention.KEEP,
             settle_seconds=settings.settle.total_seconds() if settings.settle is not None else None,

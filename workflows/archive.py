@@ -24,8 +24,9 @@ from workflows.messages import (
     ArchivedInput,
     CompleteInput,
     CopyInput,
-    LookInput,
-    LookResult,
+    InspectInput,
+    InspectResult,
+    NextStep,
     ProofInput,
     ProofResult,
     ScanInput,
@@ -33,10 +34,17 @@ from workflows.messages import (
     StoredArchive,
     TailInput,
     Upload,
-    Verdict,
     VolumeInput,
 )
-from workflows.operation import EXPECTED, LOOKS, WS_BYTES, OperationWorkflow, is_cancel, unbroken, unsteady
+from workflows.operation import (
+    EXPECTED,
+    MAX_INSPECTIONS,
+    WS_BYTES,
+    OperationWorkflow,
+    is_cancel,
+    shield_until_done,
+    unsteady,
+)
 
 BATCH_SEGMENTS = 64
 """Data segments of one copy activity: at 32 MiB, 2 GiB. Keeps the history of 1 TB below 2,000 events."""
@@ -86,13 +94,13 @@ class ArchiveWorkflow(OperationWorkflow):
         while True:
             try:
                 look = await self._look(request)
-                evidence = await self._prove(look) if look.verdict == Verdict.GO else _evidence(look)
+                evidence = await self._prove(look) if look.next_step == NextStep.RUN else _evidence(look)
                 self.check_cancelled()  # the gate: from here on no cancel counts
             except EXPECTED as error:
-                look = await unbroken(self._undo(request, error))
+                look = await shield_until_done(self._undo(request, error))
                 evidence = _evidence(look)
             self.lost_volume_uid = look.lost_volume_uid
-            result = await unbroken(self._commit(look, evidence))
+            result = await shield_until_done(self._commit(look, evidence))
             if result is not None:
                 return result
 
@@ -102,9 +110,9 @@ class ArchiveWorkflow(OperationWorkflow):
         if key is not None and workspace_of_volume(key) != request.workspace_id:
             raise StorageError(ErrorCode.INVALID_INPUT, f"{key} is not a volume of workspace {request.workspace_id}")
 
-    def _look_input(self, request: ArchiveInput) -> LookInput:
+    def _look_input(self, request: ArchiveInput) -> InspectInput:
         return self.input(
-            LookInput,
+            InspectInput,
             home_store_key=request.home_store_key,
             expected_volume_uid=request.expected_volume_uid,
             remove_stopped=request.remove_stopped,
@@ -112,23 +120,23 @@ class ArchiveWorkflow(OperationWorkflow):
 
     # ------------------------------------------------------------ before the gate
 
-    async def _look(self, request: ArchiveInput) -> LookResult:
+    async def _look(self, request: ArchiveInput) -> InspectResult:
         if self.claimed is None:
             await self.claim()
         if request.cancel_only:
             raise StorageError(ErrorCode.CANCELLED, "only asked to cancel")
-        for _ in range(LOOKS):
+        for _ in range(MAX_INSPECTIONS):
             self.check_cancelled()
             self.enter(Phase.INSPECTING)
             look = await self.step(
-                steps.look_for_archive, self._look_input(request), "look at volume, record and archive"
+                steps.inspect_for_archive, self._look_input(request), "look at volume, record and archive"
             )
-            if look.verdict != Verdict.PROVE:
+            if look.next_step != NextStep.PROVE_AGAIN:
                 return look
             await self._prove_again(look)
         raise unsteady()
 
-    async def _prove_again(self, look: LookResult) -> None:
+    async def _prove_again(self, look: InspectResult) -> None:
         """See ``OperationWorkflow.prove_again``. An archive that is rotten no longer stands for a volume that is whole:
         that one is `ready` again, and the next look begins from the start."""
         try:
@@ -140,7 +148,7 @@ class ArchiveWorkflow(OperationWorkflow):
             volume = self.input(VolumeInput, volume_uid=look.volume_uid or "")
             await self.step(steps.mark_ready_again, volume, "record: ready, the stored archive is not whole")
 
-    async def _prove(self, look: LookResult) -> Evidence:
+    async def _prove(self, look: InspectResult) -> Evidence:
         """Copy, settle, verify, write the manifest. The mover is gone when this returns."""
         uid = look.volume_uid or ""
         self.enter(Phase.ATTACHING)
@@ -160,7 +168,7 @@ class ArchiveWorkflow(OperationWorkflow):
             self.proof = await mover.run(steps.write_manifest, proof, "write the manifest: the proof", "manifest")
         return Evidence(uid, copied.stored.archive_id, copied.fields["fingerprint"])
 
-    async def _copy(self, mover: MoverLease, look: LookResult) -> Copied:
+    async def _copy(self, mover: MoverLease, look: InspectResult) -> Copied:
         """Copy; again from a new walk where the volume changed, or with a new upload where the store lost it."""
         for round_number in range(1, ROUNDS + 1):
             try:
@@ -178,7 +186,7 @@ class ArchiveWorkflow(OperationWorkflow):
                 await workflow.sleep(policies.mover_backoff(round_number), summary="pause before the next round")
         raise AssertionError("unreachable")
 
-    async def _copy_once(self, mover: MoverLease, look: LookResult, number: int) -> Copied:
+    async def _copy_once(self, mover: MoverLease, look: InspectResult, number: int) -> Copied:
         self.enter(Phase.PLANNING)
         scan = self.input(ScanInput, volume_uid=look.volume_uid)
         plan = await mover.run(steps.scan_volume, scan, "walk the volume", f"scan-{number}")
@@ -228,13 +236,13 @@ class ArchiveWorkflow(OperationWorkflow):
 
     # ------------------------------------------------------------ undone, or too late
 
-    async def _undo(self, request: ArchiveInput, error: BaseException) -> LookResult:
+    async def _undo(self, request: ArchiveInput, error: BaseException) -> InspectResult:
         """Take back what this run did. Raises ``error``, unless it is a cancel that comes too late: then the look."""
         self.enter(Phase.UNDOING)
         failure = self.failure(error)
         if self.upload is not None:
             abort = self.input(AbortInput, key=self.upload.key, upload_id=self.upload.upload_id, corrupt=self.corrupt)
-            await self.attempt(steps.abort_archive, abort, "forget the upload")
+            await self.best_effort(steps.abort_archive, abort, "forget the upload")
         if is_cancel(error):
             try:
                 if self.claimed is None:
@@ -243,26 +251,26 @@ class ArchiveWorkflow(OperationWorkflow):
             except (FailureError, StorageError) as refused:
                 failure = self.note_error(refused)
             else:
-                if look.verdict != Verdict.GO:
+                if look.next_step != NextStep.RUN:
                     return look
-        await self.sign_off()
+        await self.release()
         raise failure from error
 
-    async def _look_after_cancel(self, request: ArchiveInput) -> LookResult:
-        for _ in range(LOOKS):
-            look = await self.undisturbed(
-                steps.look_after_cancel, self._look_input(request), "see whether the cancel comes too late"
+    async def _look_after_cancel(self, request: ArchiveInput) -> InspectResult:
+        for _ in range(MAX_INSPECTIONS):
+            look = await self.run_uncancellable(
+                steps.inspect_after_cancel, self._look_input(request), "see whether the cancel comes too late"
             )
-            if look.verdict != Verdict.PROVE:
+            if look.next_step != NextStep.PROVE_AGAIN:
                 return look
             await self.prove_again(look)
         raise unsteady()
 
     # ------------------------------------------------------------ behind the gate
 
-    async def _commit(self, look: LookResult, evidence: Evidence | None) -> OperationResult | None:
+    async def _commit(self, look: InspectResult, evidence: Evidence | None) -> OperationResult | None:
         """Delete the volume on evidence. ``None``: an old archive no longer stands for it, begin again."""
-        if look.verdict == Verdict.DONE or evidence is None:
+        if look.next_step == NextStep.NOTHING or evidence is None:
             return await self._done(look.archive_id, look.volume_uid, look.elsewhere)
         volume = self.input(
             VolumeInput,
@@ -272,28 +280,30 @@ class ArchiveWorkflow(OperationWorkflow):
         )
         leftovers, cleanup = look.elsewhere, False
         try:
-            if look.verdict == Verdict.GO:
+            if look.next_step == NextStep.RUN:
                 self.enter(Phase.COMMITTING)
-                await self.undisturbed(steps.mark_archived, self._archived(evidence), "record: archived")
+                await self.run_uncancellable(steps.mark_archived, self._archived(evidence), "record: archived")
             self.enter(Phase.DELETING)
-            await self.undisturbed(steps.delete_volume, volume, "delete the volume", timeouts=policies.deletion())
+            await self.run_uncancellable(steps.delete_volume, volume, "delete the volume", timeouts=policies.deletion())
         except FailureError as error:
             found = self.note_error(error)
-            if look.verdict == Verdict.DELETE and found.code == ErrorCode.VOLUME_CHANGED:
+            if look.next_step == NextStep.DELETE_VOLUME and found.code == ErrorCode.VOLUME_CHANGED:
                 try:
-                    await self.undisturbed(steps.mark_ready_again, volume, "record: ready, the old archive is outdated")
+                    await self.run_uncancellable(
+                        steps.mark_ready_again, volume, "record: ready, the old archive is outdated"
+                    )
                 except FailureError as refused:
-                    await self.sign_off()
+                    await self.release()
                     raise self.note_error(refused) from error
                 return None
             # Nothing was sealed, or the deletion met somebody: the volume is whole, so it was not replaced.
             if self.phase == Phase.COMMITTING or found.code in KEEPS_VOLUME:
-                await self.sign_off()
+                await self.release()
                 raise found from error
             cleanup, leftovers = True, (self.claimed.home_store_key,) if self.claimed else ()
             workflow.logger.error("archive is proven but its volume could not be deleted: %s", found)
         # Last: until the volume is gone, an older version may be what a restore of yesterday's home wants.
-        await self.attempt(steps.prune_archive, self._archived(evidence), "prune older versions")
+        await self.best_effort(steps.prune_archive, self._archived(evidence), "prune older versions")
         return await self._done(evidence.archive_id, evidence.volume_uid, leftovers, cleanup_required=cleanup)
 
     def _archived(self, evidence: Evidence) -> ArchivedInput:
@@ -313,7 +323,7 @@ class ArchiveWorkflow(OperationWorkflow):
         cleanup_required: bool = False,
     ) -> OperationResult:
         """``cleanup_required``: the volume still stands; else this run saw that it is gone."""
-        await self.sign_off(gone_uid=None if cleanup_required else volume_uid)
+        await self.release(gone_uid=None if cleanup_required else volume_uid)
         return self.result(
             archive_key=archive_key(self.workspace_id),
             archive_id=archive_id,
@@ -331,9 +341,9 @@ class ArchiveWorkflow(OperationWorkflow):
         )
 
 
-def _evidence(look: LookResult) -> Evidence | None:
+def _evidence(look: InspectResult) -> Evidence | None:
     """The evidence that an earlier run left in the record; ``None`` where there is nothing to delete."""
-    if look.verdict == Verdict.DONE:
+    if look.next_step == NextStep.NOTHING:
         return None
     return Evidence(look.volume_uid or "", look.archive_id or "", look.fingerprint or "")
 

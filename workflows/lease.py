@@ -22,7 +22,7 @@ from codehub_storage.errors import ErrorCode
 from codehub_storage.keys import mover_queue, movers_queue
 from workflows import policies, steps
 from workflows.messages import HoldMoverInput, VolumeInput
-from workflows.operation import OperationWorkflow, unbroken
+from workflows.operation import OperationWorkflow, shield_until_done
 
 T = TypeVar("T")
 I = TypeVar("I")  # noqa: E741
@@ -51,7 +51,7 @@ class MoverLease:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await unbroken(self._release())
+        await shield_until_done(self._release())
 
     async def run(self, step: Callable[[I], Awaitable[T]], argument: I, summary: str, name: str) -> T:
         """One data activity in the mover; ``name`` is its id, legible in UI and CLI.
@@ -108,7 +108,7 @@ class MoverLease:
         """
         await self._end_lease()
         if not self._writable:
-            await self._operation.attempt(
+            await self._operation.best_effort(
                 steps.detach_mover,
                 self._operation.input(VolumeInput, volume_uid=self._input.volume_uid),
                 "make sure that the mover is gone",

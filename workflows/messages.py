@@ -34,7 +34,7 @@ class ClaimInput(StepInput):
     old_place_is_dead: bool = False
 
 
-class SignOffInput(StepInput):
+class ReleaseInput(StepInput):
     """Say that this run writes nothing more. ``gone_uid``: the volume that it saw to be gone, and archived."""
 
     gone_uid: str | None = None
@@ -53,22 +53,23 @@ class ClaimResult(Message):
     waits_for: str | None = None
 
 
-class Verdict(StrEnum):
-    """What a look at the world says is to be done.
+class NextStep(StrEnum):
+    """What is to be done, as an inspection found it.
 
-    ``GO``: do the operation. ``DELETE``: an archive is proven, go on at the deletion. ``FINISH``: the deletion was
-    sealed, finish it. ``DONE``: the postcondition holds. ``PROVE``: the archive that stands for the volume is there by
-    its content, but is not the object that was read back (its bucket was copied): prove it again, then look again.
+    ``RUN``: do the operation. ``DELETE_VOLUME``: an archive is proven, go on at the deletion. ``FINISH_DELETION``: the
+    deletion was sealed, finish it. ``NOTHING``: the postcondition holds. ``PROVE_AGAIN``: the archive that stands for
+    the volume is there by its content, but is not the object that was read back (its bucket was copied): prove it
+    again, then inspect again.
     """
 
-    GO = "go"
-    DELETE = "delete"
-    FINISH = "finish"
-    DONE = "done"
-    PROVE = "prove"
+    RUN = "run"
+    DELETE_VOLUME = "delete_volume"
+    FINISH_DELETION = "finish_deletion"
+    NOTHING = "nothing"
+    PROVE_AGAIN = "prove_again"
 
 
-class LookInput(StepInput):
+class InspectInput(StepInput):
     """Look at volume, record and archive before an operation. Not every operation uses every field."""
 
     home_store_key: str | None = None
@@ -80,15 +81,15 @@ class LookInput(StepInput):
     accept_loss: str | None = None
 
 
-class LookResult(Message):
-    """The verdict, and the names and evidence to go on with.
+class InspectResult(Message):
+    """The next step, and the names and evidence to go on with.
 
-    ``is_whole``, of ``PROVE``: the volume stands untouched, so an archive that turns out to be rotten is made anew.
+    ``is_whole``, of ``PROVE_AGAIN``: the volume is untouched, so an archive that turns out to be rotten is made anew.
     ``lost_volume_uid``: a volume that was ready and is not there. ``lost``: the same in a sentence. ``elsewhere``: what
     may still stand at other places, named.
     """
 
-    verdict: Verdict
+    next_step: NextStep
     volume_uid: str | None = None
     archive_id: str | None = None
     fingerprint: str | None = None
@@ -269,7 +270,7 @@ class AbortInput(StepInput):
     corrupt: StoredArchive | None = None
 
 
-class FillInput(StepInput):
+class RestoreStepInput(StepInput):
     """Restore into a volume. ``archive_id`` names the version whose manifest is the map."""
 
     volume_uid: str
@@ -279,7 +280,7 @@ class FillInput(StepInput):
     last: int = 0
 
 
-class FillResult(Message):
+class RestoreStepResult(Message):
     """What was written."""
 
     files: int = 0

@@ -7,7 +7,7 @@ from temporalio import workflow
 from codehub_storage.contracts import Phase
 from codehub_storage.errors import ErrorCode, StorageError
 from workflows import steps
-from workflows.messages import AnnounceInput, LookResult, VolumeInput
+from workflows.messages import AnnounceInput, InspectResult, VolumeInput
 from workflows.operation import OperationWorkflow, Request
 
 
@@ -25,11 +25,11 @@ class FillingWorkflow(OperationWorkflow):
         if request.workspace_id != workspace_of_key:
             raise StorageError(ErrorCode.INVALID_INPUT, f"the key is not one of workspace {request.workspace_id}")
 
-    def volume(self, look: LookResult) -> VolumeInput:
+    def volume(self, look: InspectResult) -> VolumeInput:
         """The input of the steps on the volume that is being made."""
         return self.input(VolumeInput, volume_uid=self.volume_uid or "", archive_id=look.archive_id, spec=look.spec)
 
-    async def make_volume(self, look: LookResult) -> None:
+    async def make_volume(self, look: InspectResult) -> None:
         """Announce a new uid, then create its volume.
 
         The uid is the workflow's, so that a late attempt of this step can only announce what was announced.
@@ -45,23 +45,23 @@ class FillingWorkflow(OperationWorkflow):
             is_accepted=self.operation == "provision" and look.lost_volume_uid in {self.accept_loss} - {None},
             archive_id=look.archive_id,
         )
-        await self.undisturbed(steps.announce_volume, announced, "record: restoring, a new uid")
+        await self.run_uncancellable(steps.announce_volume, announced, "record: restoring, a new uid")
         await self.step(steps.create_volume, self.volume(look), "create the volume")
 
-    async def abandon(self, look: LookResult) -> None:
+    async def abandon(self, look: InspectResult) -> None:
         """Give the uid up in the record, then delete its volume. ``NotYours`` if another run owns both by now."""
         if self.volume_uid is not None:
-            failed = await self.attempt(steps.abandon_volume, self.volume(look), "give the half-made volume up")
+            failed = await self.best_effort(steps.abandon_volume, self.volume(look), "give the half-made volume up")
             self.volume_uid = self.replaces = None
             if failed is not None and failed.code == ErrorCode.NOT_YOURS:
                 raise failed
 
-    async def hand_out(self, look: LookResult) -> None:
+    async def hand_out(self, look: InspectResult) -> None:
         """`ready`: the last write but the sign-off, and the one that makes the volume somebody's."""
         self.enter(Phase.COMMITTING)
-        await self.undisturbed(steps.hand_out_volume, self.volume(look), "record: ready")
+        await self.run_uncancellable(steps.hand_out_volume, self.volume(look), "record: ready")
 
-    async def undo(self, look: LookResult | None, error: BaseException) -> None:
+    async def undo(self, look: InspectResult | None, error: BaseException) -> None:
         """Take back what this run did, then raise ``error`` as what it is."""
         self.enter(Phase.UNDOING)
         failure = self.failure(error)
@@ -69,5 +69,5 @@ class FillingWorkflow(OperationWorkflow):
             if look is not None:
                 await self.abandon(look)
         finally:
-            await self.sign_off()
+            await self.release()
         raise failure from error

@@ -21,7 +21,7 @@ from codehub_storage.converter import storage_error
 from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import check_workspace_id, workflow_id
 from workflows import policies, steps
-from workflows.messages import ClaimInput, ClaimResult, LookResult, ProveInput, SignOffInput, StepInput
+from workflows.messages import ClaimInput, ClaimResult, InspectResult, ProveInput, ReleaseInput, StepInput
 from workflows.policies import Timeouts
 
 WS_ID = SearchAttributeKey.for_keyword("WsId")
@@ -39,7 +39,7 @@ EXPECTED = (asyncio.CancelledError, FailureError, StorageError)
 """What a step may raise. Anything else is a bug of ours and leaves the run retrying its workflow task, unharmed."""
 
 
-LOOKS = 3
+MAX_INSPECTIONS = 3
 """So often a look may ask for a new proof before its operation gives up: the bucket is being written to meanwhile."""
 
 
@@ -73,7 +73,7 @@ def unsteady() -> StorageError:
     )
 
 
-async def unbroken(work: Coroutine[Any, Any, T]) -> T:
+async def shield_until_done(work: Coroutine[Any, Any, T]) -> T:
     """Await ``work`` to its end, whatever cancels arrive meanwhile; who needs to know asks ``is_cancelled``."""
     task = asyncio.create_task(work)
     while not task.done():
@@ -166,22 +166,22 @@ class OperationWorkflow:
         self, step: Callable[[I], Awaitable[T]], argument: I, summary: str, *, timeouts: Timeouts | None = None
     ) -> T:
         """One control activity. A cancel that came meanwhile is raised afterwards, its result notwithstanding."""
-        result = await self.undisturbed(step, argument, summary, timeouts=timeouts)
+        result = await self.run_uncancellable(step, argument, summary, timeouts=timeouts)
         self.check_cancelled()
         return result
 
-    async def undisturbed(
+    async def run_uncancellable(
         self, step: Callable[[I], Awaitable[T]], argument: I, summary: str, *, timeouts: Timeouts | None = None
     ) -> T:
         """One control activity behind the gate or in a compensation, where a cancel no longer counts."""
         return await workflow.execute_activity(step, argument, summary=summary, **(timeouts or policies.control()))
 
-    async def attempt(
+    async def best_effort(
         self, step: Callable[[I], Awaitable[None]], argument: I, summary: str, *, timeouts: Timeouts | None = None
     ) -> StorageError | None:
         """A step whose failure must not stop what else is to be done: told in the log, to who looks, and answered."""
         try:
-            await self.undisturbed(step, argument, summary, timeouts=timeouts or policies.undo())
+            await self.run_uncancellable(step, argument, summary, timeouts=timeouts or policies.undo())
         except FailureError as error:
             found = self.note_error(error)
             workflow.logger.warning("%s failed: %s", summary, found)
@@ -219,12 +219,14 @@ class OperationWorkflow:
             accept_loss=self.accept_loss,
             old_place_is_dead=self.old_place_is_dead,
         )
-        claimed = await self.undisturbed(steps.claim, claim, "claim the workspace's record")
+        claimed = await self.run_uncancellable(steps.claim, claim, "claim the workspace's record")
         if claimed.wait_seconds:
             self.waits_for = f"the last write of {claimed.waits_for} ({claimed.wait_seconds:.0f} s)"
             workflow.logger.warning("waiting for %s", self.waits_for)
             self.describe()
-            await unbroken(workflow.sleep(claimed.wait_seconds, summary="a late write of an earlier owner may land"))
+            await shield_until_done(
+                workflow.sleep(claimed.wait_seconds, summary="a late write of an earlier owner may land")
+            )
             self.waits_for = None
             self.describe()
         self.claimed = claimed
@@ -235,31 +237,33 @@ class OperationWorkflow:
         assert self.claimed is not None
         self.enter(Phase.SETTLING)
         if self.claimed.settle_by_sync:
-            await self.undisturbed(steps.sync_store, self.input(StepInput), "force the store's bytes onto the disk")
+            await self.run_uncancellable(
+                steps.sync_store, self.input(StepInput), "force the store's bytes onto the disk"
+            )
         if self.claimed.settle_seconds:
             await workflow.sleep(self.claimed.settle_seconds, summary="settle: the store's own time to sync")
 
-    async def prove_again(self, look: LookResult) -> None:
+    async def prove_again(self, look: InspectResult) -> None:
         """Let an archive whose bucket was copied be read back whole, and its manifest be written anew."""
         await self.settle()
         self.enter(Phase.VERIFYING)
-        await self.undisturbed(
+        await self.run_uncancellable(
             steps.prove_again,
             self.input(ProveInput, archive_id=look.archive_id or ""),
             "read the archive back where it lies now, prove it again",
             timeouts=policies.reading(),
         )
 
-    async def sign_off(self, *, gone_uid: str | None = None) -> None:
+    async def release(self, *, gone_uid: str | None = None) -> None:
         """The last step of every run that may own the record, failed or not. Its failure costs the next run a wait,
         nothing else; after a claim that failed it is tried for a minute only."""
-        signing = self.input(SignOffInput, gone_uid=gone_uid)
+        signing = self.input(ReleaseInput, gone_uid=gone_uid)
         if self.claimed is not None:
-            await self.attempt(steps.sign_off, signing, "sign off in the record")
+            await self.best_effort(steps.release, signing, "sign off in the record")
         elif self.may_own:
             summary = "sign off, if the claim got through"
             with contextlib.suppress(FailureError):  # the record was not ours after all, or its store is still away
-                await self.undisturbed(steps.sign_off, signing, summary, timeouts=policies.brief())
+                await self.run_uncancellable(steps.release, signing, summary, timeouts=policies.brief())
 
     def note_loss(self, lost: str | None) -> None:
         """Tell, in log and details, of a volume that was ready and is not there."""

@@ -6,9 +6,9 @@ from temporalio import workflow
 
 from codehub_storage.contracts import OperationResult, Phase, ProvisionInput
 from workflows import steps
-from workflows.messages import LookInput, LookResult, Verdict
+from workflows.messages import InspectInput, InspectResult, NextStep
 from workflows.new_volume import FillingWorkflow
-from workflows.operation import EXPECTED, unbroken
+from workflows.operation import EXPECTED, shield_until_done
 
 
 @workflow.defn(name="provision")
@@ -23,32 +23,32 @@ class ProvisionWorkflow(FillingWorkflow):
     async def run(self, request: ProvisionInput) -> OperationResult:
         """Answer the volume that is there and ready, or make one."""
         self.check(request, request.workspace_id)
-        look: LookResult | None = None
+        look: InspectResult | None = None
         try:
             await self.claim()
             self.check_cancelled()
             self.enter(Phase.INSPECTING)
             look = await self.step(
-                steps.look_for_provision,
-                self.input(LookInput, volume=request.volume, accept_loss=request.accept_loss),
+                steps.inspect_for_provision,
+                self.input(InspectInput, volume=request.volume, accept_loss=request.accept_loss),
                 "look at volume, record and archive",
             )
             self.note_loss(look.lost)
-            if look.verdict == Verdict.GO:
+            if look.next_step == NextStep.RUN:
                 self.replaces = look.recorded_uid
                 await self.make_volume(look)
         except EXPECTED as error:
-            await unbroken(self.undo(look, error))
+            await shield_until_done(self.undo(look, error))
         assert look is not None
-        return await unbroken(self._commit(look))
+        return await shield_until_done(self._commit(look))
 
-    async def _commit(self, look: LookResult) -> OperationResult:
-        if look.verdict == Verdict.GO:
+    async def _commit(self, look: InspectResult) -> OperationResult:
+        if look.next_step == NextStep.RUN:
             try:
                 await self.hand_out(look)
             except EXPECTED as error:
                 await self.undo(look, error)
-        await self.sign_off()
+        await self.release()
         return self.result(
             volume_uid=self.volume_uid or look.volume_uid,
             lost_volume_uid=look.lost_volume_uid,

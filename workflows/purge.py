@@ -15,7 +15,7 @@ from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import workspace_of_archive, workspace_of_volume
 from workflows import policies, steps
 from workflows.messages import PurgeStepInput, PurgeStepResult
-from workflows.operation import EXPECTED, OperationWorkflow, unbroken
+from workflows.operation import EXPECTED, OperationWorkflow, shield_until_done
 
 
 @workflow.defn(name="purge")
@@ -34,7 +34,7 @@ class PurgeWorkflow(OperationWorkflow):
     async def run(self, request: PurgeInput) -> OperationResult:
         """Remove what is in scope."""
         self._check(request)
-        return await unbroken(self._purge(request))
+        return await shield_until_done(self._purge(request))
 
     def _check(self, request: PurgeInput) -> None:
         self.check_names()
@@ -54,7 +54,7 @@ class PurgeWorkflow(OperationWorkflow):
         try:
             await self.claim()
             self.enter(Phase.INSPECTING)
-            await self.undisturbed(steps.look_for_purge, scope, "refuse before anything is removed")
+            await self.run_uncancellable(steps.inspect_for_purge, scope, "refuse before anything is removed")
             self.enter(Phase.DELETING)
             gone = await self._try(steps.purge_archive, scope, "remove archive and manifest")
             await self._try(steps.purge_volume, scope, "remove the volume")
@@ -63,10 +63,10 @@ class PurgeWorkflow(OperationWorkflow):
         except EXPECTED as error:
             failure = self.failure(error)
             if not self.unsure:
-                await self.sign_off()
+                await self.release()
             raise failure from error
         if not self.unsure:  # a removal that never answered may still take effect: the next claim waits it out
-            await self.sign_off()
+            await self.release()
         if seen.faults or self.faults:
             raise StorageError(
                 ErrorCode.PURGE_INCOMPLETE,
@@ -86,7 +86,7 @@ class PurgeWorkflow(OperationWorkflow):
     ) -> PurgeStepResult:
         """One removal; a fault is kept for the end, so that the rest is still tried. Not ours means stop."""
         try:
-            result = await self.undisturbed(step, scope, summary, timeouts=policies.deletion())
+            result = await self.run_uncancellable(step, scope, summary, timeouts=policies.deletion())
         except FailureError as error:
             found = self.note_error(error)
             if found.code == ErrorCode.NOT_YOURS:
@@ -102,7 +102,7 @@ class PurgeWorkflow(OperationWorkflow):
     async def _confirm(self, scope: PurgeStepInput) -> PurgeStepResult:
         """What is left. A look that fails because a removal did must not hide that the rest was removed."""
         try:
-            return await self.undisturbed(steps.confirm_purge, scope, "list again what is left")
+            return await self.run_uncancellable(steps.confirm_purge, scope, "list again what is left")
         except FailureError as error:
             found = self.note_error(error)
             if found.code == ErrorCode.NOT_YOURS or not self.faults:

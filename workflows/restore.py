@@ -13,9 +13,9 @@ from codehub_storage.errors import ErrorCode
 from codehub_storage.keys import workspace_of_archive
 from workflows import policies, steps
 from workflows.lease import MoverLease
-from workflows.messages import FillInput, FillResult, LookInput, LookResult, Verdict
+from workflows.messages import InspectInput, InspectResult, NextStep, RestoreStepInput, RestoreStepResult
 from workflows.new_volume import FillingWorkflow
-from workflows.operation import EXPECTED, LOOKS, WS_BYTES, unbroken, unsteady
+from workflows.operation import EXPECTED, MAX_INSPECTIONS, WS_BYTES, shield_until_done, unsteady
 
 BATCH_SEGMENTS = 64
 
@@ -27,50 +27,50 @@ class RestoreWorkflow(FillingWorkflow):
     @workflow.init
     def __init__(self, request: RestoreInput) -> None:
         super().__init__(request)
-        self.filled = FillResult()
+        self.filled = RestoreStepResult()
 
     @workflow.run
     async def run(self, request: RestoreInput) -> OperationResult:
         """Answer the volume that came from this archive, or make one and fill it."""
         self.check(request, workspace_of_archive(request.archive_key))
-        look: LookResult | None = None
+        look: InspectResult | None = None
         try:
             await self.claim()
             self.check_cancelled()
             look = await self._look(request)
             self.note_loss(look.lost)
-            if look.verdict == Verdict.GO:
+            if look.next_step == NextStep.RUN:
                 self.replaces = look.recorded_uid
                 await self._fill(request, look)
                 self.check_cancelled()
         except EXPECTED as error:
-            await unbroken(self.undo(look, error))
+            await shield_until_done(self.undo(look, error))
         assert look is not None
-        return await unbroken(self._commit(request, look))
+        return await shield_until_done(self._commit(request, look))
 
-    async def _look(self, request: RestoreInput) -> LookResult:
+    async def _look(self, request: RestoreInput) -> InspectResult:
         wanted = self.input(
-            LookInput,
+            InspectInput,
             archive_key=request.archive_key,
             archive_id=request.archive_id,
             volume=request.volume,
             accept_loss=request.accept_loss,
         )
-        for _ in range(LOOKS):
+        for _ in range(MAX_INSPECTIONS):
             self.enter(Phase.INSPECTING)
             look = await self.step(
-                steps.look_for_restore,
+                steps.inspect_for_restore,
                 wanted,
                 "look at archive, record and volume",
                 timeouts=policies.deletion(),  # it may have to walk the volume
             )
-            if look.verdict != Verdict.PROVE:
+            if look.next_step != NextStep.PROVE_AGAIN:
                 return look
             await self.prove_again(look)
             self.check_cancelled()
         raise unsteady()
 
-    async def _fill(self, request: RestoreInput, look: LookResult) -> None:
+    async def _fill(self, request: RestoreInput, look: InspectResult) -> None:
         """Make a volume and fill it. A mover that died may have written anything: then on a new volume, anew."""
         token, deaths = str(workflow.uuid4()), 0
         while True:
@@ -85,14 +85,14 @@ class RestoreWorkflow(FillingWorkflow):
                 if storage_error(error).code != ErrorCode.MOVER_FAILED or deaths > policies.MOVER_DEATHS:
                     raise
                 self.note_error(error)
-            await unbroken(self.abandon(look))
+            await shield_until_done(self.abandon(look))
             self.check_cancelled()
             await workflow.sleep(policies.mover_backoff(deaths), summary="pause before the next mover")
 
-    async def _fill_by(self, mover: MoverLease, request: RestoreInput, look: LookResult) -> None:
-        def fill(first: int = 0, last: int = 0) -> FillInput:
+    async def _fill_by(self, mover: MoverLease, request: RestoreInput, look: InspectResult) -> None:
+        def fill(first: int = 0, last: int = 0) -> RestoreStepInput:
             return self.input(
-                FillInput,
+                RestoreStepInput,
                 volume_uid=self.volume_uid or "",
                 archive_key=request.archive_key,
                 archive_id=look.archive_id or "",
@@ -104,14 +104,14 @@ class RestoreWorkflow(FillingWorkflow):
         workflow.upsert_search_attributes([WS_BYTES.value_set(look.raw_bytes)])
         self.enter(Phase.COPYING)
         if look.foreign:
-            self.filled = await mover.run(steps.fill_foreign, fill(), "restore a foreign archive", "foreign")
+            self.filled = await mover.run(steps.restore_foreign_archive, fill(), "restore a foreign archive", "foreign")
             return
         await mover.run(steps.prepare_restore, fill(), "check for room, make the folders", "prepare")
         skipped: Counter[str] = Counter()
         for first in range(1, look.segments + 1, BATCH_SEGMENTS):
             last = min(first + BATCH_SEGMENTS - 1, look.segments)
             batch = await mover.run(
-                steps.fill_segments,
+                steps.restore_segments,
                 fill(first, last),
                 f"restore segments {first} to {last} of {look.segments}",
                 f"fill-{first:05d}",
@@ -126,20 +126,20 @@ class RestoreWorkflow(FillingWorkflow):
         skipped.update(self.filled.skipped)
         self.filled = self.filled.model_copy(update={"skipped": dict(skipped)})
 
-    async def _commit(self, request: RestoreInput, look: LookResult) -> OperationResult:
-        if look.verdict == Verdict.GO:
+    async def _commit(self, request: RestoreInput, look: InspectResult) -> OperationResult:
+        if look.next_step == NextStep.RUN:
             try:
                 await self.hand_out(look)
             except EXPECTED as error:
                 await self.undo(look, error)
-        await self.sign_off()
+        await self.release()
         return self.result(
             archive_key=request.archive_key,
             archive_id=look.archive_id,
             volume_uid=self.volume_uid or look.volume_uid,
             lost_volume_uid=look.lost_volume_uid,
             leftovers=look.elsewhere,
-            moved=look.verdict == Verdict.GO,
+            moved=look.next_step == NextStep.RUN,
             files=self.filled.files,
             raw_bytes=self.filled.raw_bytes,
             skipped=self.filled.skipped,

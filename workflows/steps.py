@@ -17,19 +17,19 @@ from workflows.messages import (
     CompleteInput,
     CopyInput,
     CopyResult,
-    FillInput,
-    FillResult,
     HoldMoverInput,
-    LookInput,
-    LookResult,
+    InspectInput,
+    InspectResult,
     PlanSummary,
     ProofInput,
     ProofResult,
     ProveInput,
     PurgeStepInput,
     PurgeStepResult,
+    ReleaseInput,
+    RestoreStepInput,
+    RestoreStepResult,
     ScanInput,
-    SignOffInput,
     StepInput,
     StoredArchive,
     TailInput,
@@ -51,7 +51,7 @@ async def claim(step: ClaimInput) -> ClaimResult:
 
 
 @activity.defn
-async def sign_off(step: SignOffInput) -> None:
+async def release(step: ReleaseInput) -> None:
     """Say in the record that this run has no write in flight; the last step of every run.
 
     Body: activities/control/claim.py
@@ -63,7 +63,7 @@ async def sign_off(step: SignOffInput) -> None:
 
 
 @activity.defn
-async def look_for_provision(step: LookInput) -> LookResult:
+async def inspect_for_provision(step: InspectInput) -> InspectResult:
     """Decide what provision has to do.
 
     Body: activities/control/inspection.py
@@ -72,7 +72,7 @@ async def look_for_provision(step: LookInput) -> LookResult:
 
 
 @activity.defn
-async def look_for_archive(step: LookInput) -> LookResult:
+async def inspect_for_archive(step: InspectInput) -> InspectResult:
     """Decide what archive has to do.
 
     Body: activities/control/inspection.py
@@ -81,7 +81,7 @@ async def look_for_archive(step: LookInput) -> LookResult:
 
 
 @activity.defn
-async def look_after_cancel(step: LookInput) -> LookResult:
+async def inspect_after_cancel(step: InspectInput) -> InspectResult:
     """Decide what is left to do for an archive that was cancelled.
 
     Body: activities/control/inspection.py
@@ -90,7 +90,7 @@ async def look_after_cancel(step: LookInput) -> LookResult:
 
 
 @activity.defn
-async def look_for_restore(step: LookInput) -> LookResult:
+async def inspect_for_restore(step: InspectInput) -> InspectResult:
     """Decide what restore has to do.
 
     Body: activities/control/inspection.py
@@ -222,7 +222,7 @@ async def abort_archive(step: AbortInput) -> None:
 
 
 @activity.defn
-async def look_for_purge(step: PurgeStepInput) -> PurgeStepResult:
+async def inspect_for_purge(step: PurgeStepInput) -> PurgeStepResult:
     """Refuse before anything is removed.
 
     Body: activities/control/purge.py
@@ -324,7 +324,7 @@ async def write_manifest(step: ProofInput) -> ProofResult:
 
 
 @activity.defn
-async def prepare_restore(step: FillInput) -> FillResult:
+async def prepare_restore(step: RestoreStepInput) -> RestoreStepResult:
     """Pre-flight, then the folders.
 
     Body: activities/mover/restore.py
@@ -333,7 +333,7 @@ async def prepare_restore(step: FillInput) -> FillResult:
 
 
 @activity.defn
-async def fill_segments(step: FillInput) -> FillResult:
+async def restore_segments(step: RestoreStepInput) -> RestoreStepResult:
     """Restore a batch of data segments.
 
     Body: activities/mover/restore.py
@@ -342,7 +342,7 @@ async def fill_segments(step: FillInput) -> FillResult:
 
 
 @activity.defn
-async def finish_restore(step: FillInput) -> FillResult:
+async def finish_restore(step: RestoreStepInput) -> RestoreStepResult:
     """Links and metadata, comparison with the content fingerprint, sync.
 
     Body: activities/mover/restore.py
@@ -351,7 +351,7 @@ async def finish_restore(step: FillInput) -> FillResult:
 
 
 @activity.defn
-async def fill_foreign(step: FillInput) -> FillResult:
+async def restore_foreign_archive(step: RestoreStepInput) -> RestoreStepResult:
     """Restore an archive that we did not make, as one stream.
 
     Body: activities/mover/restore.py

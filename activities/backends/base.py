@@ -104,14 +104,14 @@ class Deletion:
 
 
 @runtime_checkable
-class Glancing(Protocol):
+class ReadOnlyBackend(Protocol):
     """A backend whose volumes can be seen by who has no run: nothing is settled, locked, evicted or changed."""
 
-    async def glance(self, workspace_id: str, record: Record) -> VolumeView | None:
+    async def peek(self, workspace_id: str, record: Record) -> VolumeView | None:
         """The volume as it stands, with its users; ``None`` if it does not exist. It may change at any moment."""
         ...
 
-    async def standing(self) -> Mapping[str, str | None]:
+    async def list_volumes(self) -> Mapping[str, str | None]:
         """The workspaces whose volumes stand here, and their uids; ``None`` for one that is not ours by itself."""
         ...
 

@@ -16,7 +16,7 @@ _LONGEST_PAUSE = 0.5
 
 
 @dataclass(frozen=True)
-class Patience:
+class WaitPolicy:
     """``lock_seconds``: for a lock, or for a killed mover to be gone. ``grace_seconds``: from SIGTERM to SIGKILL."""
 
     lock_seconds: float = 30.0

@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 from typing import Protocol, runtime_checkable
 
-from activities.backends.base import Glancing
+from activities.backends.base import ReadOnlyBackend
 from activities.control.services import Services
 from activities.objectstore.base import PreconditionFailed
 from activities.state.fence import read_record, write_record
@@ -42,7 +42,7 @@ async def adopt(services: Services, home_store_key: str) -> str:
     backend = services.backend
     if backend.home_store_key(workspace_id) != home_store_key:
         raise StorageError(ErrorCode.UNSUPPORTED, f"backend {backend.name} does not take over {home_store_key}")
-    identity = await services.ground()
+    identity = await services.verify_identity()
     found = await read_record(services.store, workspace_id)
     doubted = None if found is None else await _doubted(services, found[0], identity.epoch)
     uid = doubted or await _strange(services, workspace_id, home_store_key)
@@ -88,13 +88,13 @@ async def _doubted(services: Services, record: Record, epoch: int) -> str | None
     """
     backend, volume = services.backend, record.volume
     is_older = record.owner.epoch < epoch or (volume is not None and volume.epoch < epoch)
-    if not isinstance(backend, Glancing) or not (is_older or record.owner.operation == _OPERATION):
+    if not isinstance(backend, ReadOnlyBackend) or not (is_older or record.owner.operation == _OPERATION):
         return None
     if not record.owner.signed_off and record.owner.epoch == epoch:
         raise StorageError(
             ErrorCode.OPERATION_IN_PROGRESS, f"{record.owner.operation} of {record.workspace_id} has not ended"
         )
-    view = await backend.glance(record.workspace_id, record)
+    view = await backend.peek(record.workspace_id, record)
     if view is None:
         raise StorageError(ErrorCode.VOLUME_NOT_FOUND, f"no volume stands at place {services.place!r}")
     if view.uid is None:

@@ -22,14 +22,14 @@ from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import archive_key, manifest_key
 from workflows.messages import AbortInput, ArchivedInput, CompleteInput, ProveInput, StepInput, StoredArchive, Upload
 
-SWEEPS = 100
+MAX_LISTINGS = 100
 """So often a listing of uploads, which may be only a page, is asked for anew."""
 
 PROOFS_AT_A_TIME = 2
 """A worker has much else to do while it reads whole archives back."""
 
 
-class ArchiveActivities:
+class ArchiveObjectActivities:
     """See the module."""
 
     def __init__(self, services: Services) -> None:
@@ -62,7 +62,7 @@ class ArchiveActivities:
 
     async def _abort_uploads(self, fenced: FencedRecord, key: str) -> None:
         """Every open upload of the key. More than one is open where the answer to a creation was lost."""
-        for _ in range(SWEEPS):  # a listing may be only a page
+        for _ in range(MAX_LISTINGS):  # a listing may be only a page
             uploads = await self._store.list_uploads(key)
             if not uploads:
                 break
@@ -79,11 +79,11 @@ class ArchiveActivities:
         if found is not None and not found[0].is_placeholder:
             return found[1].etag
         etag = found[1].etag if found is not None else None
-        for _ in range(SWEEPS):
+        for _ in range(MAX_LISTINGS):
             await fenced.check()
             placeholder = Manifest(workspace_id=workspace_id, nonce=secrets.token_hex(16))
             written = await self._store.put_if(manifest_key(key), placeholder.to_json(), etag=etag)
-            if not written.has_twins:
+            if not written.retried:
                 return written.etag
             etag = written.etag
         raise StorageError(ErrorCode.STORE_UNAVAILABLE, f"the store answers no PUT of {manifest_key(key)} at once")

@@ -9,10 +9,10 @@ from activities.state.fence import Claimant
 from activities.state.record import Record
 from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import check_workspace_id
-from workflows.messages import ClaimInput, ClaimResult, SignOffInput
+from workflows.messages import ClaimInput, ClaimResult, ReleaseInput
 
 
-class RecordActivities:
+class ClaimActivities:
     """See the module."""
 
     def __init__(self, services: Services) -> None:
@@ -34,7 +34,7 @@ class RecordActivities:
                 f"a run of place {step.place!r} is on the task queue of place {self._services.place!r}",
                 hint="Start operations by StorageClient or the CLI.",
             )
-        identity = await self._services.ground()
+        identity = await self._services.verify_identity()
         fenced = self._services.fenced(check_workspace_id(step.workspace_id))
         before = await fenced.claim(
             Claimant(
@@ -56,9 +56,9 @@ class RecordActivities:
         )
 
     @activity.defn
-    async def sign_off(self, step: SignOffInput) -> None:
+    async def release(self, step: ReleaseInput) -> None:
         """Say that this run writes nothing more."""
-        await self._services.fenced(step.workspace_id).sign_off(step.gone_uid)
+        await self._services.fenced(step.workspace_id).release(step.gone_uid)
 
 
 def _unsure_of(before: Record | None) -> str | None:

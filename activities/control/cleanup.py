@@ -1,6 +1,6 @@
 """What stands in the way of an operation: volumes that nobody was ever handed, and users of those that somebody was.
 
-Clearing deletes only what the record calls disposable; in-use checks only look.
+Cleanup deletes only what the record calls disposable; in-use checks only look.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from dataclasses import replace
 from activities.backends.base import Presence, VolumeView
 from activities.control.services import Services
 from activities.state.fence import FencedRecord
-from activities.state.proof import Standing, standing
+from activities.state.proof import ArchiveState, archive_state
 from activities.state.record import Record, VolumeRecord, VolumeState
 from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import archive_key, workspace_of_volume
 
 
-class Clearing:
+class Cleanup:
     """Looks at the volume of a workspace, after deleting what must not be there."""
 
     def __init__(self, services: Services) -> None:
@@ -40,27 +40,27 @@ class Clearing:
             volume = record.volume
             if volume is None or volume.uid != uid or volume.state != VolumeState.DELETING:
                 return record.is_given_up(uid)
-            return await self.standing(record) is Standing.NOTHING
+            return await self.archive_state(record) is ArchiveState.NOTHING
 
         return await self._cleared(fenced, is_rubbish)
 
-    async def sealed(self, record: Record) -> Standing:
+    async def sealed(self, record: Record) -> ArchiveState:
         """What is stored of the archive that stands for a volume whose deletion was sealed and never seen to its end;
-        ``STANDS`` where there is no such volume at this place.
+        ``PROVEN`` where there is no such volume at this place.
 
         To be asked before the backend is: whatever it is asked, it may settle what a crash left, and finish a deletion.
         """
         volume = record.volume
         if volume is None or volume.state != VolumeState.DELETING or volume.gone or record.is_elsewhere:
-            return Standing.STANDS
-        return await self.standing(record)
+            return ArchiveState.PROVEN
+        return await self.archive_state(record)
 
-    async def standing(self, record: Record) -> Standing:
+    async def archive_state(self, record: Record) -> ArchiveState:
         """The same of the record's archive. A volume that purge sealed need not have one."""
         archive_id = record.volume.archive_id if record.volume else None
         if archive_id is None or (record.volume and record.volume.fingerprint is None):
-            return Standing.NOTHING
-        return await standing(self._store, record.workspace_id, archive_id)
+            return ArchiveState.NOTHING
+        return await archive_state(self._store, record.workspace_id, archive_id)
 
     async def _cleared(
         self,

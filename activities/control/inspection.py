@@ -10,14 +10,14 @@ from typing import Any
 from temporalio import activity
 
 from activities.backends.base import VolumeView
-from activities.control.cleanup import Clearing, conflict, describe_loss, doubted, lost
+from activities.control.cleanup import Cleanup, conflict, describe_loss, doubted, lost
 from activities.control.lineage import check_lineage
 from activities.control.services import Services
 from activities.dataplane.manifest import Manifest, VolumeBlock
 from activities.objectstore.base import ObjectInfo
 from activities.state.fence import FencedRecord
 from activities.state.proof import (
-    Standing,
+    ArchiveState,
     check_same_bucket,
     find_archive,
     read_manifest,
@@ -27,21 +27,21 @@ from activities.state.record import COLD, Record, VolumeRecord, VolumeState
 from codehub_storage.contracts import VolumeSpec
 from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import archive_key, check_workspace_id, is_foreign
-from workflows.messages import LookInput, LookResult, StepInput, Verdict
+from workflows.messages import InspectInput, InspectResult, NextStep, StepInput
 
 
-class LookActivities:
+class InspectionActivities:
     """See the module."""
 
     def __init__(self, services: Services) -> None:
         self._store = services.store
         self._backend = services.backend
         self._services = services
-        self._clearing = Clearing(services)
+        self._cleanup = Cleanup(services)
 
     @activity.defn
-    async def look_for_provision(self, step: LookInput) -> LookResult:
-        """``DONE``: an empty volume is ready. ``LineageConflict`` where an archive is, proven or not."""
+    async def inspect_for_provision(self, step: InspectInput) -> InspectResult:
+        """``NOTHING``: an empty volume is ready. ``LineageConflict`` where an archive is, proven or not."""
         fenced = self._fenced(step)
         key = archive_key(step.workspace_id)
         manifest = await read_manifest(self._store, key)
@@ -54,47 +54,49 @@ class LookActivities:
         before = (await fenced.check()).volume
         if before is None or before.uid != step.accept_loss:
             await self._unproven(fenced)
-        view, record = await self._dropped(fenced, step, *await self._clearing.settled(fenced))
+        view, record = await self._dropped(fenced, step, *await self._cleanup.settled(fenced))
         spec = _spec(step.volume)
         if view is None:
             missing = record.missing or _vanished(record)
             if missing is not None and step.accept_loss != missing.uid:
                 raise lost(record, missing)
-            return LookResult(verdict=Verdict.GO, spec=spec, recorded_uid=_uid(record), **_told(record, missing))
+            return InspectResult(next_step=NextStep.RUN, spec=spec, recorded_uid=_uid(record), **_told(record, missing))
         self._check_ours(record, view)
         if record.volume and record.volume.state == VolumeState.READY and view.restored_from is None:
-            return LookResult(verdict=Verdict.DONE, volume_uid=view.uid, lost_volume_uid=record.lost_volume_uid)
+            return InspectResult(
+                next_step=NextStep.NOTHING, volume_uid=view.uid, lost_volume_uid=record.lost_volume_uid
+            )
         raise conflict(view, "it is not the empty volume of an earlier provision")
 
     @activity.defn
-    async def look_for_archive(self, step: LookInput) -> LookResult:
-        """See ``Verdict``. ``VolumeNotFound`` where neither a volume nor an archive made from it is there."""
+    async def inspect_for_archive(self, step: InspectInput) -> InspectResult:
+        """See ``NextStep``. ``VolumeNotFound`` where neither a volume nor an archive made from it is there."""
         fenced = self._fenced(step)
         self._check_key(step)
         unproven = await self._unproven(fenced)
         if unproven is not None:
             return unproven
-        view, record = await self._clearing.settled_for_archive(fenced)
+        view, record = await self._cleanup.settled_for_archive(fenced)
         if view is None:
             return await self._gone(record)
         volume = self._check_ours(record, view, step.expected_volume_uid)
         if volume.state == VolumeState.DELETING:
-            return _resume(Verdict.FINISH, record, volume)
+            return _resume(NextStep.FINISH_DELETION, record, volume)
         await self._refuse_rolled_back(fenced, view, record)
         if volume.state == VolumeState.ARCHIVED:
-            found = await self._clearing.standing(record)
-            if found is Standing.STANDS:
-                return _resume(Verdict.DELETE, record, volume)
-            if found is Standing.READABLE:
-                return _resume(Verdict.PROVE, record, volume, is_whole=True)
+            found = await self._cleanup.archive_state(record)
+            if found is ArchiveState.PROVEN:
+                return _resume(NextStep.DELETE_VOLUME, record, volume)
+            if found is ArchiveState.READABLE:
+                return _resume(NextStep.PROVE_AGAIN, record, volume, is_whole=True)
             record = await fenced.change(lambda now: now.with_state(view.uid, VolumeState.READY))
         if volume.state == VolumeState.RESTORING:
             raise conflict(view, "its restore never ended")
         kept = self._services.retention_keep and await self._store.is_versioned()
         await check_lineage(self._store, record, view, versions_kept=kept)
-        await self._clearing.check_unused(fenced, view, remove_stopped=step.remove_stopped)
-        return LookResult(
-            verdict=Verdict.GO,
+        await self._cleanup.check_unused(fenced, view, remove_stopped=step.remove_stopped)
+        return InspectResult(
+            next_step=NextStep.RUN,
             volume_uid=view.uid,
             restored_from=view.restored_from,
             spec=dict(view.spec),
@@ -102,30 +104,30 @@ class LookActivities:
         )
 
     @activity.defn
-    async def look_after_cancel(self, step: LookInput) -> LookResult:
-        """``GO``: the volume is ready, and stays. ``FINISH`` or ``DONE``: an earlier run was past its gate; ``PROVE``
-        where its archive must be proven again before that is true."""
+    async def inspect_after_cancel(self, step: InspectInput) -> InspectResult:
+        """``RUN``: the volume is ready, and stays. ``FINISH_DELETION``, ``NOTHING``: an earlier run was past its gate;
+        ``PROVE_AGAIN`` where its archive must be proven again before that is true."""
         fenced = self._fenced(step)
         unproven = await self._unproven(fenced)
         if unproven is not None:
             return unproven
-        view, record = await self._clearing.settled_for_archive(fenced)
+        view, record = await self._cleanup.settled_for_archive(fenced)
         if view is None:
             return await self._gone(record)
         volume = self._check_ours(record, view)
         if volume.state == VolumeState.DELETING:
-            return _resume(Verdict.FINISH, record, volume)
+            return _resume(NextStep.FINISH_DELETION, record, volume)
         if volume.state == VolumeState.RESTORING:
             raise conflict(view, "its restore never ended")
         await self._refuse_rolled_back(fenced, view, record)
         await fenced.change(lambda now: now.with_state(view.uid, VolumeState.READY))
-        return LookResult(verdict=Verdict.GO, volume_uid=view.uid)
+        return InspectResult(next_step=NextStep.RUN, volume_uid=view.uid)
 
     @activity.defn
-    async def look_for_restore(self, step: LookInput) -> LookResult:
-        """``DONE``: the volume that came from this archive is there, with whatever was written to it since.
+    async def inspect_for_restore(self, step: InspectInput) -> InspectResult:
+        """``NOTHING``: the volume that came from this archive is there, with whatever was written to it since.
 
-        ``PROVE``: the deletion of a volume was sealed, and the archive that it became must be proven again first.
+        ``PROVE_AGAIN``: the deletion of a volume was sealed, and the archive that it became must be proven again first.
         """
         fenced = self._fenced(step)
         key = step.archive_key or ""
@@ -135,21 +137,21 @@ class LookActivities:
         unproven = await self._unproven(fenced, wanted=step.archive_id)
         if unproven is not None:
             return unproven
-        view, record = await self._dropped(fenced, step, *await self._clearing.settled(fenced))
+        view, record = await self._dropped(fenced, step, *await self._cleanup.settled(fenced))
         if view is not None:
             volume = self._check_ours(record, view)
             await self._refuse_rolled_back(fenced, view, record)
             await self._backend.detach(step.workspace_id, view.uid or "", fence=fenced.check)
             if not await self._holds(fenced, view, volume, archive_id):
                 raise conflict(view, f"it did not come from archive {archive_id}")
-            return LookResult(
-                verdict=Verdict.DONE,
+            return InspectResult(
+                next_step=NextStep.NOTHING,
                 volume_uid=view.uid,
                 archive_id=archive_id,
                 lost_volume_uid=record.lost_volume_uid,
             )
-        return LookResult(
-            verdict=Verdict.GO,
+        return InspectResult(
+            next_step=NextStep.RUN,
             archive_id=archive_id,
             recorded_uid=_uid(record),
             foreign=manifest is None,
@@ -191,7 +193,7 @@ class LookActivities:
             raise doubted(view, "it became the archive that is there, and may be half of what it was")
 
     async def _dropped(
-        self, fenced: FencedRecord, step: LookInput, view: VolumeView | None, record: Record
+        self, fenced: FencedRecord, step: InspectInput, view: VolumeView | None, record: Record
     ) -> tuple[VolumeView | None, Record]:
         """The same, after the volume that stands there was given up and deleted, where the caller names it and the
         bucket was copied since its record was written. ``VolumeInUse`` if somebody has it."""
@@ -200,14 +202,14 @@ class LookActivities:
         may_drop = record.is_rolled_back or (record.owner.epoch > 1 and not is_named)
         if view is None or uid is None or step.accept_loss != uid or not may_drop:
             return view, record
-        await self._clearing.check_unused(fenced, view, remove_stopped=False)
+        await self._cleanup.check_unused(fenced, view, remove_stopped=False)
         await fenced.change(lambda now: now.with_given_up(uid))
-        return await self._clearing.settled(fenced)
+        return await self._cleanup.settled(fenced)
 
     def _fenced(self, step: StepInput) -> FencedRecord:
         return self._services.fenced(check_workspace_id(step.workspace_id))
 
-    def _check_key(self, step: LookInput) -> None:
+    def _check_key(self, step: InspectInput) -> None:
         here = self._backend.home_store_key(step.workspace_id)
         if step.home_store_key not in (None, here):
             raise StorageError(
@@ -223,35 +225,35 @@ class LookActivities:
             raise conflict(view, f"the caller expected {expected}")
         return record.volume
 
-    async def _unproven(self, fenced: FencedRecord, *, wanted: str | None = None) -> LookResult | None:
-        """``PROVE`` where what is left of a volume would go on an archive that is merely there; raises where not even
-        that is so. ``wanted``: an archive that the caller named, where another one's is not asked for."""
+    async def _unproven(self, fenced: FencedRecord, *, wanted: str | None = None) -> InspectResult | None:
+        """``PROVE_AGAIN`` where what is left of a volume would go on an archive that is merely there; raises where not
+        even that is so. ``wanted``: an archive that the caller named, where another one's is not asked for."""
         record = await fenced.check()
-        found = await self._clearing.sealed(record)
-        if found is Standing.READABLE and record.volume is not None:
-            return _resume(Verdict.PROVE, record, record.volume)
-        if found is not Standing.STANDS and not (found is Standing.ELSE and wanted is not None):
+        found = await self._cleanup.sealed(record)
+        if found is ArchiveState.READABLE and record.volume is not None:
+            return _resume(NextStep.PROVE_AGAIN, record, record.volume)
+        if found is not ArchiveState.PROVEN and not (found is ArchiveState.ELSE and wanted is not None):
             await refuse_missing(self._store, record, found)
         return None
 
-    async def _gone(self, record: Record) -> LookResult:
+    async def _gone(self, record: Record) -> InspectResult:
         """The volume is gone: fine if an archive that the record names may stand for it. ``VolumeLost`` where it was
         ready."""
         volume = record.volume
         if record.missing is not None:
             raise lost(record, record.missing)
         if volume and volume.archive_id and volume.state in COLD:
-            found = await self._clearing.standing(record)
-            if found is Standing.STANDS:
-                return LookResult(
-                    verdict=Verdict.DONE,
+            found = await self._cleanup.archive_state(record)
+            if found is ArchiveState.PROVEN:
+                return InspectResult(
+                    next_step=NextStep.NOTHING,
                     volume_uid=volume.uid,
                     archive_id=volume.archive_id,
                     elsewhere=tuple(map(str, record.found_clear().elsewhere)),
                     lost_volume_uid=record.lost_volume_uid,
                 )
-            if found is Standing.READABLE:
-                return _resume(Verdict.PROVE, record, volume)
+            if found is ArchiveState.READABLE:
+                return _resume(NextStep.PROVE_AGAIN, record, volume)
             await refuse_missing(self._store, record, found)
         raise StorageError(
             ErrorCode.VOLUME_NOT_FOUND,
@@ -259,9 +261,9 @@ class LookActivities:
         )
 
 
-def _resume(verdict: Verdict, record: Record, volume: VolumeRecord, *, is_whole: bool = False) -> LookResult:
-    return LookResult(
-        verdict=verdict,
+def _resume(verdict: NextStep, record: Record, volume: VolumeRecord, *, is_whole: bool = False) -> InspectResult:
+    return InspectResult(
+        next_step=verdict,
         volume_uid=volume.uid,
         archive_id=volume.archive_id,
         fingerprint=volume.fingerprint,

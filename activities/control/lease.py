@@ -34,7 +34,7 @@ AT_ONCE = timedelta(milliseconds=1)
 """The SDK takes a delay of 0 for none."""
 
 
-class MoverActivities:
+class LeaseActivities:
     """See the module. Runs in a Worker object of its own, whose slots are the limit of movers."""
 
     def __init__(self, services: Services) -> None:

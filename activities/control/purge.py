@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from temporalio import activity
 
 from activities.backends.base import Deletion, VolumeView, Walk
-from activities.control.cleanup import Clearing, describe_loss
+from activities.control.cleanup import Cleanup, describe_loss
 from activities.control.services import Services
 from activities.objectstore.base import UNVERSIONED, ObjectInfo, PreconditionFailed
 from activities.state.fence import FencedRecord
@@ -22,7 +22,7 @@ from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import archive_key, is_foreign, manifest_key, record_key
 from workflows.messages import PurgeStepInput, PurgeStepResult
 
-SWEEPS = 20
+MAX_LISTINGS = 20
 """So often a listing is asked for anew before what keeps appearing is reported as left."""
 
 NOBODYS = COLD | {VolumeState.RESTORING}
@@ -36,10 +36,10 @@ class PurgeActivities:
         self._services = services
         self._store = services.store
         self._backend = services.backend
-        self._clearing = Clearing(services)
+        self._cleanup = Cleanup(services)
 
     @activity.defn
-    async def look_for_purge(self, step: PurgeStepInput) -> PurgeStepResult:
+    async def inspect_for_purge(self, step: PurgeStepInput) -> PurgeStepResult:
         """``VolumeInUse``, ``VolumeConflict`` or ``InvalidInput`` before anything is removed."""
         here = self._backend.home_store_key(step.workspace_id)
         if step.home_store_key not in (None, here):
@@ -53,7 +53,7 @@ class PurgeActivities:
             return PurgeStepResult()
         _check_ours(step, record, view)
         if not record.is_disposable(view.uid or ""):
-            await self._clearing.check_unused(fenced, view, remove_stopped=step.remove_stopped)
+            await self._cleanup.check_unused(fenced, view, remove_stopped=step.remove_stopped)
             check = _last_check(step, record)
             await check(lambda: self._backend.fingerprint(step.workspace_id, view.uid or "", fence=fenced.check))
         return PurgeStepResult()
@@ -65,7 +65,7 @@ class PurgeActivities:
         fenced = self._services.fenced(step.workspace_id)
         named = await self._named(step)
         for key in _keys(step):
-            for _ in range(SWEEPS):
+            for _ in range(MAX_LISTINGS):
                 if not await self._sweep(fenced, key, named if key == step.archive_key else (), removed):
                     break
         await self._services.outwait_deletes(activity.info().attempt)
@@ -124,7 +124,7 @@ class PurgeActivities:
         uid = view.uid or ""
         deletion = None
         if not record.is_disposable(uid):
-            await self._clearing.check_unused(fenced, view, remove_stopped=step.remove_stopped)
+            await self._cleanup.check_unused(fenced, view, remove_stopped=step.remove_stopped)
             deletion = Deletion(_last_check(step, record), lambda: _seal(fenced, uid))
         await self._backend.detach(step.workspace_id, uid, fence=fenced.check)  # it would keep files of it open
         left = await self._backend.delete(step.workspace_id, uid, fence=fenced.check, deletion=deletion)
@@ -140,7 +140,7 @@ class PurgeActivities:
             if versions or await self._store.list_uploads(key):
                 faults.append(f"{_label(key, versions)} is still there")
         view = await self._backend.inspect(step.workspace_id, fence=fenced.check)
-        record = await fenced.check()  # after the look, as in ``Clearing``
+        record = await fenced.check()  # after the look, as in ``Cleanup``
         if view is not None and _is_in_scope(step, record, view):
             faults.append(f"volume {view.home_store_key} is still there")
         here = record.found_clear() if view is None else record

@@ -61,7 +61,7 @@ class Services:
         """Seconds after which an unanswered DELETE can no longer take effect (the client's read time-out)."""
         return identity.delete_wait_seconds * self.time_scale
 
-    async def ground(self) -> StoreIdentity:
+    async def verify_identity(self) -> StoreIdentity:
         """The store's identity. ``WrongStore`` unless bucket and place are the ones that `init` marked."""
         identity = await load_identity(self.store)
         place_identity = await self.backend.identity()

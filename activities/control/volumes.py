@@ -5,7 +5,7 @@ from __future__ import annotations
 from temporalio import activity
 
 from activities.backends.base import Deletion, Walk
-from activities.control.cleanup import Clearing
+from activities.control.cleanup import Cleanup
 from activities.control.services import Services
 from activities.state.fence import FencedRecord
 from activities.state.proof import is_proven
@@ -22,7 +22,7 @@ class VolumeActivities:
         self._store = services.store
         self._backend = services.backend
         self._services = services
-        self._clearing = Clearing(services)
+        self._cleanup = Cleanup(services)
 
     # ------------------------------------------------------------ a new volume
 
@@ -63,7 +63,7 @@ class VolumeActivities:
         announced = (await fenced.check()).volume
         if announced is None or announced.uid != step.volume_uid:
             raise StorageError(ErrorCode.NOT_YOURS, f"volume {step.volume_uid} was given up meanwhile")
-        await self._clearing.settled(fenced, keep=step.volume_uid)
+        await self._cleanup.settled(fenced, keep=step.volume_uid)
         # The backend asks the fence once more: between the two a later run may have given this uid up.
         await self._backend.create(
             step.workspace_id, step.volume_uid, restored_from=step.archive_id, spec=step.spec, fence=fenced.check

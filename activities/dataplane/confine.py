@@ -22,7 +22,7 @@ from functools import partial
 from pathlib import Path
 
 from activities.dataplane.threads import Stop, T
-from activities.runtime.cancellation import unbroken
+from activities.runtime.cancellation import shield_until_done
 from codehub_storage.errors import ErrorCode, StorageError
 
 _SYS_CREATE_RULESET, _SYS_ADD_RULE, _SYS_RESTRICT_SELF = 444, 445, 446
@@ -175,7 +175,7 @@ class ConfinedThreads:
         stop = Stop()
         try:
             future = asyncio.get_running_loop().run_in_executor(self._threads, _unless_stopped, work, stop)
-            return await unbroken(future, on_cancel=stop.stop)
+            return await shield_until_done(future, on_cancel=stop.stop)
         except BrokenExecutor as error:
             raise StorageError(ErrorCode.UNSUPPORTED, "the kernel refuses to confine the threads that write") from error
 

@@ -18,7 +18,7 @@ from typing import Any, Self
 
 from activities.dataplane.child import FRAME, Kind, read_answer, serve
 from activities.dataplane.running import P, T, Work, closing, nothing
-from activities.runtime.cancellation import unbroken
+from activities.runtime.cancellation import shield_until_done
 from codehub_storage.errors import ErrorCode, StorageError
 
 _MOST_CHILDREN = 8
@@ -133,7 +133,7 @@ class _Child:
             kind, data = await asyncio.shield(answer)
             last = Kind.END
         finally:
-            await unbroken(self._end(last, answer))
+            await shield_until_done(self._end(last, answer))
         return read_answer(kind, data)
 
     async def _feed(
@@ -154,7 +154,7 @@ class _Child:
             await asyncio.wait({sending, answer}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             sending.cancel()
-            await unbroken(asyncio.wait([sending]))
+            await shield_until_done(asyncio.wait([sending]))
         if not sending.cancelled():
             sending.result()
 

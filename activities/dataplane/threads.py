@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from typing import Any, TypeVar
 
-from activities.runtime.cancellation import unbroken
+from activities.runtime.cancellation import shield_until_done
 
 T = TypeVar("T")
 
@@ -58,7 +58,7 @@ class Stop:
 async def run_blocking(work: Callable[[Stop], T]) -> T:
     """``work`` in a thread. A cancellation stops it and waits until it is really over."""
     stop = Stop()
-    return await unbroken(asyncio.get_running_loop().run_in_executor(None, work, stop), on_cancel=stop.stop)
+    return await shield_until_done(asyncio.get_running_loop().run_in_executor(None, work, stop), on_cancel=stop.stop)
 
 
 async def run_together(works: Iterable[Coroutine[Any, Any, None]]) -> None:

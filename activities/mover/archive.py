@@ -17,7 +17,7 @@ from activities.dataplane.proof import build_manifest
 from activities.dataplane.segments import SegmentRecord, pack_records, unpack_records
 from activities.dataplane.tail import Origin
 from activities.dataplane.verify import verify_archive
-from activities.mover.context import MoverGround, object_info
+from activities.mover.context import MoverContext, object_info
 from activities.objectstore.base import PreconditionFailed, UploadLost
 from activities.runtime.failures import upload_lost
 from activities.runtime.heartbeats import Progress
@@ -38,18 +38,18 @@ from workflows.messages import (
 )
 
 
-class PackingActivities:
+class ArchiveActivities:
     """See the module. One instance per mover; its plan lives as long as the process."""
 
-    def __init__(self, ground: MoverGround) -> None:
-        self._ground = ground
-        self._store = ground.store
+    def __init__(self, context: MoverContext) -> None:
+        self._context = context
+        self._store = context.store
         self._plan: Plan | None = None
 
     @activity.defn
     async def scan_volume(self, step: ScanInput) -> PlanSummary:
         """Walk and cut anew."""
-        async with self._ground.alone(step.volume_uid) as progress:
+        async with self._context.exclusive_attempt(step.volume_uid) as progress:
             plan = await self._scan(progress)
         summary = plan.summary
         return PlanSummary(
@@ -65,7 +65,7 @@ class PackingActivities:
     @activity.defn
     async def copy_segments(self, step: CopyInput) -> CopyResult:
         """Send a batch. What an earlier attempt heartbeated as accepted is looked up in the store, not sent again."""
-        async with self._ground.alone(step.volume_uid) as progress:
+        async with self._context.exclusive_attempt(step.volume_uid) as progress:
             plan = await self._planned(step, progress)
             done = unpack_records(progress.records)
             accepted = {record.number: record for record in done}
@@ -87,9 +87,9 @@ class PackingActivities:
                     done=done,
                     accepted=accept,
                     progress=progress.moved,
-                    concurrency=self._ground.concurrency,
-                    budget_bytes=self._ground.budget_bytes,
-                    runner=self._ground.runner,
+                    concurrency=self._context.concurrency,
+                    budget_bytes=self._context.budget_bytes,
+                    runner=self._context.runner,
                 )
             except UploadLost as lost:
                 raise upload_lost(lost) from lost
@@ -98,7 +98,7 @@ class PackingActivities:
     @activity.defn
     async def copy_tail(self, step: TailInput) -> TailResult:
         """The last data segment, then the second walk, then the tail."""
-        async with self._ground.alone(step.volume_uid) as progress:
+        async with self._context.exclusive_attempt(step.volume_uid) as progress:
             plan = await self._planned(step, progress)
             try:
                 tail = await copy_tail(
@@ -108,7 +108,7 @@ class PackingActivities:
                     records=unpack_records(step.records),
                     origin=self._origin(step),
                     progress=progress.moved,
-                    runner=self._ground.runner,
+                    runner=self._context.runner,
                 )
             except UploadLost as lost:
                 raise upload_lost(lost) from lost
@@ -121,7 +121,7 @@ class PackingActivities:
     @activity.defn
     async def verify_archive(self, step: ProofInput) -> ProofResult:
         """Read it back whole. ``ArchiveCorrupt`` names the segment."""
-        async with self._ground.alone(step.volume_uid) as progress:
+        async with self._context.exclusive_attempt(step.volume_uid) as progress:
             manifest = await self._manifest(step, progress)
             try:
                 await verify_archive(
@@ -129,11 +129,11 @@ class PackingActivities:
                     object_info(step.stored),
                     manifest,
                     progress=progress.moved,
-                    concurrency=self._ground.concurrency,
-                    runner=self._ground.runner,
+                    concurrency=self._context.concurrency,
+                    runner=self._context.runner,
                 )
             except PreconditionFailed as error:
-                await self._ground.fenced(step.workspace_id).check()
+                await self._context.fenced(step.workspace_id).check()
                 raise StorageError(
                     ErrorCode.ARCHIVE_CORRUPT, f"{step.stored.key} was replaced while it was read back"
                 ) from error
@@ -142,9 +142,9 @@ class PackingActivities:
     @activity.defn
     async def write_manifest(self, step: ProofInput) -> ProofResult:
         """Write it over the one that was there when the upload began, and over no other."""
-        async with self._ground.alone(step.volume_uid) as progress:
+        async with self._context.exclusive_attempt(step.volume_uid) as progress:
             manifest = await self._manifest(step, progress)
-            fenced = self._ground.fenced(step.workspace_id)
+            fenced = self._context.fenced(step.workspace_id)
             await fenced.check()
             key = step.stored.key
             try:
@@ -160,11 +160,11 @@ class PackingActivities:
 
     async def _scan(self, progress: Progress) -> Plan:
         plan = await scan_volume(
-            self._ground.root,
-            self._ground.folder(),
-            self._ground.limits,
+            self._context.root,
+            self._context.folder(),
+            self._context.limits,
             progress.moved,
-            walker=self._ground.walker,
+            walker=self._context.walker,
         )
         if self._plan is not None:
             shutil.rmtree(self._plan.spool, ignore_errors=True)
@@ -194,12 +194,12 @@ class PackingActivities:
             created_at=step.upload.created_at,
             source=Source(
                 volume_uid=step.volume_uid,
-                place=self._ground.place,
+                place=self._context.place,
                 restored_from=step.restored_from,
                 change_fingerprint=step.fingerprint,
             ),
             volume=VolumeBlock(
-                backend=self._ground.backend,
+                backend=self._context.backend,
                 size_bytes=int(step.spec["size_bytes"]) if step.spec.get("size_bytes") else None,
                 storage_class=step.spec.get("storage_class"),
             ),

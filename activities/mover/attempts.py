@@ -25,7 +25,7 @@ class Attempts:
         self._turn = asyncio.Lock()
 
     @contextlib.asynccontextmanager
-    async def sole(self) -> AsyncIterator[None]:
+    async def exclusive(self) -> AsyncIterator[None]:
         """The block runs alone. Where the old attempt does not end, the mover does: its death is what is known."""
         async with self._turn:
             if self._current is not None and not self._current.done():

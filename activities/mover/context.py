@@ -26,7 +26,7 @@ from workflows.messages import StoredArchive
 
 
 @dataclass(frozen=True)
-class MoverGround:
+class MoverContext:
     """What a mover stands on: the volume's folder, the store, the bounds of its work, and processes that do it.
 
     Without a ``pool`` threads do it. ``walkers``: the one process that walks the volume, and reads nothing else.
@@ -69,12 +69,12 @@ class MoverGround:
         return FencedRecord(self.store, workspace_id, activity.info().workflow_run_id or "", self.epoch)
 
     @contextlib.asynccontextmanager
-    async def alone(self, volume_uid: str) -> AsyncIterator[Progress]:
+    async def exclusive_attempt(self, volume_uid: str) -> AsyncIterator[Progress]:
         """The only attempt in this mover, heartbeating from its progress. ``NotYours`` for another volume's work."""
         if volume_uid != self.volume_uid:
             raise StorageError(ErrorCode.NOT_YOURS, f"this mover serves volume {self.volume_uid}, not {volume_uid}")
         progress = Progress(last_records())
-        async with self.attempts.sole(), beating(progress):
+        async with self.attempts.exclusive(), beating(progress):
             yield progress
 
 

@@ -17,57 +17,57 @@ from activities.dataplane.foreign import restore_foreign
 from activities.dataplane.manifest import Manifest
 from activities.dataplane.report import RestoreReport
 from activities.dataplane.restore import ArchiveRestore, sync_folder
-from activities.mover.context import MoverGround
+from activities.mover.context import MoverContext
 from activities.runtime.heartbeats import Progress
 from activities.state.proof import copies, find_archive
 from codehub_storage.errors import ErrorCode, StorageError
-from workflows.messages import FillInput, FillResult
+from workflows.messages import RestoreStepInput, RestoreStepResult
 
 T = TypeVar("T")
 
 
-class FillingActivities:
+class RestoreActivities:
     """See the module. ``wall``: whether the kernel must confine the writers to the volume's folder.
 
     The manifest is read once, the object is looked up anew by each activity: its ETag pins what that one reads.
     """
 
-    def __init__(self, ground: MoverGround, wall: Wall) -> None:
-        self._ground = ground
+    def __init__(self, context: MoverContext, wall: Wall) -> None:
+        self._context = context
         self._wall = wall
         self._found: Manifest | None = None
 
     @activity.defn
-    async def prepare_restore(self, step: FillInput) -> FillResult:
+    async def prepare_restore(self, step: RestoreStepInput) -> RestoreStepResult:
         """``NoSpace`` before a byte is written; then the folders."""
-        async with self._ground.alone(step.volume_uid) as progress:
-            await self._of_a_copy(step, lambda restore: restore.prepare(progress=lambda folders: progress.stir()))
-        return FillResult()
+        async with self._context.exclusive_attempt(step.volume_uid) as progress:
+            await self._of_a_copy(step, lambda restore: restore.prepare(progress=lambda folders: progress.touch()))
+        return RestoreStepResult()
 
     @activity.defn
-    async def fill_segments(self, step: FillInput) -> FillResult:
+    async def restore_segments(self, step: RestoreStepInput) -> RestoreStepResult:
         """Data segments ``first`` to ``last``, digests checked as they stream."""
-        async with self._ground.alone(step.volume_uid) as progress:
+        async with self._context.exclusive_attempt(step.volume_uid) as progress:
             report = await self._of_a_copy(
                 step,
                 lambda restore: restore.restore_segments(
-                    step.first, step.last, progress=progress.moved, restored=lambda number: progress.stir()
+                    step.first, step.last, progress=progress.moved, restored=lambda number: progress.touch()
                 ),
             )
-        return FillResult(skipped=dict(report.skipped))
+        return RestoreStepResult(skipped=dict(report.skipped))
 
     @activity.defn
-    async def finish_restore(self, step: FillInput) -> FillResult:
+    async def finish_restore(self, step: RestoreStepInput) -> RestoreStepResult:
         """Links and metadata, then the comparison, then everything onto the disk."""
-        async with self._ground.alone(step.volume_uid) as progress:
+        async with self._context.exclusive_attempt(step.volume_uid) as progress:
             report = await self._of_a_copy(step, lambda restore: self._finish(restore, progress))
             manifest = await self._manifest(step)
         totals = manifest.totals
         skipped = dict(report.skipped + Counter(totals.skipped))
-        return FillResult(files=totals.files, raw_bytes=totals.file_bytes, skipped=skipped)
+        return RestoreStepResult(files=totals.files, raw_bytes=totals.file_bytes, skipped=skipped)
 
     @activity.defn
-    async def fill_foreign(self, step: FillInput) -> FillResult:
+    async def restore_foreign_archive(self, step: RestoreStepInput) -> RestoreStepResult:
         """An archive of somebody else, as one stream, then everything onto the disk.
 
         A stream cannot be gone on with, and what an earlier attempt wrote cannot be told apart: ``MoverFailed`` then,
@@ -75,30 +75,30 @@ class FillingActivities:
         """
         if activity.info().attempt > 1:
             raise StorageError(ErrorCode.MOVER_FAILED, "the restore of a foreign archive was cut off")
-        async with self._ground.alone(step.volume_uid) as progress:
-            manifest, info, found = await find_archive(self._ground.store, step.archive_key, step.archive_id)
+        async with self._context.exclusive_attempt(step.volume_uid) as progress:
+            manifest, info, found = await find_archive(self._context.store, step.archive_key, step.archive_id)
             if manifest is not None or found != step.archive_id:
                 raise _replaced(step)
             report = await restore_foreign(
-                self._ground.root,
-                self._ground.store,
+                self._context.root,
+                self._context.store,
                 info,
-                spool=self._ground.folder(),
+                spool=self._context.folder(),
                 progress=progress.moved,
                 wall=self._wall,
             )
             async with progress.bounded():
-                await asyncio.to_thread(sync_folder, self._ground.root)
-        return FillResult(files=report.files, raw_bytes=report.bytes, skipped=dict(report.skipped))
+                await asyncio.to_thread(sync_folder, self._context.root)
+        return RestoreStepResult(files=report.files, raw_bytes=report.bytes, skipped=dict(report.skipped))
 
     async def _finish(self, restore: ArchiveRestore, progress: Progress) -> RestoreReport:
-        report = await restore.finish(progress=lambda entries: progress.stir())
-        await restore.compare(progress=lambda entries: progress.stir())
+        report = await restore.finish(progress=lambda entries: progress.touch())
+        await restore.compare(progress=lambda entries: progress.touch())
         async with progress.bounded():
             await restore.sync()
         return report
 
-    async def _of_a_copy(self, step: FillInput, work: Callable[[ArchiveRestore], Awaitable[T]]) -> T:
+    async def _of_a_copy(self, step: RestoreStepInput, work: Callable[[ArchiveRestore], Awaitable[T]]) -> T:
         """``work`` on the newest copy that the digests accept. Every step may be repeated, so what a refused one wrote
         is written over."""
         refused: StorageError | None = None
@@ -111,31 +111,31 @@ class FillingActivities:
                 refused = error
         raise refused or _replaced(step)
 
-    async def _copies(self, step: FillInput) -> AsyncIterator[Manifest]:
+    async def _copies(self, step: RestoreStepInput) -> AsyncIterator[Manifest]:
         """The map, pinned to each copy of the object in turn, as it stands there now."""
         manifest = await self._manifest(step)
-        async for info in copies(self._ground.store, step.archive_key, manifest):
+        async for info in copies(self._context.store, step.archive_key, manifest):
             yield manifest.pinned_to(info)
 
-    async def _manifest(self, step: FillInput) -> Manifest:
+    async def _manifest(self, step: RestoreStepInput) -> Manifest:
         """The map. ``ArchiveNotFound`` if another archive took the place of the one that the workflow looked at."""
         if self._found is None or self._found.archive_id != step.archive_id:
-            self._found, _, _ = await find_archive(self._ground.store, step.archive_key, step.archive_id)
+            self._found, _, _ = await find_archive(self._context.store, step.archive_key, step.archive_id)
         if self._found is None or self._found.archive_id != step.archive_id:
             raise _replaced(step)
         return self._found
 
     def _restore(self, manifest: Manifest) -> ArchiveRestore:
         return ArchiveRestore(
-            self._ground.root,
-            self._ground.store,
+            self._context.root,
+            self._context.store,
             manifest,
             wall=self._wall,
-            concurrency=self._ground.concurrency,
-            pool=self._ground.pool,
-            walker=self._ground.walker,
+            concurrency=self._context.concurrency,
+            pool=self._context.pool,
+            walker=self._context.walker,
         )
 
 
-def _replaced(step: FillInput) -> StorageError:
+def _replaced(step: RestoreStepInput) -> StorageError:
     return StorageError(ErrorCode.ARCHIVE_NOT_FOUND, f"{step.archive_key} is no longer {step.archive_id}")

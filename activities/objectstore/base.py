@@ -35,7 +35,7 @@ Buffers = Sequence[bytes | bytearray]
 class ObjectInfo:
     """One stored version of one object. ``etag`` is bare, without quotes.
 
-    ``has_twins``, of what was just written: another try of the same request was sent, and may arrive late.
+    ``retried``, of what was just written: another try of the same request was sent, and may arrive late.
     """
 
     key: str
@@ -47,7 +47,7 @@ class ObjectInfo:
     modified_at: float = 0.0
     is_current: bool = True
     is_delete_marker: bool = False
-    has_twins: bool = False
+    retried: bool = False
 
 
 @dataclass(frozen=True)

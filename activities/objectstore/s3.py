@@ -67,14 +67,14 @@ class S3Store:
             size_bytes=len(data),
             etag=reading.bare(answer["ETag"]),
             version_id=answer.get("VersionId"),
-            has_twins=answer["ResponseMetadata"].get("RetryAttempts", 0) > 0,
+            retried=answer["ResponseMetadata"].get("RetryAttempts", 0) > 0,
         )
 
     async def _settle_put(self, key: str, data: bytes, etag: str | None, error: StorageError) -> ObjectInfo:
         """Looks what stands there. A refusal too may answer a replay of a write of ours that succeeded."""
         found = await self.get(key)
         if found is not None and found[0] == data:
-            return replace(found[1], has_twins=True)
+            return replace(found[1], retried=True)
         unchanged = (found[1].etag if found else None) == etag
         if error.transient and unchanged:
             raise error

@@ -13,7 +13,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-async def unbroken(work: Awaitable[T], *, on_cancel: Callable[[], None] = lambda: None) -> T:
+async def shield_until_done(work: Awaitable[T], *, on_cancel: Callable[[], None] = lambda: None) -> T:
     """The result of ``work``. A cancellation is raised when the work has ended, not before.
 
     ``on_cancel`` is called at once, to tell the work that it may stop early.
@@ -33,4 +33,4 @@ async def unbroken(work: Awaitable[T], *, on_cancel: Callable[[], None] = lambda
 
 async def run_to_end(work: Callable[[], T], *, on_cancel: Callable[[], None] = lambda: None) -> T:
     """The same for blocking work in a thread."""
-    return await unbroken(asyncio.to_thread(work), on_cancel=on_cancel)
+    return await shield_until_done(asyncio.to_thread(work), on_cancel=on_cancel)

@@ -36,20 +36,20 @@ class Progress:
         self.bytes_done = bytes_done
         self._moves += 1
 
-    def stir(self) -> None:
+    def touch(self) -> None:
         """Something moved that is not counted in bytes."""
         self._moves += 1
 
     @contextlib.asynccontextmanager
     async def bounded(self) -> AsyncIterator[None]:
-        """Stir steadily within the block, which is one call that ends by itself: to a store, or to the kernel."""
+        """Touch it steadily within the block, which is one call that ends by itself: to a store, or to the kernel."""
 
-        async def stirring() -> None:
+        async def touching() -> None:
             while True:
-                self.stir()
+                self.touch()
                 await asyncio.sleep(BEAT_SECONDS)
 
-        task = asyncio.create_task(stirring())
+        task = asyncio.create_task(touching())
         try:
             yield
         finally:

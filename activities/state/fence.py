@@ -151,7 +151,7 @@ class FencedRecord:
                 return edited
         raise self._contended()
 
-    async def sign_off(self, gone_uid: str | None = None) -> None:
+    async def release(self, gone_uid: str | None = None) -> None:
         """Say that this run writes nothing more; again is fine. After it every other read here is ``NotYours``.
 
         ``gone_uid``: a volume that this run saw to be gone, and archived.

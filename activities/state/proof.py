@@ -59,38 +59,38 @@ def _version(version_id: str | None) -> str | None:
     return None if version_id == UNVERSIONED else version_id
 
 
-class Standing(Enum):
+class ArchiveState(Enum):
     """What is stored of an archive that a record names.
 
-    ``STANDS``: it may stand for the volume. ``READABLE``: it is there by its content, and must be read back whole
+    ``PROVEN``: it may stand for the volume. ``READABLE``: it is there by its content, and must be read back whole
     before it may. ``CORRUPT``: what is there is not what the manifest says. ``ELSE``: another archive's manifest, or
     none. ``NOTHING``: neither manifest nor object.
     """
 
-    STANDS = "stands"
+    PROVEN = "proven"
     READABLE = "readable"
     CORRUPT = "corrupt"
     ELSE = "else"
     NOTHING = "nothing"
 
 
-async def standing(store: ObjectStore, workspace_id: str, archive_id: str | None) -> Standing:
+async def archive_state(store: ObjectStore, workspace_id: str, archive_id: str | None) -> ArchiveState:
     """What is stored of the archive ``archive_id``, by the current manifest."""
     key = archive_key(workspace_id)
     found = await read_manifest(store, key)
     manifest = found[0] if found is not None and not found[0].is_placeholder else None
     if manifest is None:
-        return Standing.NOTHING if await store.head(key) is None else Standing.ELSE
+        return ArchiveState.NOTHING if await store.head(key) is None else ArchiveState.ELSE
     if archive_id is None or manifest.archive_id != archive_id:
-        return Standing.ELSE
+        return ArchiveState.ELSE
     if await proven_object(store, key, manifest) is not None:
-        return Standing.STANDS
-    return Standing.CORRUPT if await stored_version(store, key, manifest) is None else Standing.READABLE
+        return ArchiveState.PROVEN
+    return ArchiveState.CORRUPT if await stored_version(store, key, manifest) is None else ArchiveState.READABLE
 
 
 async def is_proven(store: ObjectStore, workspace_id: str, archive_id: str | None) -> bool:
     """True if the current manifest names ``archive_id`` and that very object is stored."""
-    return await standing(store, workspace_id, archive_id) is Standing.STANDS
+    return await archive_state(store, workspace_id, archive_id) is ArchiveState.PROVEN
 
 
 async def proven_object(store: ObjectStore, key: str, manifest: Manifest) -> ObjectInfo | None:
@@ -294,7 +294,7 @@ def check_same_bucket(record: Record, archive_id: str) -> None:
     )
 
 
-async def refuse_missing(store: ObjectStore, record: Record, found: Standing) -> None:
+async def refuse_missing(store: ObjectStore, record: Record, found: ArchiveState) -> None:
     """Raises what to say where the archive that the record names is neither proven nor readable; returns where there
     is no trace of any archive."""
     key = archive_key(record.workspace_id)
@@ -303,23 +303,23 @@ async def refuse_missing(store: ObjectStore, record: Record, found: Standing) ->
         return
     sealed = record.volume
     is_archived = sealed is not None and sealed.fingerprint is not None and sealed.purged_by is None
-    if found is Standing.NOTHING and is_archived:
+    if found is ArchiveState.NOTHING and is_archived:
         raise StorageError(
             ErrorCode.ARCHIVE_NOT_FOUND,
             f"the volume became archive {recorded}, and nothing of {key} is stored; what is left is kept",
             hint="Bring the archive back, or purge the volume by its key.",
         )
-    if found is Standing.CORRUPT and await store.head(key) is None:
+    if found is ArchiveState.CORRUPT and await store.head(key) is None:
         raise StorageError(
             ErrorCode.ARCHIVE_NOT_FOUND,
             f"the volume became archive {recorded}, and {key} is gone; what is left is kept",
         )
-    if found is Standing.CORRUPT:
+    if found is ArchiveState.CORRUPT:
         raise StorageError(
             ErrorCode.ARCHIVE_CORRUPT,
             f"the volume became archive {recorded}, and {key} is not what its manifest says; what is left is kept",
         )
-    if found is Standing.ELSE:
+    if found is ArchiveState.ELSE:
         manifest = await read_manifest(store, key)
         if manifest is not None and manifest[0].archive_id is not None:
             check_same_bucket(record, manifest[0].archive_id)

@@ -10,10 +10,10 @@ from typing import Protocol
 
 import pytest
 
-from activities.backends.base import Deletion, Glancing, MoverSpec, VolumeBackend, Walk
+from activities.backends.base import Deletion, MoverSpec, ReadOnlyBackend, VolumeBackend, Walk
 from activities.backends.directory.backend import DirectoryBackend
 from activities.backends.directory.layout import Note
-from activities.backends.wait_policy import Patience
+from activities.backends.wait_policy import WaitPolicy
 from activities.dataplane.walk import change_fingerprint
 from activities.runtime.linux.syscalls import inode
 from activities.state.record import VolumeState
@@ -104,14 +104,14 @@ class VolumeBackendContract:
     async def test_a_glance_sees_what_stands_there(self, place: Place, record: RecordFile) -> None:
         """For who has no run: the same volume that an inspection sees; none, and a stranger's, are told too."""
         backend = place.other
-        assert isinstance(backend, Glancing)
-        assert await backend.glance(WS, await record.fence()) is None
+        assert isinstance(backend, ReadOnlyBackend)
+        assert await backend.peek(WS, await record.fence()) is None
         await self.ready(place, record)
         seen = await backend.inspect(WS, fence=record.fence)
         assert seen is not None
-        assert await backend.glance(WS, await record.fence()) == seen
+        assert await backend.peek(WS, await record.fence()) == seen
         place.make_foreign("ws2")
-        foreign = await backend.glance("ws2", await record.fence())
+        foreign = await backend.peek("ws2", await record.fence())
         assert foreign is not None
         assert foreign.uid is None
 
@@ -163,10 +163,10 @@ class VolumeBackendContract:
         place.make_of_another(WS, "u1", "ws9")
         record.volume("u1", state)
         backend = place.other
-        assert isinstance(backend, Glancing)
+        assert isinstance(backend, ReadOnlyBackend)
         for refused in (
             backend.inspect(WS, fence=record.fence),
-            backend.glance(WS, await record.fence()),
+            backend.peek(WS, await record.fence()),
             backend.create(WS, "u1", restored_from=None, spec={}, fence=record.fence),
             backend.fingerprint(WS, "u1", fence=record.fence),
             backend.attach(place.mover(WS, "u1", "run-1"), fence=record.fence),
@@ -177,7 +177,7 @@ class VolumeBackendContract:
                 await refused
             assert error.value.code is ErrorCode.VOLUME_CONFLICT
         assert place.read(WS) == "theirs"
-        assert await backend.standing() == {WS: None}
+        assert await backend.list_volumes() == {WS: None}
 
     @pytest.mark.field("D2")
     async def test_another_workspaces_mover_is_not_stopped_by_its_uid(self, place: Place, record: RecordFile) -> None:
@@ -195,10 +195,10 @@ class VolumeBackendContract:
     async def test_what_stands_is_listed(self, place: Place, record: RecordFile) -> None:
         """By workspace, with the uid of what is ours."""
         backend = place.other
-        assert isinstance(backend, Glancing)
-        assert await backend.standing() == {}
+        assert isinstance(backend, ReadOnlyBackend)
+        assert await backend.list_volumes() == {}
         await self.ready(place, record)
-        assert await backend.standing() == {WS: "u1"}
+        assert await backend.list_volumes() == {WS: "u1"}
 
     async def test_every_method_minds_the_fence(self, place: Place, record: RecordFile) -> None:
         """A run that lost the workspace changes nothing and starts nothing."""
@@ -432,9 +432,13 @@ class DirectoryPlace:
         self.backend, self.other = self._backend(), self._backend()
 
     def _backend(self) -> DirectoryBackend:
-        patience = Patience(lock_seconds=5, grace_seconds=5)
+        wait_policy = WaitPolicy(lock_seconds=5, grace_seconds=5)
         return DirectoryBackend(
-            self.root, mover_entry="tests.fakes.movers:idle", walk=change_fingerprint, patience=patience, preload=()
+            self.root,
+            mover_entry="tests.fakes.movers:idle",
+            walk=change_fingerprint,
+            wait_policy=wait_policy,
+            preload=(),
         )
 
     def _file(self, workspace_id: str) -> Path:

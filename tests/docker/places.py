@@ -13,7 +13,7 @@ from activities.backends.containers import VOLUME, MoverImage
 from activities.backends.docker.backend import DockerBackend
 from activities.backends.docker.engine import Engine as Connection
 from activities.backends.docker.labels import volume_labels
-from activities.backends.wait_policy import Patience
+from activities.backends.wait_policy import WaitPolicy
 from tests.harness.docker import Engine, OwnEngine
 
 IDLE_IMAGE = "codehub-storage-tests/idle:1"
@@ -57,8 +57,8 @@ class DockerPlace:
         self.backend, self.other = self._backend(), self._backend()
 
     def _backend(self) -> DockerBackend:
-        patience = Patience(lock_seconds=20, grace_seconds=3)
-        return DockerBackend(Connection(self.engine.socket), self._movers, patience=patience)
+        wait_policy = WaitPolicy(lock_seconds=20, grace_seconds=3)
+        return DockerBackend(Connection(self.engine.socket), self._movers, wait_policy=wait_policy)
 
     async def close(self) -> None:
         """Remove all containers and volumes, and end the connections."""

@@ -9,7 +9,7 @@ import pytest
 from activities.backends.containers import MoverImage
 from activities.backends.docker.backend import DockerBackend
 from activities.backends.docker.engine import Engine as Connection
-from activities.backends.wait_policy import Patience
+from activities.backends.wait_policy import WaitPolicy
 from codehub_storage.errors import ErrorCode, StorageError
 from tests.docker.places import IDLE_COMMAND, DockerPlace
 from tests.fakes.records import RecordFile
@@ -21,7 +21,7 @@ WS = "ws1"
 def backend(place: DockerPlace, image: str | None = None, *command: str, memory: int = 256 << 20) -> DockerBackend:
     """Another worker's, with movers of another kind."""
     mover = MoverImage(image or place.image, mover_command=command or IDLE_COMMAND, memory_bytes=memory)
-    return DockerBackend(Connection(place.engine.socket, timeout_seconds=5), mover, patience=Patience(10, 2))
+    return DockerBackend(Connection(place.engine.socket, timeout_seconds=5), mover, wait_policy=WaitPolicy(10, 2))
 
 
 async def test_a_mover_is_held_tight(place: DockerPlace, record: RecordFile) -> None:

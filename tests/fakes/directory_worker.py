@@ -14,7 +14,7 @@ from pathlib import Path
 
 from activities.backends.base import MoverSpec
 from activities.backends.directory.backend import DirectoryBackend
-from activities.backends.wait_policy import Patience
+from activities.backends.wait_policy import WaitPolicy
 from activities.dataplane.walk import change_fingerprint
 from activities.runtime import failpoints
 from codehub_storage.errors import ErrorCode, StorageError
@@ -48,7 +48,7 @@ async def _run(root: str, record_path: str, run_id: str, call: str, *more: str) 
         root,
         mover_entry=f"tests.fakes.movers:{entry}",
         walk=change_fingerprint,
-        patience=Patience(lock_seconds=20, grace_seconds=5),
+        wait_policy=WaitPolicy(lock_seconds=20, grace_seconds=5),
         preload=(),
     )
     fence = record.fence

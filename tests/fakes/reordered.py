@@ -21,5 +21,5 @@ class Reordered(ProvisionWorkflow):
     @workflow.run
     async def run(self, request: ProvisionInput) -> OperationResult:
         """See the class."""
-        await self.undisturbed(steps.sync_store, self.input(StepInput), "something new")
+        await self.run_uncancellable(steps.sync_store, self.input(StepInput), "something new")
         return await ProvisionWorkflow.run(self, request)

@@ -316,7 +316,7 @@ async def test_h7_a_late_rename_finds_the_lock_its_own(bare: Stand, tmp_path: Pa
 
     async def looks() -> bool:
         pending = (await handle_of(site, workspace).describe()).raw_description.pending_activities
-        return any(each.activity_type.name == "look_for_restore" for each in pending)
+        return any(each.activity_type.name == "inspect_for_restore" for each in pending)
 
     await until(looks, "the restore does not look")
     gate.touch()

@@ -18,8 +18,8 @@ from typing import Any
 from pydantic import TypeAdapter
 from temporalio import activity
 
-from activities.mover.archive import PackingActivities
-from activities.mover.restore import FillingActivities
+from activities.mover.archive import ArchiveActivities
+from activities.mover.restore import RestoreActivities
 from workflows.messages import MOVER_PROTOCOL
 
 FILE = Path(__file__).with_name("protocol.json")
@@ -28,7 +28,7 @@ FILE = Path(__file__).with_name("protocol.json")
 def spoken() -> dict[str, str]:
     """Each step that a mover serves, with a digest of the messages that it takes and answers."""
     found = {}
-    for each in (PackingActivities, FillingActivities):
+    for each in (ArchiveActivities, RestoreActivities):
         for _, member in inspect.getmembers(each, inspect.isfunction):
             definition = activity._Definition.from_callable(member)
             if definition is not None and definition.name is not None:

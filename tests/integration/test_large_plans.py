@@ -23,7 +23,7 @@ from tests.replay.histories import load
 from tests.replay.script import Script
 from worker.dev.temporal import TemporalServer
 from workflows.archive import BATCH_SEGMENTS
-from workflows.messages import CopyResult, FillResult, LookResult, PlanSummary
+from workflows.messages import CopyResult, InspectResult, PlanSummary, RestoreStepResult
 
 TERABYTE = 10**12
 LARGE_BYTES, SMALL_BYTES = 4 << 30, 1 << 20
@@ -74,14 +74,14 @@ async def test_a_terabyte(operation: str, tmp_path: Path, temporal_server: Tempo
     async def answer(info: activity.Info) -> Any:
         if info.activity_type == "copy_segments":
             return CopyResult(records=bytes(BATCH_SEGMENTS * RECORD_BYTES))
-        if info.activity_type == "fill_segments":
-            return FillResult()
+        if info.activity_type == "restore_segments":
+            return RestoreStepResult()
         found = script.answer(info)
         if info.activity_type == "scan_volume":
             plan = DATA_CONVERTER.payload_converter.from_payload(found.payload, PlanSummary)
             return plan.model_copy(update={"data_segments": segments})
-        if info.activity_type == "look_for_restore":
-            look = DATA_CONVERTER.payload_converter.from_payload(found.payload, LookResult)
+        if info.activity_type == "inspect_for_restore":
+            look = DATA_CONVERTER.payload_converter.from_payload(found.payload, InspectResult)
             return look.model_copy(update={"segments": segments})
         return found
 

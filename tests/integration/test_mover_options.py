@@ -25,7 +25,7 @@ from worker.cli.parser import commands_of
 from worker.control import control_worker, lease_worker
 from worker.dev.stack import DevStack
 from worker.dev.temporal import TemporalServer
-from worker.failpoint_wrappers import pointed_backend
+from worker.failpoint_wrappers import backend_with_failpoints
 from worker.settings import Origin, Settings, variable
 from worker.wiring import open_services
 
@@ -119,7 +119,7 @@ async def test_a_mover_that_cannot_start_says_why(
             environment={**site.environment, variable("bucket"): "nobody-made-it"},
         )
         async with open_services(settings) as opened:
-            services = replace(opened, backend=pointed_backend(backend))
+            services = replace(opened, backend=backend_with_failpoints(backend))
             async with control_worker(site.temporal, services), lease_worker(site.temporal, services, 1):
                 _, key = await provisioned(site)
                 with pytest.raises(StorageError) as failed:

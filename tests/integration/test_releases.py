@@ -26,12 +26,12 @@ from tests.harness.site import Site, open_site
 from tests.harness.stops import history_of, until
 from tests.integration.test_timers import VOLUME, WORKSPACE, Play, play
 from worker.dev.temporal import TemporalServer
-from workflows.messages import ClaimResult, LookResult, PurgeStepResult, Verdict
+from workflows.messages import ClaimResult, InspectResult, NextStep, PurgeStepResult
 
 __all__ = ["play"]
 
 REFUSED = StorageError(ErrorCode.WRONG_STORE, "so it is")
-OLD = LookResult(verdict=Verdict.DELETE, volume_uid="u1", archive_id="a1", fingerprint="f1")
+OLD = InspectResult(next_step=NextStep.DELETE_VOLUME, volume_uid="u1", archive_id="a1", fingerprint="f1")
 
 
 # ------------------------------------------------------------ released
@@ -56,16 +56,24 @@ CALLS: dict[str, Callable[[Play], Awaitable[object]]] = {
 }
 STEPS = {
     "archive": (
-        *("claim", "look_for_archive", LEASE, "scan_volume", "begin_archive", "copy_tail", "complete_archive"),
+        *("claim", "inspect_for_archive", LEASE, "scan_volume", "begin_archive", "copy_tail", "complete_archive"),
         *("verify_archive", "write_manifest", "mark_archived", "delete_volume"),
     ),
-    "cancel": ("claim", "look_after_cancel"),
+    "cancel": ("claim", "inspect_after_cancel"),
     "restore": (
-        *("claim", "look_for_restore", "announce_volume", "create_volume", LEASE, "prepare_restore", "fill_segments"),
+        *(
+            "claim",
+            "inspect_for_restore",
+            "announce_volume",
+            "create_volume",
+            LEASE,
+            "prepare_restore",
+            "restore_segments",
+        ),
         *("finish_restore", "hand_out_volume"),
     ),
-    "provision": ("claim", "look_for_provision", "announce_volume", "create_volume", "hand_out_volume"),
-    "purge": ("claim", "look_for_purge", "confirm_purge"),
+    "provision": ("claim", "inspect_for_provision", "announce_volume", "create_volume", "hand_out_volume"),
+    "purge": ("claim", "inspect_for_purge", "confirm_purge"),
 }
 
 
@@ -74,8 +82,8 @@ STEPS = {
 async def test_whatever_step_fails_the_record_is_released(play: Play, operation: str, step: str) -> None:
     """The last step is the sign-off: also after a claim, which may have got through unheard."""
     play.answers |= {
-        "look_for_provision": LookResult(verdict=Verdict.GO),
-        "look_for_purge": PurgeStepResult(),
+        "inspect_for_provision": InspectResult(next_step=NextStep.RUN),
+        "inspect_for_purge": PurgeStepResult(),
         "purge_archive": PurgeStepResult(),
         "purge_volume": PurgeStepResult(),
         step: REFUSED,
@@ -87,8 +95,8 @@ async def test_whatever_step_fails_the_record_is_released(play: Play, operation:
         await CALLS[operation](play)
     else:
         assert await code_of(CALLS[operation](play)) == ErrorCode.WRONG_STORE
-    assert play.calls["sign_off"] == 1
-    assert await last_step(play) == "sign_off"
+    assert play.calls["release"] == 1
+    assert await last_step(play) == "release"
 
 
 @pytest.mark.field("O5")
@@ -97,31 +105,31 @@ async def test_whatever_step_fails_the_record_is_released(play: Play, operation:
 async def test_a_volume_that_cannot_be_given_up_keeps_nobody(play: Play, operation: str, code: ErrorCode) -> None:
     """The compensation fails, too."""
     play.answers |= {
-        "look_for_provision": LookResult(verdict=Verdict.GO),
+        "inspect_for_provision": InspectResult(next_step=NextStep.RUN),
         "create_volume": REFUSED,
         "abandon_volume": StorageError(code, "nor that"),
     }
     assert await code_of(CALLS[operation](play)) in (ErrorCode.WRONG_STORE, ErrorCode.NOT_YOURS)
-    assert await last_step(play) == "sign_off"
+    assert await last_step(play) == "release"
 
 
 @pytest.mark.field("O5")
 async def test_an_old_archive_that_cannot_be_taken_back_keeps_nobody(play: Play) -> None:
     """Behind the gate: the volume changed since, and the record does not take that."""
     changed = StorageError(ErrorCode.VOLUME_CHANGED, "somebody wrote")
-    play.answers |= {"look_for_archive": OLD, "delete_volume": changed, "mark_ready_again": REFUSED}
+    play.answers |= {"inspect_for_archive": OLD, "delete_volume": changed, "mark_ready_again": REFUSED}
     assert await code_of(play.storage.archive(VOLUME)) == ErrorCode.WRONG_STORE
-    assert await last_step(play) == "sign_off"
+    assert await last_step(play) == "release"
 
 
 @pytest.mark.field("O5")
 async def test_a_store_that_stays_away_is_not_asked_twice_as_long(play: Play) -> None:
     """A claim that was tried for its half hour: the sign-off is tried for a minute, and what failed is told."""
     play.answers |= {"claim": StorageError(ErrorCode.STORE_UNAVAILABLE, "down")}
-    play.answers["sign_off"] = play.answers["claim"]
+    play.answers["release"] = play.answers["claim"]
     assert await code_of(play.storage.provision(WORKSPACE)) == ErrorCode.STORE_UNAVAILABLE
     history = await play.history()
-    (scheduled,) = await play.scheduled("sign_off")
+    (scheduled,) = await play.scheduled("release")
     assert history[-1].event_time.ToDatetime() - scheduled.event_time.ToDatetime() <= timedelta(seconds=61)
 
 

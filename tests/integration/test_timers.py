@@ -32,16 +32,16 @@ from workflows.messages import (
     AnnounceInput,
     ClaimResult,
     CopyResult,
-    FillResult,
-    LookResult,
+    InspectResult,
+    NextStep,
     PlanSummary,
     ProofResult,
+    RestoreStepResult,
     StoredArchive,
     TailResult,
     Upload,
-    Verdict,
 )
-from workflows.operation import LOOKS, SEARCH_ATTRIBUTES
+from workflows.operation import MAX_INSPECTIONS, SEARCH_ATTRIBUTES
 
 T = TypeVar("T")
 
@@ -54,8 +54,8 @@ def happy() -> dict[str, Any]:
     """What each step answers where all goes well; steps that are not named answer nothing."""
     return {
         "claim": ClaimResult(home_store_key=VOLUME, settle_seconds=0),
-        "look_for_archive": LookResult(verdict=Verdict.GO, volume_uid="u1"),
-        "look_for_restore": LookResult(verdict=Verdict.GO, archive_id="a1", segments=1, raw_bytes=1),
+        "inspect_for_archive": InspectResult(next_step=NextStep.RUN, volume_uid="u1"),
+        "inspect_for_restore": InspectResult(next_step=NextStep.RUN, archive_id="a1", segments=1, raw_bytes=1),
         "scan_volume": PlanSummary(fingerprint="f1", data_segments=1, files=1, file_bytes=1, entries=1),
         "begin_archive": UPLOAD,
         "copy_segments": CopyResult(records=b""),
@@ -63,9 +63,9 @@ def happy() -> dict[str, Any]:
         "complete_archive": StoredArchive(key=UPLOAD.key, archive_id="a1", size_bytes=1, etag="etag"),
         "verify_archive": ProofResult(),
         "write_manifest": ProofResult(),
-        "prepare_restore": FillResult(),
-        "fill_segments": FillResult(),
-        "finish_restore": FillResult(),
+        "prepare_restore": RestoreStepResult(),
+        "restore_segments": RestoreStepResult(),
+        "finish_restore": RestoreStepResult(),
     }
 
 
@@ -173,21 +173,31 @@ async def test_a_store_that_needs_no_time_gets_none(play: Play) -> None:
 @pytest.mark.field("D9")
 async def test_a_bucket_that_never_stands_still_is_given_up(play: Play) -> None:
     """Each look finds another object, so each proof is of no use: so often, and no more, and nothing was deleted."""
-    play.answers["look_for_archive"] = LookResult(verdict=Verdict.PROVE, volume_uid="u1", archive_id="a1")
-    play.answers["look_for_restore"] = LookResult(verdict=Verdict.PROVE, volume_uid="u1", archive_id="a1")
+    play.answers["inspect_for_archive"] = InspectResult(
+        next_step=NextStep.PROVE_AGAIN, volume_uid="u1", archive_id="a1"
+    )
+    play.answers["inspect_for_restore"] = InspectResult(
+        next_step=NextStep.PROVE_AGAIN, volume_uid="u1", archive_id="a1"
+    )
     for call in (play.storage.archive(VOLUME), play.storage.restore(archive_key(WORKSPACE))):
         with pytest.raises(StorageError) as failed:
             await call
         assert failed.value.code == ErrorCode.STORE_UNAVAILABLE
-    assert (play.calls["prove_again"], play.calls["delete_volume"], play.calls["sign_off"]) == (2 * LOOKS, 0, 2)
+    assert (play.calls["prove_again"], play.calls["delete_volume"], play.calls["release"]) == (
+        2 * MAX_INSPECTIONS,
+        0,
+        2,
+    )
 
 
 @pytest.mark.field("D9")
 @pytest.mark.parametrize("is_whole", [True, False])
 async def test_what_is_rotten_is_made_anew_only_from_a_whole_volume(play: Play, is_whole: bool) -> None:
     """`archived`: ready again, from the start. Sealed or gone: ArchiveCorrupt, and nothing else happens."""
-    looks = iter([LookResult(verdict=Verdict.PROVE, volume_uid="u1", archive_id="a1", is_whole=is_whole)])
-    play.answers["look_for_archive"] = lambda attempt: next(looks, LookResult(verdict=Verdict.GO, volume_uid="u1"))
+    looks = iter([InspectResult(next_step=NextStep.PROVE_AGAIN, volume_uid="u1", archive_id="a1", is_whole=is_whole)])
+    play.answers["inspect_for_archive"] = lambda attempt: next(
+        looks, InspectResult(next_step=NextStep.RUN, volume_uid="u1")
+    )
     play.answers["prove_again"] = StorageError(ErrorCode.ARCHIVE_CORRUPT, "segment 1")
     if is_whole:
         await play.storage.archive(VOLUME)
@@ -204,7 +214,7 @@ async def test_a_reading_mover_is_replaced_until_too_many_died(play: Play) -> No
     assert await code_of(play.storage.archive(VOLUME)) == ErrorCode.MOVER_FAILED
     assert len(await play.scheduled(LEASE)) == policies.MOVER_DEATHS + 1
     assert await play.timers() == BACKOFFS
-    assert play.calls["sign_off"] == 1
+    assert play.calls["release"] == 1
     assert play.calls["delete_volume"] == 0
 
 
@@ -282,14 +292,14 @@ async def test_an_engine_that_is_away_does_not_keep_an_archive_from_its_end(play
 
 async def test_a_control_step_is_tried_for_its_time(play: Play) -> None:
     """A transient error: again and again, with growing pauses, for half an hour, then the operation has its code."""
-    play.answers["look_for_archive"] = DOWN
+    play.answers["inspect_for_archive"] = DOWN
     assert await code_of(play.storage.archive(VOLUME)) == ErrorCode.STORE_UNAVAILABLE
     limits = policies.control()
-    tried_for = await play.tried_for("look_for_archive")
+    tried_for = await play.tried_for("inspect_for_archive")
     last_pause = limits["retry_policy"].maximum_interval
     assert last_pause is not None
     assert limits["schedule_to_close_timeout"] - 2 * last_pause < tried_for <= limits["schedule_to_close_timeout"]
-    assert play.calls["sign_off"] == 1
+    assert play.calls["release"] == 1
 
 
 async def test_a_short_outage_is_nobodys_matter(play: Play) -> None:
@@ -302,9 +312,9 @@ async def test_a_short_outage_is_nobodys_matter(play: Play) -> None:
 @pytest.mark.parametrize("code", [ErrorCode.VOLUME_IN_USE, ErrorCode.WRONG_STORE, ErrorCode.ACCESS_DENIED])
 async def test_what_does_not_pass_is_said_at_once(play: Play, code: ErrorCode) -> None:
     """No second attempt for what waiting does not cure."""
-    play.answers["look_for_archive"] = StorageError(code, "so it is")
+    play.answers["inspect_for_archive"] = StorageError(code, "so it is")
     assert await code_of(play.storage.archive(VOLUME)) == code
-    assert play.calls["look_for_archive"] == 1
+    assert play.calls["inspect_for_archive"] == 1
 
 
 async def test_a_volume_that_cannot_be_deleted_is_said_in_time(play: Play) -> None:

@@ -17,7 +17,7 @@ from activities.backends.kubernetes.client import Api, Cluster
 from activities.backends.kubernetes.lifecycle import Waits
 from activities.backends.kubernetes.pods import PodShape
 from activities.backends.kubernetes.template import PodTemplate
-from activities.backends.wait_policy import Patience
+from activities.backends.wait_policy import WaitPolicy
 from tests.harness.cluster import cluster as real
 from tests.harness.cluster.api import ApiError, Json, wait_for
 from tests.harness.cluster.images import TINY
@@ -34,7 +34,7 @@ IMAGE = MoverImage(
     memory_bytes=32 << 20,
 )
 SHAPE = PodShape(IMAGE, pull_policy="Never", scratch_bytes=16 << 20, grace_seconds=5)
-PATIENCE = Patience(lock_seconds=15, grace_seconds=5)
+PATIENCE = WaitPolicy(lock_seconds=15, grace_seconds=5)
 WAITS = Waits(ready_seconds=60, obstacle_seconds=6, look_seconds=0.2)
 
 
@@ -55,7 +55,7 @@ class ClaimPlace:
         template: PodTemplate | None = None,
         access_mode: str = "ReadWriteOnce",
         storage_class: str = STORAGE_CLASS,
-        patience: Patience = PATIENCE,
+        wait_policy: WaitPolicy = PATIENCE,
         kubeconfig: Path | None = None,
     ) -> KubernetesBackend:
         """One more worker's backend."""
@@ -67,7 +67,7 @@ class ClaimPlace:
             shape,
             defaults=ClaimDefaults(1 << 20, storage_class, access_mode),
             workspace_label=LABEL,
-            patience=patience,
+            wait_policy=wait_policy,
             waits=WAITS,
         )
         self._backends.append(backend)

@@ -19,7 +19,7 @@ from activities.backends.kubernetes.client import Cluster as Where
 from activities.backends.kubernetes.lifecycle import PodLifecycle
 from activities.backends.kubernetes.movers import PodMover
 from activities.backends.kubernetes.pods import mover_pod
-from activities.backends.wait_policy import Patience
+from activities.backends.wait_policy import WaitPolicy
 from codehub_storage.errors import ErrorCode, StorageError
 from tests.harness.cluster.api import wait_for
 from tests.harness.cluster.cluster import Cluster
@@ -28,7 +28,7 @@ from tests.k8s.rights import HOMES, ON_A_LOST_NODE, WORKERS, Kubectl, accounts, 
 
 NAMESPACED = f"/api/v1/namespaces/{HOMES}"
 STORAGE = "/apis/storage.k8s.io/v1"
-HASTY = Patience(lock_seconds=3, grace_seconds=1)
+HASTY = WaitPolicy(lock_seconds=3, grace_seconds=1)
 
 
 @pytest.fixture(scope="module")

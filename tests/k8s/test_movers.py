@@ -11,7 +11,7 @@ import pytest
 
 from activities.backends.kubernetes.pods import PodShape
 from activities.backends.kubernetes.template import PodTemplate
-from activities.backends.wait_policy import Patience
+from activities.backends.wait_policy import WaitPolicy
 from activities.state.record import VolumeState
 from codehub_storage.errors import ErrorCode, StorageError
 from tests.fakes.records import RecordFile
@@ -250,7 +250,7 @@ async def test_no_second_writer_while_a_node_is_away(place: ClaimPlace, record: 
     spec = place.mover(WS, "u1", "run-1")
     mover = await place.backend.attach(spec, fence=record.fence)
     node = str((place.find("pods", POD) or {})["spec"]["nodeName"])
-    hasty = place.new_backend(patience=Patience(lock_seconds=3, grace_seconds=1))
+    hasty = place.new_backend(wait_policy=WaitPolicy(lock_seconds=3, grace_seconds=1))
     with cut_off(place.cluster, node):
         waits = f"waiting for node {node}"
         later = record.claim("run-2")

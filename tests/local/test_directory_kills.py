@@ -13,7 +13,7 @@ import pytest
 from activities.backends.base import MoverSpec
 from activities.backends.directory.backend import DirectoryBackend
 from activities.backends.directory.layout import Layout
-from activities.backends.wait_policy import Patience
+from activities.backends.wait_policy import WaitPolicy
 from activities.dataplane.walk import change_fingerprint
 from activities.runtime import failpoints
 from activities.state.record import VolumeState
@@ -71,7 +71,7 @@ async def ready(root: Path, record: RecordFile) -> str:
 def backend(root: Path) -> DirectoryBackend:
     """A worker that was started after the crash."""
     return DirectoryBackend(
-        root, mover_entry="tests.fakes.movers:idle", walk=change_fingerprint, patience=Patience(20, 5), preload=()
+        root, mover_entry="tests.fakes.movers:idle", walk=change_fingerprint, wait_policy=WaitPolicy(20, 5), preload=()
     )
 
 
@@ -224,7 +224,7 @@ async def test_a_paused_delete_locks_others_out(root: Path, record: RecordFile, 
     held = start(root, record, "delete", point=f"directory.delete.renamed:pause={gate}")
     wait_for(Path(f"{gate}.reached"), held)
     impatient = DirectoryBackend(
-        root, mover_entry="x:y", walk=change_fingerprint, patience=Patience(0.1, 0.1), preload=()
+        root, mover_entry="x:y", walk=change_fingerprint, wait_policy=WaitPolicy(0.1, 0.1), preload=()
     )
     with pytest.raises(StorageError, match=f"pid {held.pid} ") as error:
         await impatient.inspect(WS, fence=record.claim("run-2").fence)

@@ -17,7 +17,7 @@ from activities.backends.directory import lock as locks
 from activities.backends.directory.backend import PRELOAD, DirectoryBackend
 from activities.backends.directory.layout import Layout
 from activities.backends.directory.lock import MOVER, Holder
-from activities.backends.wait_policy import Patience
+from activities.backends.wait_policy import WaitPolicy
 from activities.dataplane.walk import change_fingerprint
 from activities.runtime.scratch import scratch_prefix
 from activities.state.record import VolumeState
@@ -46,7 +46,7 @@ def backend(tmp_path: Path, entry: str = "idle", *, seconds: float = 20) -> Dire
         tmp_path / "volumes",
         mover_entry=f"tests.fakes.movers:{entry}",
         walk=change_fingerprint,
-        patience=Patience(lock_seconds=seconds, grace_seconds=0.5 if entry == "with_tar" else 20),
+        wait_policy=WaitPolicy(lock_seconds=seconds, grace_seconds=0.5 if entry == "with_tar" else 20),
         preload=PRELOAD,
     )
 

@@ -18,7 +18,7 @@ import pytest
 
 from activities.backends.base import Deletion, Walk
 from activities.backends.directory.backend import DirectoryBackend
-from activities.backends.wait_policy import Patience
+from activities.backends.wait_policy import WaitPolicy
 from activities.dataplane.walk import change_fingerprint
 from activities.runtime.linux import processes
 from activities.runtime.linux.held_files import users_of
@@ -330,7 +330,9 @@ async def made(root: Path, folder: Path) -> Place:
     root.parent.mkdir(exist_ok=True)
     record = RecordFile(folder / "record.json")
     record.volume("u1", VolumeState.RESTORING)
-    backend = DirectoryBackend(root, mover_entry="x:y", walk=change_fingerprint, patience=Patience(5, 5), preload=())
+    backend = DirectoryBackend(
+        root, mover_entry="x:y", walk=change_fingerprint, wait_policy=WaitPolicy(5, 5), preload=()
+    )
     await backend.mark("place-1", adopt=False)
     await backend.create("ws1", "u1", restored_from=None, spec={}, fence=record.fence)
     record.volume("u1", VolumeState.READY)
@@ -500,7 +502,7 @@ async def test_a_home_that_cannot_be_read_is_purged(place: Place, tmp_path: Path
         raise StorageError(ErrorCode.VOLUME_UNREADABLE, "file: Input/output error")
 
     root = place.home.parent
-    backend = DirectoryBackend(root, mover_entry="x:y", walk=unreadable, patience=Patience(5, 5), preload=())
+    backend = DirectoryBackend(root, mover_entry="x:y", walk=unreadable, wait_policy=WaitPolicy(5, 5), preload=())
 
     async def check(walk: Walk) -> None:
         await walk()

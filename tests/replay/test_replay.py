@@ -110,7 +110,7 @@ class Patched(ProvisionWorkflow):
     async def run(self, request: ProvisionInput) -> OperationResult:
         """See the class."""
         if workflow.patched("something-new"):
-            await self.undisturbed(steps.sync_store, self.input(StepInput), "something new")
+            await self.run_uncancellable(steps.sync_store, self.input(StepInput), "something new")
         return await ProvisionWorkflow.run(self, request)
 
 

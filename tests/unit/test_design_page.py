@@ -45,7 +45,7 @@ def test_diagrams_name_steps_and_states_that_exist() -> None:
     assert {state for arrow in named for state in arrow} == {*VolumeState, "none"}
     words = set(re.findall(r"\b[a-z]+_[a-z_]+\b", states + sequence))
     assert [word for word in sorted(words - {"home_store_key", "archive_key"}) if not hasattr(steps, word)] == []
-    assert {"look_for_archive", "mark_archived", "delete_volume"} <= words
+    assert {"inspect_for_archive", "mark_archived", "delete_volume"} <= words
 
 
 def test_the_site_shows_diagrams_as_text() -> None:

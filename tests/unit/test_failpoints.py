@@ -12,11 +12,11 @@ from typing import cast
 
 import pytest
 
-from activities.backends.base import Glancing, VolumeBackend, VolumeView
+from activities.backends.base import ReadOnlyBackend, VolumeBackend, VolumeView
 from activities.control.adoption import Adopting
 from activities.runtime import failpoints
 from activities.state.record import Record
-from worker.failpoint_wrappers import pointed_backend
+from worker.failpoint_wrappers import backend_with_failpoints
 
 SCRIPT = """
 import asyncio, sys
@@ -119,19 +119,19 @@ def test_a_running_process_is_armed_by_a_file(tmp_path: Path) -> None:
 
 def test_what_has_points_is_of_the_protocols_of_what_is_behind_them() -> None:
     """From Python 3.12 on a Protocol looks for methods past `__getattr__`."""
-    pointed = pointed_backend(cast(VolumeBackend, Seen()))
+    pointed = backend_with_failpoints(cast(VolumeBackend, Seen()))
     assert inspect.getattr_static(pointed, "glance", None) is not None
-    assert isinstance(pointed, Glancing)
+    assert isinstance(pointed, ReadOnlyBackend)
     assert not isinstance(pointed, Adopting)
 
 
 class Seen:
-    """Only ``Glancing``."""
+    """Only ``ReadOnlyBackend``."""
 
-    async def glance(self, workspace_id: str, record: Record) -> VolumeView | None:
+    async def peek(self, workspace_id: str, record: Record) -> VolumeView | None:
         """Nothing is there."""
         return None
 
-    async def standing(self) -> dict[str, str | None]:
+    async def list_volumes(self) -> dict[str, str | None]:
         """Nothing is there."""
         return {}

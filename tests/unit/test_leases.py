@@ -13,7 +13,7 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from temporalio.testing import ActivityEnvironment
 
 from activities.backends.base import MoverSpec, VolumeBackend
-from activities.control.lease import HANDED_OVER, LEASE_ATTEMPTS, STARTED, MoverActivities
+from activities.control.lease import HANDED_OVER, LEASE_ATTEMPTS, STARTED, LeaseActivities
 from activities.control.services import Services
 from activities.objectstore.base import ObjectStore
 from codehub_storage.errors import ErrorCode, StorageError
@@ -41,7 +41,7 @@ class Attempt:
         self.holds = asyncio.Event()
         services = Services(cast(ObjectStore, None), cast(VolumeBackend, movers), "p1")
         self._running: asyncio.Task[Any] = asyncio.ensure_future(
-            self._environment.run(MoverActivities(services).hold_mover, LEASE)
+            self._environment.run(LeaseActivities(services).hold_mover, LEASE)
         )
 
     def _beat(self, *details: str) -> None:

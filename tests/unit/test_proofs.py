@@ -11,14 +11,14 @@ from activities.dataplane.manifest import Manifest, StoredObject
 from activities.dataplane.verify import verify_archive
 from activities.objectstore.base import ARCHIVE_ID, ObjectInfo
 from activities.state.proof import (
-    Standing,
+    ArchiveState,
+    archive_state,
     check_same_bucket,
     copies,
     find_archive,
     is_proven,
     may_be_read,
     may_stand,
-    standing,
     stored_version,
 )
 from activities.state.record import Owner, Record, VolumeRecord, VolumeState
@@ -114,10 +114,10 @@ async def test_a_copy_may_be_read_and_stands_for_nothing(store: MemoryStore, mad
     assert manifest is not None
     assert may_be_read(info, KEY, manifest)
     assert not may_stand(info, KEY, manifest)
-    assert await standing(there, "ws1", archive_id) is Standing.READABLE
+    assert await archive_state(there, "ws1", archive_id) is ArchiveState.READABLE
     assert not await is_proven(there, "ws1", archive_id)
     assert may_stand(info, KEY, manifest.pinned_to(info))
-    assert await standing(store, "ws1", archive_id) is Standing.STANDS
+    assert await archive_state(store, "ws1", archive_id) is ArchiveState.PROVEN
 
 
 @pytest.mark.field("D9")
@@ -125,7 +125,7 @@ async def test_the_same_etag_under_another_version_stands_for_nothing(store: Mem
     """Both must be what was read back."""
     there = await mirrored(store, made)
     there.place(KEY, await bytes_of(store, made.info), etag=made.info.etag, metadata=made.info.metadata)
-    assert await standing(there, "ws1", made.manifest.archive_id) is Standing.READABLE
+    assert await archive_state(there, "ws1", made.manifest.archive_id) is ArchiveState.READABLE
 
 
 @pytest.mark.field("D9")
@@ -241,15 +241,15 @@ def test_a_record_that_names_another_archive_is_of_another_time(
 
 @pytest.mark.field("D9")
 async def test_what_is_stored_of_a_recorded_archive(store: MemoryStore, made: Made) -> None:
-    """Every answer of ``standing``."""
+    """Every answer of ``archive_state``."""
     archive_id = made.manifest.archive_id
-    assert await standing(store, "ws2", "any") is Standing.NOTHING
-    assert await standing(store, "ws1", "another") is Standing.ELSE
+    assert await archive_state(store, "ws2", "any") is ArchiveState.NOTHING
+    assert await archive_state(store, "ws1", "another") is ArchiveState.ELSE
     data = await bytes_of(store, made.info)
     there = await mirrored(store, made, metadata={ARCHIVE_ID: "another"}, data=data)
-    assert await standing(there, "ws1", archive_id) is Standing.CORRUPT
+    assert await archive_state(there, "ws1", archive_id) is ArchiveState.CORRUPT
     await there.delete(manifest_key(KEY))
-    assert await standing(there, "ws1", archive_id) is Standing.ELSE
+    assert await archive_state(there, "ws1", archive_id) is ArchiveState.ELSE
 
 
 @pytest.mark.field("D9")

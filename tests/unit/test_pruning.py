@@ -9,7 +9,7 @@ import pytest
 from temporalio.testing import ActivityEnvironment
 
 from activities.backends.base import VolumeBackend
-from activities.control.archive_object import ArchiveActivities
+from activities.control.archive_object import ArchiveObjectActivities
 from activities.control.services import Services
 from activities.dataplane.manifest import Manifest, StoredObject
 from activities.objectstore.base import ObjectInfo
@@ -53,7 +53,7 @@ async def store() -> Listing:
 async def pruned(store: Listing) -> list[str]:
     """The ETags of what is left of the object."""
     services = Services(store, cast(VolumeBackend, None), "p")
-    await ActivityEnvironment().run(ArchiveActivities(services).prune_archive, STEP)
+    await ActivityEnvironment().run(ArchiveObjectActivities(services).prune_archive, STEP)
     return [each.etag for each in await store.list_versions(KEY)]
 
 
@@ -78,5 +78,5 @@ async def test_nothing_is_pruned_where_the_proven_one_is_not_listed(store: Listi
 async def test_retention_keep_prunes_nothing(store: Listing) -> None:
     """All stay."""
     services = replace(Services(store, cast(VolumeBackend, None), "p"), retention_keep=True)
-    await ActivityEnvironment().run(ArchiveActivities(services).prune_archive, STEP)
+    await ActivityEnvironment().run(ArchiveObjectActivities(services).prune_archive, STEP)
     assert len(await store.list_versions(KEY)) == 4

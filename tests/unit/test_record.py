@@ -72,8 +72,8 @@ async def test_a_run_that_signed_off_writes_nothing_more() -> None:
     """A late attempt of a finished run is fenced like a stranger's."""
     fenced = FencedRecord(MemoryStore(), WS, "run-1")
     await fenced.claim(Claimant("here", "archive"))
-    await fenced.sign_off()
-    await fenced.sign_off()
+    await fenced.release()
+    await fenced.release()
     with pytest.raises(StorageError) as late:
         await fenced.check()
     assert late.value.code == ErrorCode.NOT_YOURS
@@ -207,7 +207,7 @@ async def check_taken_from_a_dead_place(before: Record, operation: str) -> None:
     await write_record(store, before, None)
     taking = FencedRecord(store, WS, "run-2")
     await taking.claim(Claimant("there", "restore", old_place_is_dead=True))
-    await taking.sign_off()
+    await taking.release()
     await FencedRecord(store, WS, "run-3").claim(Claimant("there", operation))
 
 
@@ -256,7 +256,7 @@ async def test_a_finished_archive_signs_off_with_what_is_gone() -> None:
         fenced = FencedRecord(store, WS, "run-1")
         await fenced.claim(Claimant("here", "archive"))
         now = await fenced.change(lambda each, state=state: each.with_volume(volume("u1", state)))  # type: ignore[misc]
-        await fenced.sign_off(uid)
+        await fenced.release(uid)
         found = await read_record(store, WS)
         assert found is not None
         assert found[0].volume is not None

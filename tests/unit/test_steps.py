@@ -10,27 +10,27 @@ from pathlib import Path
 import pytest
 from temporalio import activity
 
-from activities.control.archive_object import ArchiveActivities
-from activities.control.claim import RecordActivities
-from activities.control.inspection import LookActivities
-from activities.control.lease import MoverActivities
+from activities.control.archive_object import ArchiveObjectActivities
+from activities.control.claim import ClaimActivities
+from activities.control.inspection import InspectionActivities
+from activities.control.lease import LeaseActivities
 from activities.control.purge import PurgeActivities
 from activities.control.volumes import VolumeActivities
-from activities.mover.archive import PackingActivities
-from activities.mover.restore import FillingActivities
+from activities.mover.archive import ArchiveActivities
+from activities.mover.restore import RestoreActivities
 from tests.golden import protocol
 from workflows import steps
 from workflows.messages import MOVER_PROTOCOL
 
 ROOT = Path(__file__).parents[2]
 CLASSES = (
+    ArchiveObjectActivities,
+    RestoreActivities,
+    InspectionActivities,
+    LeaseActivities,
     ArchiveActivities,
-    FillingActivities,
-    LookActivities,
-    MoverActivities,
-    PackingActivities,
     PurgeActivities,
-    RecordActivities,
+    ClaimActivities,
     VolumeActivities,
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from activities.backends.base import Glancing
+from activities.backends.base import ReadOnlyBackend
 from activities.dataplane.manifest import Manifest
 from activities.objectstore.base import ObjectStore
 from activities.objectstore.identity import StoreIdentity
@@ -25,7 +25,7 @@ from worker.backends import open_backend
 from worker.cli.answers import KeptArchive, ShowAnswer, ShownArchive, ShownVolume
 from worker.cli.runs import OURS, executions, problems_of, row
 from worker.cli.session import connect_temporal, open_marked
-from worker.cli.standing import check_here, is_told_ready
+from worker.cli.volumes_here import check_here, is_told_ready
 from worker.settings import Settings
 
 Found = dict[str, Any]
@@ -116,9 +116,9 @@ async def _volume(settings: Settings, workspace_id: str, identity: StoreIdentity
     try:
         async with open_backend(settings) as backend:
             await check_here(backend, settings, identity)
-            if not isinstance(backend, Glancing):
+            if not isinstance(backend, ReadOnlyBackend):
                 raise StorageError(ErrorCode.UNSUPPORTED, f"backend {backend.name} shows no volumes")
-            view = await backend.glance(workspace_id, known or _nobody(workspace_id, settings.place))
+            view = await backend.peek(workspace_id, known or _nobody(workspace_id, settings.place))
     except StorageError as error:
         return {"volume_unknown": str(error)}
     is_missing = known is not None and known.volume is not None and (view is None or view.uid != known.volume.uid)

@@ -179,7 +179,7 @@ class DevStack:
         settings = Settings.model_validate(self._fields())
         try:
             async with open_services(settings) as services:
-                await services.ground()
+                await services.verify_identity()
         except StorageError as error:
             if error.code is not ErrorCode.WRONG_STORE:
                 raise

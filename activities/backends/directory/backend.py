@@ -19,8 +19,8 @@ from activities.backends.directory.layout import Layout
 from activities.backends.directory.lock import STARTING_MOVER, Holder, Lock
 from activities.backends.directory.movers import DirectoryMover, MoverStarter
 from activities.backends.directory.place import read_identity, write_identity
-from activities.backends.directory.volume_directory import Shelf, Standing, standing_in
-from activities.backends.wait_policy import Patience
+from activities.backends.directory.volume_directory import FoundVolume, VolumeDirectory, volumes_in
+from activities.backends.wait_policy import WaitPolicy
 from activities.runtime import failpoints
 from activities.runtime.cancellation import run_to_end
 from activities.runtime.linux.held_files import Survey, survey, users_of
@@ -49,7 +49,7 @@ class FolderWalk(Protocol):
 class _Hold:
     """What a method works with while it has the workspace's lock."""
 
-    shelf: Shelf
+    directory: VolumeDirectory
     record: Record
     lock: Lock
 
@@ -72,14 +72,14 @@ class DirectoryBackend:
         *,
         mover_entry: str,
         walk: FolderWalk,
-        patience: Patience | None = None,
+        wait_policy: WaitPolicy | None = None,
         preload: tuple[str, ...] = PRELOAD,
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self._layout = Layout(root)
         self._walk = walk
-        self._patience = patience or Patience()
-        self._starter = MoverStarter(mover_entry, preload, self._patience, environment or {})
+        self._wait_policy = wait_policy or WaitPolicy()
+        self._starter = MoverStarter(mover_entry, preload, self._wait_policy, environment or {})
         self._movers: dict[str, DirectoryMover] = {}
         self._attaching: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._identity: str | None = None
@@ -103,7 +103,7 @@ class DirectoryBackend:
         async with self._hold(workspace_id, fence, "create") as hold:
             if hold.record.is_given_up(uid):
                 raise StorageError(ErrorCode.VOLUME_CONFLICT, f"uid {uid} was given up; no volume is made for it")
-            return await run_to_end(lambda: hold.shelf.create(uid, restored_from, spec))
+            return await run_to_end(lambda: hold.directory.create(uid, restored_from, spec))
 
     async def inspect(self, workspace_id: str, *, fence: Fence) -> VolumeView | None:
         """The folder and who uses it, but for the run's own mover; while that lives, nothing is settled or locked."""
@@ -112,28 +112,28 @@ class DirectoryBackend:
         record = await fence()
         holder = locks.read_holder(self._layout.lock(workspace_id))
         if holder is not None and holder.is_mover and holder.run_id == record.owner.run_id and holder.is_alive():
-            shelf = Shelf(self._layout, workspace_id)
-            return await run_to_end(lambda: _view(shelf, sessions=(holder.pid,)))
+            directory = VolumeDirectory(self._layout, workspace_id)
+            return await run_to_end(lambda: _view(directory, sessions=(holder.pid,)))
         async with self._hold(workspace_id, fence, "inspect") as hold:
-            return await run_to_end(lambda: _view(hold.shelf))
+            return await run_to_end(lambda: _view(hold.directory))
 
-    async def glance(self, workspace_id: str, record: Record) -> VolumeView | None:
+    async def peek(self, workspace_id: str, record: Record) -> VolumeView | None:
         """The folder and who uses it, a mover of ours among them."""
-        shelf = Shelf(self._layout, check_workspace_id(workspace_id))
-        return await run_to_end(lambda: _view(shelf))
+        directory = VolumeDirectory(self._layout, check_workspace_id(workspace_id))
+        return await run_to_end(lambda: _view(directory))
 
-    async def standing(self) -> Mapping[str, str | None]:
+    async def list_volumes(self) -> Mapping[str, str | None]:
         """The folders of the root that have the name of a volume; those in the trash stand too."""
         await self._check_place()
-        return await run_to_end(lambda: dict(standing_in(self._layout)))
+        return await run_to_end(lambda: dict(volumes_in(self._layout)))
 
     async def fingerprint(self, workspace_id: str, uid: str, *, fence: Fence) -> str:
         """By a walk in this process."""
         async with self._hold(workspace_id, fence, "walk") as hold:
-            standing = await run_to_end(hold.shelf.volume)
-            if standing is None or standing.uid != uid:
+            found = await run_to_end(hold.directory.volume)
+            if found is None or found.uid != uid:
                 raise StorageError(ErrorCode.VOLUME_NOT_FOUND, f"there is no volume {uid} of workspace {workspace_id}")
-            return await self._walk(str(standing.path))
+            return await self._walk(str(found.path))
 
     async def delete(self, workspace_id: str, uid: str, *, fence: Fence, deletion: Deletion | None) -> None:
         """Rename to the trash, look for users, check, seal, remove.
@@ -143,16 +143,16 @@ class DirectoryBackend:
         written: whoever finds `deleting` goes on.
         """
         async with self._hold(workspace_id, fence, "delete") as hold:
-            standing = await run_to_end(hold.shelf.volume)
-            if standing is None or standing.uid != uid:
+            found = await run_to_end(hold.directory.volume)
+            if found is None or found.uid != uid:
                 return  # gone, by an earlier attempt; or another volume, which this deletion does not mean
             if deletion is None and not hold.record.is_disposable(uid):
                 raise StorageError(
-                    ErrorCode.VOLUME_CONFLICT, f"the record does not say that {standing.path} may be deleted"
+                    ErrorCode.VOLUME_CONFLICT, f"the record does not say that {found.path} may be deleted"
                 )
-            trash = await self._take_away(hold.shelf, standing, deletion)
+            trash = await self._take_away(hold.directory, found, deletion)
             stop = threading.Event()
-            await run_to_end(lambda: hold.shelf.remove(trash, is_stopped=stop.is_set), on_cancel=stop.set)
+            await run_to_end(lambda: hold.directory.remove(trash, is_stopped=stop.is_set), on_cancel=stop.set)
             await failpoints.reach(_DELETED)
 
     async def remove_stopped_users(self, workspace_id: str, *, fence: Fence) -> None:
@@ -201,43 +201,45 @@ class DirectoryBackend:
             await run_to_end(lambda: holder.kill(path))
             return None
 
-        await self._patience.until(attempt, lambda: f"{_label(path)} does not end")
+        await self._wait_policy.until(attempt, lambda: f"{_label(path)} does not end")
 
     async def _start(self, spec: MoverSpec, fence: Fence) -> DirectoryMover:
         async with self._hold(spec.workspace_id, fence, STARTING_MOVER, is_evictable=_any_mover) as hold:
-            standing = await run_to_end(hold.shelf.volume)
-            if standing is None:
+            found = await run_to_end(hold.directory.volume)
+            if found is None:
                 raise StorageError(ErrorCode.VOLUME_NOT_FOUND, f"there is no {self._layout.volume(spec.workspace_id)}")
             volume = hold.record.volume
             is_doomed = volume is not None and volume.uid == spec.volume_uid and volume.state is VolumeState.DELETING
-            if standing.uid != spec.volume_uid or is_doomed or hold.record.is_given_up(spec.volume_uid):
+            if found.uid != spec.volume_uid or is_doomed or hold.record.is_given_up(spec.volume_uid):
                 raise StorageError(
                     ErrorCode.VOLUME_CONFLICT,
-                    f"{standing.path} (uid {standing.uid}) is not volume {spec.volume_uid}, or is to be deleted",
+                    f"{found.path} (uid {found.uid}) is not volume {spec.volume_uid}, or is to be deleted",
                 )
             await failpoints.reach(_LOCKED)
             log, lock_path = self._layout.log(spec.workspace_id), self._layout.lock(spec.workspace_id)
             with translated("the mover cannot be started"):
-                return await self._starter.start(spec, standing.path, log, hold.lock, lock_path)
+                return await self._starter.start(spec, found.path, log, hold.lock, lock_path)
 
-    async def _take_away(self, shelf: Shelf, standing: Standing, deletion: Deletion | None) -> Standing:
+    async def _take_away(
+        self, directory: VolumeDirectory, found: FoundVolume, deletion: Deletion | None
+    ) -> FoundVolume:
         """The volume in the trash, decided and sealed. Back under its name if anything fails."""
         try:
-            trash = await run_to_end(lambda: shelf.to_trash(standing))
+            trash = await run_to_end(lambda: directory.to_trash(found))
             if deletion is not None:
                 seen = await run_to_end(lambda: survey(trash.path))  # after the rename: nobody gets in behind it
-                _refuse_users(standing, seen)
+                _refuse_users(found, seen)
                 # The walk is last before the seal: nothing is written behind it that the archive lacks.
                 await self._check(trash, seen, deletion)
                 await failpoints.reach(_CHECKED)
                 await deletion.seal()
         except BaseException:
-            await run_to_end(shelf.put_back)
+            await run_to_end(directory.put_back)
             raise
         await failpoints.reach(_SEALED)
         return trash
 
-    async def _check(self, trash: Standing, seen: Survey, deletion: Deletion) -> None:
+    async def _check(self, trash: FoundVolume, seen: Survey, deletion: Deletion) -> None:
         """One walk, which answers the fingerprint and looks for all that anybody has; also where only users count."""
         is_walked = False
 
@@ -266,10 +268,10 @@ class DirectoryBackend:
         try:
             await self._check_place()
             # The fence under the lock: who waited for it may have lost the record meanwhile.
-            hold = _Hold(Shelf(self._layout, workspace_id), await fence(), lock)
+            hold = _Hold(VolumeDirectory(self._layout, workspace_id), await fence(), lock)
             stop = threading.Event()
             await run_to_end(
-                lambda: hold.shelf.settle(hold.record, is_stopped=stop.is_set),
+                lambda: hold.directory.settle(hold.record, is_stopped=stop.is_set),
                 on_cancel=stop.set,
             )
             yield hold
@@ -290,7 +292,7 @@ class DirectoryBackend:
                 await run_to_end(lambda: holder.kill(path))
             return None
 
-        return await self._patience.until(attempt, lambda: f"workspace {workspace_id} is locked by {_label(path)}")
+        return await self._wait_policy.until(attempt, lambda: f"workspace {workspace_id} is locked by {_label(path)}")
 
     async def _check_place(self) -> None:
         """``WrongStore`` unless the root bears the identity that it had when this backend first saw it."""
@@ -303,16 +305,16 @@ class DirectoryBackend:
         self._identity = found
 
 
-def _view(shelf: Shelf, *, sessions: tuple[int, ...] = ()) -> VolumeView | None:
-    standing = shelf.volume()
-    if standing is None:
+def _view(directory: VolumeDirectory, *, sessions: tuple[int, ...] = ()) -> VolumeView | None:
+    found = directory.volume()
+    if found is None:
         return None
-    return replace(shelf.view(standing), users=tuple(map(VolumeUser, users_of(standing.path, sessions=sessions))))
+    return replace(directory.view(found), users=tuple(map(VolumeUser, users_of(found.path, sessions=sessions))))
 
 
-def _refuse_users(standing: Standing, seen: Survey) -> None:
+def _refuse_users(found: FoundVolume, seen: Survey) -> None:
     if seen.users:
-        raise StorageError(ErrorCode.VOLUME_IN_USE, f"{standing.path.name} is used by {', '.join(seen.users)}")
+        raise StorageError(ErrorCode.VOLUME_IN_USE, f"{found.path.name} is used by {', '.join(seen.users)}")
 
 
 def _any_mover(holder: Holder, record: Record) -> bool:

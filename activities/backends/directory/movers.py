@@ -20,7 +20,7 @@ from activities.backends.directory import lock as locks
 from activities.backends.directory import moverchild
 from activities.backends.directory.lock import MOVER, Holder, Lock
 from activities.backends.directory.moverchild import InheritedFd, Task
-from activities.backends.wait_policy import Patience
+from activities.backends.wait_policy import WaitPolicy
 from activities.runtime.cancellation import run_to_end
 from activities.runtime.linux import processes
 from activities.runtime.linux.processes import Process
@@ -36,13 +36,15 @@ _starting = threading.Lock()
 class DirectoryMover:
     """A mover that this process started."""
 
-    def __init__(self, child: ForkServerProcess, process: Process, task: Task, lock: Path, patience: Patience) -> None:
+    def __init__(
+        self, child: ForkServerProcess, process: Process, task: Task, lock: Path, wait_policy: WaitPolicy
+    ) -> None:
         self.spec = task.spec
         self._child = child
         self._process = process
         self._log = Path(task.log)
         self._lock = lock
-        self._patience = patience
+        self._wait_policy = wait_policy
         self._ended = asyncio.get_running_loop().create_future()
         asyncio.get_running_loop().add_reader(child.sentinel, self._note_end)
 
@@ -72,12 +74,12 @@ class DirectoryMover:
         """SIGTERM, then SIGKILL for it and its children; returns when the lock says that none of them is left."""
         if self.is_alive():
             processes.send(self._process, signal.SIGTERM)
-            await asyncio.wait([self._ended], timeout=self._patience.grace_seconds)
+            await asyncio.wait([self._ended], timeout=self._wait_policy.grace_seconds)
         await self._until_gone()
 
     async def _until_gone(self) -> None:
         """Kill what is left, until nothing is."""
-        await self._patience.until(self._is_gone, lambda: f"{self._process.label} or its children do not end")
+        await self._wait_policy.until(self._is_gone, lambda: f"{self._process.label} or its children do not end")
 
     async def _is_gone(self) -> bool | None:
         is_gone = await run_to_end(self._kill)
@@ -128,7 +130,7 @@ class MoverStarter:
 
     entry: str
     preload: tuple[str, ...]
-    patience: Patience
+    wait_policy: WaitPolicy
     environment: Mapping[str, str] = field(default_factory=dict)
 
     async def start(self, spec: MoverSpec, folder: Path, log: Path, lock: Lock, lock_path: Path) -> DirectoryMover:
@@ -153,7 +155,7 @@ class MoverStarter:
         lock.release()
         if process is None:
             raise StorageError(ErrorCode.MOVER_FAILED, f"the mover ended while it started: {last_lines(log)}")
-        return DirectoryMover(child, process, task, lock_path, self.patience)
+        return DirectoryMover(child, process, task, lock_path, self.wait_policy)
 
 
 def _context(entry: str, preload: tuple[str, ...]) -> multiprocessing.context.ForkServerContext:

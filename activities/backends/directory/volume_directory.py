@@ -36,7 +36,7 @@ _REMOVED = failpoints.declare("directory.trash.removed", effect="the folder is g
 
 
 @dataclass(frozen=True)
-class Standing:
+class FoundVolume:
     """A folder that stands somewhere, and the note that proves it ours; without a note it is a stranger's."""
 
     path: Path
@@ -49,7 +49,7 @@ class Standing:
         return self.note.uid if self.note else None
 
 
-class Shelf:
+class VolumeDirectory:
     """All folders of one workspace."""
 
     def __init__(self, layout: Layout, workspace_id: str) -> None:
@@ -60,7 +60,7 @@ class Shelf:
         self._making = layout.making(workspace_id)
         self._note = layout.note(workspace_id)
 
-    def volume(self) -> Standing | None:
+    def volume(self) -> FoundVolume | None:
         """What stands under the volume's name, be it a stranger's folder, a file or a link."""
         return self._at(self._volume)
 
@@ -82,13 +82,13 @@ class Shelf:
 
     def create(self, uid: str, restored_from: str | None, spec: Mapping[str, str]) -> VolumeView:
         """A new empty volume; the one of this uid if it stands there already. ``VolumeConflict`` for any other."""
-        standing = self.volume()
-        if standing is not None:
-            if standing.uid != uid:
+        found = self.volume()
+        if found is not None:
+            if found.uid != uid:
                 raise StorageError(
-                    ErrorCode.VOLUME_CONFLICT, f"{self._volume} exists already (uid {standing.uid}), it is kept"
+                    ErrorCode.VOLUME_CONFLICT, f"{self._volume} exists already (uid {found.uid}), it is kept"
                 )
-            return self.view(standing)
+            return self.view(found)
         with translated(f"volume {self._volume.name} cannot be created"):
             os.mkdir(self._making, MODE)
             os.chmod(self._making, MODE)
@@ -114,21 +114,21 @@ class Shelf:
                 ) from error
             failpoints.reach_in_thread(_PLACED)
             sync_folder(self._layout.root)
-        return self.view(Standing(self._volume, made, note))
+        return self.view(FoundVolume(self._volume, made, note))
 
-    def to_trash(self, standing: Standing) -> Standing:
+    def to_trash(self, found: FoundVolume) -> FoundVolume:
         """Take the volume away from its name, so that nobody new can open it. ``VolumeInUse`` for a mount in it."""
-        mounts = mounts_below(standing.path)
+        mounts = mounts_below(found.path)
         if mounts:
-            raise StorageError(ErrorCode.VOLUME_IN_USE, f"{standing.path} has mounts: {', '.join(mounts)}")
-        with translated(f"volume {standing.path.name} cannot be moved to the trash"):
+            raise StorageError(ErrorCode.VOLUME_IN_USE, f"{found.path} has mounts: {', '.join(mounts)}")
+        with translated(f"volume {found.path.name} cannot be moved to the trash"):
             failpoints.reach_in_thread(_TO_TRASH)
-            rename_new(standing.path, self._trash)
+            rename_new(found.path, self._trash)
             failpoints.reach_in_thread(_IN_TRASH)
         moved = self._at(self._trash)  # by its inode: what was moved may not be what was looked at
-        if moved is None or moved.uid != standing.uid:
+        if moved is None or moved.uid != found.uid:
             self.put_back()
-            raise StorageError(ErrorCode.VOLUME_CONFLICT, f"{standing.path} was replaced meanwhile; it is kept")
+            raise StorageError(ErrorCode.VOLUME_CONFLICT, f"{found.path} was replaced meanwhile; it is kept")
         return moved
 
     def put_back(self) -> None:
@@ -149,7 +149,7 @@ class Shelf:
             failpoints.reach_in_thread(_BACK)
             sync_folder(self._layout.root)
 
-    def remove(self, trash: Standing, *, is_stopped: Callable[[], bool] = lambda: False) -> None:
+    def remove(self, trash: FoundVolume, *, is_stopped: Callable[[], bool] = lambda: False) -> None:
         """Destroy what stands in the trash, then its note: as long as any of it stands, it can be identified."""
         with translated(f"{self._trash} cannot be removed"):
             failpoints.reach_in_thread(_TO_REMOVE)
@@ -161,16 +161,16 @@ class Shelf:
             self._note.unlink(missing_ok=True)
             sync_folder(self._note.parent)
 
-    def view(self, standing: Standing) -> VolumeView:
+    def view(self, found: FoundVolume) -> VolumeView:
         """What the Protocol answers of it, but for its users. Size and class are what was asked for, not enforced."""
         return VolumeView(
             home_store_key=self._volume.name,
-            uid=standing.uid,
-            restored_from=standing.note.restored_from if standing.note else None,
-            spec=dict(standing.note.spec) if standing.note else {},
+            uid=found.uid,
+            restored_from=found.note.restored_from if found.note else None,
+            spec=dict(found.note.spec) if found.note else {},
         )
 
-    def _at(self, path: Path) -> Standing | None:
+    def _at(self, path: Path) -> FoundVolume | None:
         with translated(f"{path} cannot be looked at"):
             found = inode(path)
             if found is None:
@@ -180,7 +180,7 @@ class Shelf:
             is_ours = note is not None and root is not None and note.is_of(found, root)
             if note is not None and is_ours and note.workspace_id != self._workspace_id:
                 raise not_ours(str(path), note.uid, note.workspace_id, self._workspace_id)
-            return Standing(path, found, note if is_ours else None)
+            return FoundVolume(path, found, note if is_ours else None)
 
     def _drop_note(self, record: Record) -> None:
         """A note whose folder is gone goes too, unless the record still counts on that volume (somebody moved it)."""
@@ -191,7 +191,7 @@ class Shelf:
                 self._note.unlink(missing_ok=True)
 
 
-def standing_in(layout: Layout) -> Iterator[tuple[str, str | None]]:
+def volumes_in(layout: Layout) -> Iterator[tuple[str, str | None]]:
     """The workspaces that have a volume in the root or in the trash, and its uid, where its note says so."""
     with translated(f"{layout.root} cannot be listed"):
         names = {entry.name for entry in layout.root.iterdir()}

@@ -40,7 +40,7 @@ from activities.backends.docker.movers import (
     walk,
 )
 from activities.backends.docker.users import users_of
-from activities.backends.wait_policy import Patience
+from activities.backends.wait_policy import WaitPolicy
 from activities.runtime import failpoints
 from activities.state.record import Record, VolumeState
 from codehub_storage.errors import ErrorCode, StorageError
@@ -75,7 +75,7 @@ class DockerBackend:
         options: Mapping[str, str] | None = None,
         network: str | None = None,
         workspace_label: str = "codehub.workspace",
-        patience: Patience | None = None,
+        wait_policy: WaitPolicy | None = None,
     ) -> None:
         self._engine = engine
         self._image = image
@@ -83,7 +83,7 @@ class DockerBackend:
         self._options = dict(options or {})
         self._network = network
         self._label = workspace_label
-        self._patience = patience or Patience()
+        self._wait_policy = wait_policy or WaitPolicy()
         self._has_warned = False
 
     def home_store_key(self, workspace_id: str) -> str:
@@ -138,12 +138,12 @@ class DockerBackend:
         facts = await self._engine.volume(name)
         return None if facts is None else await self._view(workspace_id, facts, record)
 
-    async def glance(self, workspace_id: str, record: Record) -> VolumeView | None:
+    async def peek(self, workspace_id: str, record: Record) -> VolumeView | None:
         """The volume, and the containers that refer to it."""
         facts = await self._engine.volume(self.home_store_key(workspace_id))
         return None if facts is None else await self._view(workspace_id, facts, record)
 
-    async def standing(self) -> Mapping[str, str | None]:
+    async def list_volumes(self) -> Mapping[str, str | None]:
         """The volumes of the engine that have the name of a home."""
         homes = [volume for volume in await self._engine.volumes() if _is_home(volume["Name"])]
         return {workspace_of_volume(volume["Name"]): _uid_by_itself(volume) for volume in homes}
@@ -191,7 +191,7 @@ class DockerBackend:
         for container, user in await self._users(workspace_id, uid):
             if user.stopped and user.ours:
                 await fence()
-                await evict(self._engine, container["Id"], self._patience)
+                await evict(self._engine, container["Id"], self._wait_policy)
 
     async def attach(self, spec: MoverSpec, *, fence: Fence, adopt_only: bool = False) -> Mover:
         """Adopt the run's own container, or evict whichever has the name and start one."""
@@ -209,7 +209,7 @@ class DockerBackend:
                 await self._engine.start(found["Id"])  # another attempt of ours made it, and starts it too
                 return self._mover(found["Id"], spec)
             if found is not None:
-                await evict(self._engine, found["Id"], self._patience)
+                await evict(self._engine, found["Id"], self._wait_policy)
                 await fence()
             container = await start_named(self._engine, spec.volume_uid, self._config(spec, MOVER))
             if container is not None:
@@ -224,7 +224,7 @@ class DockerBackend:
         await fence()
         found = await holder(self._engine, uid, workspace_id)
         if found is not None and run_id in (None, run_of(found)):
-            await evict(self._engine, found["Id"], self._patience)
+            await evict(self._engine, found["Id"], self._wait_policy)
 
     async def aclose(self) -> None:
         """End the connection to the engine."""
@@ -246,11 +246,11 @@ class DockerBackend:
         """Why there is no mover to adopt; the run's own of another protocol is ended first."""
         if found is None or is_of(found, spec) or not is_of(found, spec, any_protocol=True):
             return StorageError(ErrorCode.MOVER_FAILED, f"the mover on queue {spec.queue} is gone")
-        await evict(self._engine, found["Id"], self._patience)
+        await evict(self._engine, found["Id"], self._wait_policy)
         return StorageError(ErrorCode.MOVER_FAILED, other_protocol(spec, protocol_of(found)))
 
     def _mover(self, container: str, spec: MoverSpec) -> DockerMover:
-        return DockerMover(container, spec, self._engine, self._patience)
+        return DockerMover(container, spec, self._engine, self._wait_policy)
 
     async def _ours(self, workspace_id: str, uid: str, record: Record) -> None:
         """``VolumeNotFound``, or ``VolumeConflict`` for a volume that nobody may work on under this uid."""
@@ -300,11 +300,11 @@ class DockerBackend:
         if run_of(found) == record.owner.run_id and runs(found) and not is_walk(found):
             raise StorageError(ErrorCode.VOLUME_IN_USE, f"the mover of volume {uid} still runs")
         await fence()
-        await evict(self._engine, found["Id"], self._patience)
+        await evict(self._engine, found["Id"], self._wait_policy)
 
     async def _walk(self, workspace_id: str, uid: str, record: Record) -> str:
         spec = MoverSpec(workspace_id, uid, record.owner.run_id, queue=WALK, writable=False)
-        return await walk(self._engine, uid, self._config(spec, WALK), self._patience)
+        return await walk(self._engine, uid, self._config(spec, WALK), self._wait_policy)
 
     def _config(self, spec: MoverSpec, role: str) -> dict[str, object]:
         home = self.home_store_key(spec.workspace_id)
@@ -330,7 +330,7 @@ class DockerBackend:
                 log.warning("volume %s: %s", name, error.message)
             return None
 
-        await self._patience.until(attempt, lambda: f"volume {name} does not go away")
+        await self._wait_policy.until(attempt, lambda: f"volume {name} does not go away")
 
 
 def _uid_by_itself(volume: Facts) -> str | None:

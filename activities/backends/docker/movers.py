@@ -13,8 +13,8 @@ from activities.backends.base import MoverSpec, not_ours
 from activities.backends.containers import READING, SCRATCH, VOLUME, WRITING, MoverImage
 from activities.backends.docker.engine import Engine, Facts
 from activities.backends.docker.labels import MOVER, container_labels, container_name, is_ours, workspace_of
-from activities.backends.wait_policy import Patience
-from activities.runtime.cancellation import unbroken
+from activities.backends.wait_policy import WaitPolicy
+from activities.runtime.cancellation import shield_until_done
 from codehub_storage.errors import ErrorCode, StorageError
 
 _ENDED = ("exited", "dead")
@@ -72,7 +72,7 @@ class DockerMover:
     container: str
     spec: MoverSpec = field(compare=False)
     engine: Engine = field(compare=False, repr=False)
-    patience: Patience = field(compare=False, repr=False)
+    wait_policy: WaitPolicy = field(compare=False, repr=False)
 
     async def wait(self, timeout: float) -> str | None:
         """``None`` while it lives after ``timeout`` seconds, else why it ended."""
@@ -91,7 +91,7 @@ class DockerMover:
 
     async def stop(self) -> None:
         """SIGTERM, then SIGKILL, then away; returns when the engine no longer knows it."""
-        await evict(self.engine, self.container, self.patience)
+        await evict(self.engine, self.container, self.wait_policy)
 
     async def _reason(self, facts: Facts) -> str:
         state = facts["State"]
@@ -103,15 +103,15 @@ class DockerMover:
         return f"mover {facts['Name'].lstrip('/')} {how}" + (f"; its last lines:\n{lines}" if lines else "")
 
 
-async def evict(engine: Engine, container: str, patience: Patience) -> None:
+async def evict(engine: Engine, container: str, wait_policy: WaitPolicy) -> None:
     """End a container and wait until the engine no longer knows it."""
-    await engine.stop(container, patience.grace_seconds)
+    await engine.stop(container, wait_policy.grace_seconds)
 
     async def attempt() -> bool | None:
         await engine.remove(container)
         return True if await engine.container(container) is None else None
 
-    await patience.until(attempt, lambda: f"container {container} does not end")
+    await wait_policy.until(attempt, lambda: f"container {container} does not end")
 
 
 async def start_named(engine: Engine, uid: str, config: dict[str, object]) -> str | None:
@@ -142,7 +142,7 @@ async def holder(engine: Engine, uid: str, workspace_id: str) -> Facts | None:
     return facts
 
 
-async def walk(engine: Engine, uid: str, config: dict[str, object], patience: Patience) -> str:
+async def walk(engine: Engine, uid: str, config: dict[str, object], wait_policy: WaitPolicy) -> str:
     """What a walk's container prints. It is gone when this returns, however it ends.
 
     The walk's own error where it says one; ``BackendUnavailable`` where another container took the name.
@@ -161,7 +161,7 @@ async def walk(engine: Engine, uid: str, config: dict[str, object], patience: Pa
             raise await _walk_error(engine, container, facts)
         return printed
     finally:
-        await unbroken(evict(engine, container, patience))
+        await shield_until_done(evict(engine, container, wait_policy))
 
 
 async def _walk_error(engine: Engine, container: str, facts: Facts | None) -> StorageError:

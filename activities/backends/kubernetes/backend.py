@@ -22,7 +22,7 @@ from activities.backends.kubernetes.namespace import Namespace, claim_name
 from activities.backends.kubernetes.pods import MOVER, PodShape, mover_pod, protocol_of, role, run_of, serves
 from activities.backends.kubernetes.removal import Removal
 from activities.backends.kubernetes.walks import Walks
-from activities.backends.wait_policy import Patience
+from activities.backends.wait_policy import WaitPolicy
 from activities.runtime import failpoints
 from activities.state.record import Record
 from codehub_storage.errors import ErrorCode, StorageError
@@ -47,18 +47,18 @@ class KubernetesBackend:
         *,
         defaults: ClaimDefaults | None = None,
         workspace_label: str = "codehub.workspace",
-        patience: Patience | None = None,
+        wait_policy: WaitPolicy | None = None,
         waits: Waits | None = None,
     ) -> None:
         self._api = api
         self._shape = shape
         self._defaults = defaults or ClaimDefaults()
-        self._patience = patience or Patience()
+        self._wait_policy = wait_policy or WaitPolicy()
         self._namespace = Namespace(api, workspace_label)
-        self._pods = PodLifecycle(api, self._patience, waits or Waits())
+        self._pods = PodLifecycle(api, self._wait_policy, waits or Waits())
         self._admission = Admission(api, shape)
         self._walks = Walks(self._pods, shape)
-        self._removal = Removal(api, self._patience)
+        self._removal = Removal(api, self._wait_policy)
 
     async def aclose(self) -> None:
         """End the connection."""
@@ -143,12 +143,12 @@ class KubernetesBackend:
                 return None
         return view(claim, await self._namespace.users(workspace_id, uid))
 
-    async def glance(self, workspace_id: str, record: Record) -> VolumeView | None:
+    async def peek(self, workspace_id: str, record: Record) -> VolumeView | None:
         """The claim, and the Pods that name it."""
         claim = await self._namespace.claim(workspace_id)
         return None if claim is None else view(claim, await self._namespace.users(workspace_id, uid_of(claim)))
 
-    async def standing(self) -> Mapping[str, str | None]:
+    async def list_volumes(self) -> Mapping[str, str | None]:
         """The claims of the namespace that have the name of a home; those that are being deleted stand too."""
         await self._namespace.check()
         return await self._namespace.homes()
@@ -216,7 +216,7 @@ class KubernetesBackend:
             pod = await self._pods.start(mover_pod(self._shape, spec, claim_name(spec.workspace_id)), claim)
             return PodMover(self._pods, pod) if pod is not None else None
 
-        mover = await self._patience.until(attempt, lambda: f"others keep starting movers of {spec.volume_uid}")
+        mover = await self._wait_policy.until(attempt, lambda: f"others keep starting movers of {spec.volume_uid}")
         await failpoints.reach(_ATTACHED)
         return mover
 
@@ -240,7 +240,7 @@ class KubernetesBackend:
         if found is not None and serves(found, spec, any_protocol=True) and not serves(found, spec):
             await self._pods.end(found)
             return StorageError(ErrorCode.MOVER_FAILED, other_protocol(spec, protocol_of(found)))
-        how = f": {await self._pods.epitaph(found)}" if found is not None else ""
+        how = f": {await self._pods.termination_message(found)}" if found is not None else ""
         return StorageError(ErrorCode.MOVER_FAILED, f"the mover on queue {spec.queue} is gone{how}")
 
     async def _seal_and_mark(

@@ -38,7 +38,7 @@ class _Boot(NamedTuple):
     number: str
 
 
-class Deaths:
+class TerminationEvidence:
     """See the module."""
 
     def __init__(self, api: Api) -> None:

@@ -16,12 +16,12 @@ from activities.backends.base import not_ours
 from activities.backends.kubernetes import states
 from activities.backends.kubernetes.claims import is_terminating, workspace_of
 from activities.backends.kubernetes.client import Api, Json
-from activities.backends.kubernetes.death import Deaths
+from activities.backends.kubernetes.death import TerminationEvidence
 from activities.backends.kubernetes.errors import Refused
 from activities.backends.kubernetes.pods import CONTAINER, check_as_asked, is_for, pod_name
 from activities.backends.kubernetes.startup import Obstacle, obstacle
-from activities.backends.wait_policy import Patience
-from activities.runtime.cancellation import unbroken
+from activities.backends.wait_policy import WaitPolicy
+from activities.runtime.cancellation import shield_until_done
 from codehub_storage.errors import ErrorCode, StorageError
 
 _LOG_LINES = 20
@@ -39,7 +39,7 @@ class Waits:
     obstacle_seconds: float = 10.0
     look_seconds: float = 2.0
 
-    def bearing(self, found: Obstacle) -> float:
+    def tolerance(self, found: Obstacle) -> float:
         """How long an obstacle is borne. A node tries again after ten to twenty seconds what failed once."""
         if not found.passes:
             return 0.0
@@ -49,10 +49,10 @@ class Waits:
 class PodLifecycle:
     """See the module."""
 
-    def __init__(self, api: Api, patience: Patience, waits: Waits) -> None:
+    def __init__(self, api: Api, wait_policy: WaitPolicy, waits: Waits) -> None:
         self._api = api
-        self._patience = patience
-        self._deaths = Deaths(api)
+        self._wait_policy = wait_policy
+        self._evidence = TerminationEvidence(api)
         self.waits = waits
 
     async def get(self, name: str) -> Json | None:
@@ -103,7 +103,7 @@ class PodLifecycle:
             is_gone = now is None or now["metadata"]["uid"] != pod["metadata"]["uid"]
             return True if is_gone or (now is not None and states.is_over(now)) else None
 
-        await self._patience.until(attempt, lambda: f"Pod {name}: {what}")
+        await self._wait_policy.until(attempt, lambda: f"Pod {name}: {what}")
 
     @asynccontextmanager
     async def _removed_on_failure(self, pod: Json) -> AsyncIterator[None]:
@@ -111,7 +111,7 @@ class PodLifecycle:
             yield
         except BaseException:
             with contextlib.suppress(StorageError):  # whoever comes next evicts it; what is raised says more
-                await unbroken(self.end(pod))
+                await shield_until_done(self.end(pod))
             raise
 
     async def _until_running(self, pod: Json, claim_uid: str, *, may_end: bool = False) -> Json:
@@ -130,7 +130,7 @@ class PodLifecycle:
             if may_end and states.is_over(now):
                 return now
             if states.is_running(now):
-                await self._deaths.note(now)
+                await self._evidence.note(now)
                 return now
             if clock() >= events_at:
                 pod_events, claim_events = await self._events(uid), await self._events(claim_uid)
@@ -139,7 +139,7 @@ class PodLifecycle:
             if found is None or seen is None:
                 since = clock()
             seen = found
-            if found is not None and clock() >= since + self.waits.bearing(found):
+            if found is not None and clock() >= since + self.waits.tolerance(found):
                 raise await self._explained(found, now)
             if clock() >= began + self.waits.ready_seconds:
                 raise StorageError(
@@ -164,13 +164,13 @@ class PodLifecycle:
                     await self._delete(now)
             return None
 
-        await self._patience.until(attempt, lambda: _still_there(last))
+        await self._wait_policy.until(attempt, lambda: _still_there(last))
 
     async def is_dead(self, last: Json) -> bool:
         """For a Pod that is no longer there, from what was last seen of it: see ``death``."""
-        return await self._deaths.is_dead(last)
+        return await self._evidence.is_dead(last)
 
-    async def epitaph(self, pod: Json) -> str:
+    async def termination_message(self, pod: Json) -> str:
         """How it ended, with its last lines."""
         try:
             lines = await self.log(pod, tailLines=str(_LOG_LINES)) or ""
@@ -203,7 +203,7 @@ class PodLifecycle:
     async def _explained(self, found: Obstacle, pod: Json) -> StorageError:
         """An obstacle as an error; with the log, where the container had run."""
         if states.phase(pod) in states.FINISHED and found.code is ErrorCode.MOVER_FAILED:
-            return StorageError(found.code, await self.epitaph(pod), hint=found.hint)
+            return StorageError(found.code, await self.termination_message(pod), hint=found.hint)
         return found.error(pod["metadata"]["name"])
 
 

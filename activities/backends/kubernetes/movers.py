@@ -67,7 +67,7 @@ class PodMover:
             return f"Pod {self.name} was deleted: {states.how_it_ended(self._last)}"
         self._last = now
         if states.is_over(now):
-            return await self._pods.epitaph(now)
+            return await self._pods.termination_message(now)
         if states.is_out_of_touch(now):
             raise lost_node(now)
         return None

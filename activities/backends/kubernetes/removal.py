@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from activities.backends.base import VolumeUser
 from activities.backends.kubernetes.client import Api, Json
 from activities.backends.kubernetes.errors import Refused
-from activities.backends.wait_policy import Patience
+from activities.backends.wait_policy import WaitPolicy
 from activities.runtime import failpoints
 from codehub_storage.errors import ErrorCode, StorageError
 
@@ -25,9 +25,9 @@ Users = Callable[[], Awaitable[tuple[VolumeUser, ...]]]
 class Removal:
     """See the module."""
 
-    def __init__(self, api: Api, patience: Patience) -> None:
+    def __init__(self, api: Api, wait_policy: WaitPolicy) -> None:
         self._api = api
-        self._patience = patience
+        self._wait_policy = wait_policy
 
     async def mark(self, claim: Json) -> None:
         """Ask for the deletion of this very claim, if it is still there."""
@@ -43,7 +43,9 @@ class Removal:
         """Wait for the 404, then for the persistent volume; that one, if it stays. ``BackendUnavailable`` names who
         holds the claim."""
         try:
-            await self._patience.until(lambda: self._is_gone(claim), lambda: f"{_name(claim)} is still being deleted")
+            await self._wait_policy.until(
+                lambda: self._is_gone(claim), lambda: f"{_name(claim)} is still being deleted"
+            )
         except StorageError as error:
             held = [user.name for user in await users()]
             if not held:
@@ -60,7 +62,7 @@ class Removal:
     async def settled(self, claim: Json) -> Json | None:
         """For a claim that is being deleted: ``None`` once it is gone, else as it stands when patience ends."""
         try:
-            await self._patience.until(lambda: self._is_gone(claim), lambda: "")
+            await self._wait_policy.until(lambda: self._is_gone(claim), lambda: "")
         except StorageError:
             return await self._api.get(self._path(claim))
         return None
@@ -89,7 +91,7 @@ class Removal:
             return found if found["spec"].get("persistentVolumeReclaimPolicy") == "Retain" else None
 
         try:
-            if await self._patience.until(attempt, lambda: "it is still there") is True:
+            if await self._wait_policy.until(attempt, lambda: "it is still there") is True:
                 return None
             why = "it is retained, with its data"
         except Refused as error:

@@ -14,7 +14,7 @@ from activities.backends.kubernetes import states
 from activities.backends.kubernetes.client import Json
 from activities.backends.kubernetes.lifecycle import PodLifecycle, lost_node
 from activities.backends.kubernetes.pods import PodShape, walk_pod
-from activities.runtime.cancellation import unbroken
+from activities.runtime.cancellation import shield_until_done
 from codehub_storage.errors import ErrorCode, StorageError
 
 _FINGERPRINT = re.compile(r"[0-9a-f]{16,}")
@@ -42,7 +42,7 @@ class Walks:
         try:
             yield await self._printed(pod)
         finally:
-            await unbroken(self._pods.end(pod))
+            await shield_until_done(self._pods.end(pod))
 
     async def _printed(self, pod: Json) -> str:
         pause = _FIRST_PAUSE
@@ -66,7 +66,9 @@ class Walks:
         match = _FAILURE.fullmatch(said)
         if match is not None and match[1] in set(ErrorCode):
             return StorageError(ErrorCode(match[1]), match[2])
-        return StorageError(ErrorCode.BACKEND_UNAVAILABLE, f"the walk failed: {await self._pods.epitaph(pod)}")
+        return StorageError(
+            ErrorCode.BACKEND_UNAVAILABLE, f"the walk failed: {await self._pods.termination_message(pod)}"
+        )
 
 
 def _name(pod: Json) -> str:

@@ -10,7 +10,7 @@ import pytest
 
 from activities.backends.directory.backend import DirectoryBackend
 from activities.backends.directory.layout import Layout
-from activities.backends.wait_policy import Patience
+from activities.backends.wait_policy import WaitPolicy
 from activities.dataplane.walk import change_fingerprint
 from activities.state.record import VolumeState
 from codehub_storage.errors import ErrorCode, StorageError
@@ -29,7 +29,7 @@ def layout(tmp_path: Path) -> Layout:
 async def backend(layout: Layout, record: RecordFile) -> DirectoryBackend:
     """A marked root with volume ``u1`` on it, handed out, with a file."""
     backend = DirectoryBackend(
-        layout.root, mover_entry="nowhere:main", walk=change_fingerprint, patience=Patience(1, 1), preload=()
+        layout.root, mover_entry="nowhere:main", walk=change_fingerprint, wait_policy=WaitPolicy(1, 1), preload=()
     )
     await backend.mark("place-1", adopt=False)
     await backend.create(WS, "u1", restored_from=None, spec={}, fence=record.fence)

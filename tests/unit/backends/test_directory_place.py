@@ -10,7 +10,7 @@ import pytest
 
 from activities.backends.base import MoverSpec
 from activities.backends.directory.backend import DirectoryBackend
-from activities.backends.wait_policy import Patience
+from activities.backends.wait_policy import WaitPolicy
 from activities.dataplane.walk import change_fingerprint
 from activities.state.record import VolumeState
 from codehub_storage.errors import ErrorCode, StorageError
@@ -22,7 +22,7 @@ WS = "ws1"
 def backend(root: Path) -> DirectoryBackend:
     """A worker's backend that starts no mover."""
     return DirectoryBackend(
-        root, mover_entry="nowhere:main", walk=change_fingerprint, patience=Patience(1, 1), preload=()
+        root, mover_entry="nowhere:main", walk=change_fingerprint, wait_policy=WaitPolicy(1, 1), preload=()
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from activities.backends.kubernetes import death
 from activities.backends.kubernetes.client import Api, Cluster, Json
-from activities.backends.kubernetes.death import Deaths
+from activities.backends.kubernetes.death import TerminationEvidence
 from activities.backends.kubernetes.errors import refused, unreachable
 from codehub_storage.errors import StorageError
 
@@ -82,7 +82,7 @@ def api(monkeypatch: pytest.MonkeyPatch) -> Told:
 
 async def test_a_ready_node_has_no_orphans(api: Told) -> None:
     """With the kubelet back it is dead; a node that is away, or gone, proves nothing."""
-    deaths = Deaths(api)
+    deaths = TerminationEvidence(api)
     for found, dead in ((node(), False), (None, False), (node(ready="True"), True)):
         api.told[NODE] = found
         assert await deaths.is_dead(POD) is dead
@@ -90,7 +90,7 @@ async def test_a_ready_node_has_no_orphans(api: Told) -> None:
 
 async def test_another_boot_of_the_machine(api: Told) -> None:
     """What ran before the machine was started anew runs no more, though the node be not ready yet."""
-    deaths = Deaths(api)
+    deaths = TerminationEvidence(api)
     await deaths.note(POD)
     assert not await deaths.is_dead(POD)
     api.told[NODE] = node("b2")
@@ -99,7 +99,7 @@ async def test_another_boot_of_the_machine(api: Told) -> None:
 
 async def test_a_boot_that_was_not_noted(api: Told) -> None:
     """A worker that was restarted, or may not look at nodes, has nothing to compare with."""
-    deaths = Deaths(api)
+    deaths = TerminationEvidence(api)
     api.told[NODE] = forbidden(NODE)
     await deaths.note(POD)
     api.told[NODE] = unreachable(NODE, OSError())
@@ -110,7 +110,7 @@ async def test_a_boot_that_was_not_noted(api: Told) -> None:
 
 async def test_a_boot_belongs_to_one_container(api: Told) -> None:
     """A kubelet that lost its containers with the boot starts the Pod's again: that one runs in the new boot."""
-    deaths, again = Deaths(api), copy.deepcopy(POD)
+    deaths, again = TerminationEvidence(api), copy.deepcopy(POD)
     again["status"]["containerStatuses"][0]["containerID"] = "c2"  # type: ignore[index]
     await deaths.note(POD)
     api.told[NODE] = node("b2")
@@ -119,7 +119,7 @@ async def test_a_boot_belongs_to_one_container(api: Told) -> None:
 
 async def test_another_machine_of_the_node_s_name(api: Told) -> None:
     """It proves nothing of the one that the Pod ran on, however well it is."""
-    deaths = Deaths(api)
+    deaths = TerminationEvidence(api)
     await deaths.note(POD)
     for ready in ("Unknown", "True"):
         api.told[NODE] = node("b2", "m2", ready)
@@ -128,7 +128,7 @@ async def test_another_machine_of_the_node_s_name(api: Told) -> None:
 
 async def test_a_detached_disk(api: Told) -> None:
     """Out of reach once the attachment is gone, whatever became of node and process; others' say nothing."""
-    deaths = Deaths(api)
+    deaths = TerminationEvidence(api)
     for found in (node(), None, forbidden(NODE)):
         api.told[NODE] = found
         assert not await deaths.is_dead(POD)
@@ -159,18 +159,18 @@ async def test_no_attachment_is_no_evidence(api: Told, path: str, found: Any) ->
     """Of a driver that has none, of a claim that is not the Pod's, or where it may not be looked at."""
     api.detach()
     api.told[path] = found
-    assert not await Deaths(api).is_dead(POD)
+    assert not await TerminationEvidence(api).is_dead(POD)
 
 
 async def test_a_pod_that_never_ran_had_no_attachment_yet(api: Told) -> None:
     """Its container may still be made, by a kubelet that nobody hears."""
     api.detach()
     starting = {**POD, "status": {"phase": "Pending", "containerStatuses": [{"state": {"waiting": {}}}]}}
-    assert not await Deaths(api).is_dead(starting)
+    assert not await TerminationEvidence(api).is_dead(starting)
 
 
 async def test_an_api_server_that_does_not_answer(api: Told) -> None:
     """An error, neither death nor life."""
     api.told[ATTACHMENTS] = unreachable(ATTACHMENTS, OSError())
     with pytest.raises(StorageError, match="does not answer"):
-        await Deaths(api).is_dead(POD)
+        await TerminationEvidence(api).is_dead(POD)

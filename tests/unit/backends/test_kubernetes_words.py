@@ -123,7 +123,7 @@ def test_a_claim_that_the_scheduler_does_not_know_yet(new: str) -> None:
     """Heard on a machine under load: the claim was there, and is waited for longer than for room."""
     room = "0/2 nodes are available: 2 Insufficient cpu."
     waits = Waits(obstacle_seconds=10)
-    assert [waits.bearing(found) for text in (new, room) if (found := obstacle(pending(text)))] == [40, 10]
+    assert [waits.tolerance(found) for text in (new, room) if (found := obstacle(pending(text)))] == [40, 10]
 
 
 @pytest.mark.parametrize(
