@@ -105,8 +105,8 @@ class InspectionActivities:
 
     @activity.defn
     async def inspect_after_cancel(self, step: InspectInput) -> InspectResult:
-        """``RUN``: the volume is ready, and stays. ``FINISH_DELETION`` or ``NOTHING``: an earlier run was past its gate; ``PROVE_AGAIN``
-        where its archive must be proven again before that is true."""
+        """``RUN``: the volume is ready, and stays. ``FINISH_DELETION``, ``NOTHING``: an earlier run was past its gate;
+        ``PROVE_AGAIN`` where its archive must be proven again before that is true."""
         fenced = self._fenced(step)
         unproven = await self._unproven(fenced)
         if unproven is not None:
@@ -226,8 +226,8 @@ class InspectionActivities:
         return record.volume
 
     async def _unproven(self, fenced: FencedRecord, *, wanted: str | None = None) -> InspectResult | None:
-        """``PROVE_AGAIN`` where what is left of a volume would go on an archive that is merely there; raises where not even
-        that is so. ``wanted``: an archive that the caller named, where another one's is not asked for."""
+        """``PROVE_AGAIN`` where what is left of a volume would go on an archive that is merely there; raises where not
+        even that is so. ``wanted``: an archive that the caller named, where another one's is not asked for."""
         record = await fenced.check()
         found = await self._cleanup.sealed(record)
         if found is ArchiveState.READABLE and record.volume is not None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from examples.demo.commands import CommandFailed, run_command
 from examples.demo.telling import Telling
-from worker.cli.progress import Standing
+from worker.cli.progress import ProgressState
 
 _NPM_PACKAGES = ("express", "eslint", "lodash", "typescript")
 _PIP_PACKAGES = ("flask", "pytest", "requests", "rich")
@@ -41,7 +41,7 @@ async def _install_node_modules(home: Path, project: Path, packages: Sequence[st
     """False if npm cannot do it."""
     package = {"name": "project", "private": True, "dependencies": dict.fromkeys(packages, "*")}
     (project / "package.json").write_text(json.dumps(package, indent=2) + "\n")
-    telling.output.progress(Standing(f"fill: npm install {' '.join(packages)}"))
+    telling.output.progress(ProgressState(f"fill: npm install {' '.join(packages)}"))
     try:
         await run_command(
             ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"],
@@ -57,7 +57,7 @@ async def _install_node_modules(home: Path, project: Path, packages: Sequence[st
 
 async def _install_venv(home: Path, project: Path, packages: Sequence[str], telling: Telling) -> None:
     venv = project / ".venv"
-    telling.output.progress(Standing(f"fill: venv with {' '.join(packages)}"))
+    telling.output.progress(ProgressState(f"fill: venv with {' '.join(packages)}"))
     await run_command([sys.executable, "-m", "venv", str(venv)])
     try:
         await run_command(

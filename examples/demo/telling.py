@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from worker.cli.format import duration, table
 from worker.cli.output import Output
-from worker.cli.progress import Standing
+from worker.cli.progress import ProgressState
 
 
 @dataclass
@@ -43,7 +43,7 @@ class Telling:
     def step(self, name: str) -> Iterator[Step]:
         """A step, timed."""
         step = Step(name)
-        self.output.progress(Standing(name))
+        self.output.progress(ProgressState(name))
         began = time.monotonic()
         yield step
         step.seconds = time.monotonic() - began

@@ -18,7 +18,7 @@ from worker.cli.asking import attended
 from worker.cli.exits import Exit
 from worker.cli.format import duration, size
 from worker.cli.output import Output, one_line
-from worker.cli.progress import Standing
+from worker.cli.progress import ProgressState
 
 T = TypeVar("T")
 
@@ -81,7 +81,7 @@ async def _show(look: Callable[[], Awaitable[Progress | None]], output: Output) 
             progress = await look()
             if progress is not None:
                 said = note_hindrance(progress, output, said)
-                output.progress(standing(progress))
+                output.progress(progress_state(progress))
 
 
 def note_hindrance(progress: Progress, output: Output, said: str = "") -> str:
@@ -92,9 +92,9 @@ def note_hindrance(progress: Progress, output: Output, said: str = "") -> str:
     return found
 
 
-def standing(progress: Progress) -> Standing:
+def progress_state(progress: Progress) -> ProgressState:
     """For the bar."""
-    return Standing(
+    return ProgressState(
         f"{progress.operation}: {progress.phase.value}",
         progress.bytes_done,
         progress.bytes_total or 0,

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TextIO
 
 from worker.cli.exits import Exit, exit_of
-from worker.cli.progress import Bar, Standing
+from worker.cli.progress import Bar, ProgressState
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -56,7 +56,7 @@ class Output:
         self.clear_progress()
         print(line, file=self._stderr, flush=True)
 
-    def progress(self, at: Standing) -> None:
+    def progress(self, at: ProgressState) -> None:
         """Show where it stands, in place of what was shown last. Only on a terminal, and not amid a question."""
         if self.is_terminal and not self._is_asking:
             self._bar = self._bar or Bar(self._stderr)

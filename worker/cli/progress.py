@@ -14,7 +14,7 @@ _BAR_COLUMNS = 24
 
 
 @dataclass(frozen=True)
-class Standing:
+class ProgressState:
     """Where it stands. ``done`` and ``total`` are bytes; 0 where nobody knows. ``trouble``: why it does not get on."""
 
     what: str
@@ -56,7 +56,7 @@ class Bar:
         self._what = ""
         self._progress.start()
 
-    def show(self, at: Standing) -> None:
+    def show(self, at: ProgressState) -> None:
         """Show this from now on. Rate and time left are those of the phase that ``what`` names."""
         total = max(at.total, at.done) or None  # a total may be an estimate, and no bar ends beyond its end
         if at.what != self._what:

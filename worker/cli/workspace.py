@@ -25,7 +25,7 @@ from worker.backends import open_backend
 from worker.cli.answers import KeptArchive, ShowAnswer, ShownArchive, ShownVolume
 from worker.cli.runs import OURS, executions, problems_of, row
 from worker.cli.session import connect_temporal, open_marked
-from worker.cli.standing import check_here, is_told_ready
+from worker.cli.volumes_here import check_here, is_told_ready
 from worker.settings import Settings
 
 Found = dict[str, Any]

@@ -27,7 +27,7 @@ from codehub_storage.keys import is_workspace_id, workflow_id
 from worker.cli.answers import ListAnswer, State, WorkspaceRow
 from worker.cli.runs import OURS, attribute, executions, moment, status_of
 from worker.cli.session import connect_temporal, open_marked
-from worker.cli.standing import is_lost, is_told_ready, standing_here
+from worker.cli.volumes_here import is_lost, is_told_ready, volumes_here
 from worker.settings import Settings
 
 _AT_A_TIME = 16
@@ -186,7 +186,7 @@ async def _look_around(
         if entry.record is not None and is_told_ready(entry.record, settings.place)
     ]
     with suppress(StorageError):
-        standing = await standing_here(settings, identity) if ready else {}
+        standing = await volumes_here(settings, identity) if ready else {}
         for entry, record in ready:
             is_there = record.volume is not None and standing.get(record.workspace_id) == record.volume.uid
             entry.seen = True if is_there else (False if await is_lost(store, record, standing) else None)

@@ -17,7 +17,7 @@ from worker.cli.answers import CompletionAnswer
 from worker.cli.following import follow, progress_line, summary
 from worker.cli.format import duration, size, table
 from worker.cli.output import Output
-from worker.cli.progress import Standing
+from worker.cli.progress import ProgressState
 
 
 class Terminal(StringIO):
@@ -101,10 +101,10 @@ def test_failure_as_json_says_what_a_program_needs() -> None:
 def test_progress_is_for_terminals_only() -> None:
     """A log file gets no bar; a terminal gets it in place, and rid of it before the next line."""
     output, _, err = output_to()
-    output.progress(Standing("half way"))
+    output.progress(ProgressState("half way"))
     assert err.getvalue() == ""
     output, _, err = output_to(stderr=Terminal())
-    output.progress(Standing("half way", 1 << 20, 2 << 20, "attempt 2"))
+    output.progress(ProgressState("half way", 1 << 20, 2 << 20, "attempt 2"))
     output.note("done")
     assert "half way" in err.getvalue()
     assert "1.0 MiB of 2.0 MiB" in err.getvalue()
@@ -116,10 +116,10 @@ def test_no_bar_amid_a_question() -> None:
     """It would be drawn over what is typed."""
     output, _, err = output_to(stderr=Terminal())
     output.ask("sure? ")
-    output.progress(Standing("half way"))
+    output.progress(ProgressState("half way"))
     assert err.getvalue() == "sure? "
     output.asked()
-    output.progress(Standing("half way"))
+    output.progress(ProgressState("half way"))
     output.clear_progress()
     assert "half way" in err.getvalue()
 

@@ -13,7 +13,7 @@ from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import check_workspace_id
 from worker.cli.checks.running import Check, Finding, ok, warning
 from worker.cli.session import open_marked
-from worker.cli.standing import is_home_here, is_lost, is_told_ready, left_here, standing_here
+from worker.cli.volumes_here import is_home_here, is_lost, is_told_ready, left_here, volumes_here
 from worker.settings import Settings
 
 _SECONDS = 60.0
@@ -32,7 +32,7 @@ async def _look(settings: Settings, identity: StoreIdentity | None) -> Finding:
     async with open_marked(settings) as (store, _):
         names = [key.removesuffix(_SUFFIX) for key in await store.list_keys("") if key.endswith(_SUFFIX)]
         records, unread = await _read(store, names[:_RECORDS])
-        standing = await standing_here(settings, identity)  # after the records: what is not in them yet is not missed
+        standing = await volumes_here(settings, identity)  # after the records: what is not in them yet is not missed
         ready = [each for each in records if is_told_ready(each, settings.place)]
         lost = [each for each in ready if await is_lost(store, each, standing)]
         left = [found for each in records if (found := left_here(each, settings.place, standing)) is not None]

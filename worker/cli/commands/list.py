@@ -26,12 +26,12 @@ _HEADING = ("WORKSPACE", "STATE", "ARCHIVE", "AGE", "LAST OPERATION", "STATUS", 
 
 async def run(args: Namespace, output: Output) -> int:
     """Prints a table."""
-    from worker.cli.progress import Standing
+    from worker.cli.progress import ProgressState
     from worker.cli.session import load_settings
     from worker.cli.workspaces import workspaces_of
 
     def show(seen: int, total: int) -> None:
-        output.progress(Standing(f"list: {seen:,} of {total:,} workspaces read"))
+        output.progress(ProgressState(f"list: {seen:,} of {total:,} workspaces read"))
 
     limit = None if args.limit is None else max(args.limit, 0)
     try:

@@ -30,13 +30,13 @@ async def run(args: Namespace, output: Output) -> int:
     from codehub_storage.client import StorageClient
     from codehub_storage.errors import ErrorCode, StorageError
     from worker.cli.naming import archive_key
-    from worker.cli.progress import Standing
+    from worker.cli.progress import ProgressState
     from worker.cli.proving import prove
     from worker.cli.session import connect_temporal, load_settings, open_bucket
     from worker.cli.verifying import check, proven
 
     def show(seen: int, total: int) -> None:
-        output.progress(Standing("verify", seen, total))
+        output.progress(ProgressState("verify", seen, total))
 
     key = archive_key(args.archive_key)
     if args.write_manifest and args.archive_id:

@@ -13,11 +13,11 @@ from codehub_storage.errors import ErrorCode, StorageError
 from worker.backends import open_backend
 from worker.settings import Settings
 
-Standing = Mapping[str, str | None]
+VolumesHere = Mapping[str, str | None]
 """The workspaces that have a volume at a place, and its uid; ``None`` for one that is not ours."""
 
 
-async def standing_here(settings: Settings, identity: StoreIdentity | None) -> Standing:
+async def volumes_here(settings: Settings, identity: StoreIdentity | None) -> VolumesHere:
     """What stands at the place of these settings. ``WrongStore`` for another place under its address, and the
     backend's own errors: absent is believed only in the right place."""
     async with open_backend(settings) as backend:
@@ -43,7 +43,7 @@ def is_told_ready(record: Record, place: str) -> bool:
     return is_ready and record.owner.signed_off and place == record.place == record.volume_place
 
 
-async def is_lost(store: ObjectStore, record: Record, standing: Standing) -> bool:
+async def is_lost(store: ObjectStore, record: Record, standing: VolumesHere) -> bool:
     """True if the ready volume of ``record`` did not stand there, and its record says the same still."""
     volume = record.volume
     if volume is None or standing.get(record.workspace_id) == volume.uid:
@@ -52,13 +52,13 @@ async def is_lost(store: ObjectStore, record: Record, standing: Standing) -> boo
     return found is not None and found[0] == record
 
 
-def left_here(record: Record, place: str, standing: Standing) -> LeftBehind | None:
+def left_here(record: Record, place: str, standing: VolumesHere) -> LeftBehind | None:
     """The volume that stands at ``place`` and that the record gave up when it left. Nobody is handed it any more."""
     uid = standing.get(record.workspace_id)
     return next((each for each in record.left_behind if (each.place, each.uid) == (place, uid)), None)
 
 
-def is_home_here(record: Record, place: str, standing: Standing) -> bool:
+def is_home_here(record: Record, place: str, standing: VolumesHere) -> bool:
     """True if the record's own volume stands at ``place`` while the record is at another: it comes back to it."""
     volume = record.volume
     is_here = volume is not None and standing.get(record.workspace_id) == volume.uid
