@@ -16,7 +16,7 @@ TO_FIELD = STORAGE_TESTS_FIELD_REPORT=$(CURDIR)/$(FIELD)/$@.json
 ON_ALL := $(addprefix tests/integration/test_,transitions.py lineage.py lost.py purge.py wrong_place.py attributes.py) \
 	$(addprefix tests/fault/test_,handover.py kills.py kill_points.py interruptions.py::test_cancel_tells_the_truth)
 # The tests of the modules that pyproject.toml names under coverage.
-COVERED := $(addprefix tests/unit/test_,clearing.py fence.py purges.py record.py)
+COVERED := $(addprefix tests/unit/test_,cleanup.py fence.py purges.py record.py)
 # What `make test` runs.
 QUICK := not server and not slow
 WITH_SERVERS := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder

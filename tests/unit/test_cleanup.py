@@ -11,7 +11,7 @@ from activities.backends.base import Presence, VolumeUser, VolumeView
 from activities.control.cleanup import Cleanup, describe_loss
 from activities.control.services import Services
 from activities.state.fence import Claimant, FencedRecord
-from activities.state.proof import Standing
+from activities.state.proof import ArchiveState
 from activities.state.record import Record, VolumeRecord, VolumeState
 from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import archive_key
@@ -148,15 +148,15 @@ async def test_a_sealed_volume_is_finished_as_a_commit(ground: Ground, has_trace
 @pytest.mark.parametrize(
     ("facts", "standing"),
     [
-        ({"state": VolumeState.READY}, Standing.STANDS),
-        ({"state": VolumeState.DELETING, "gone": True, **EVIDENCE}, Standing.STANDS),
-        ({"state": VolumeState.DELETING, "place": "there", **EVIDENCE}, Standing.STANDS),
-        ({"state": VolumeState.DELETING, **EVIDENCE}, Standing.ELSE),
-        ({"state": VolumeState.DELETING, "purged_by": "run-0"}, Standing.NOTHING),
-        ({"state": VolumeState.DELETING, "purged_by": "run-0", "archive_id": "a1"}, Standing.NOTHING),
+        ({"state": VolumeState.READY}, ArchiveState.PROVEN),
+        ({"state": VolumeState.DELETING, "gone": True, **EVIDENCE}, ArchiveState.PROVEN),
+        ({"state": VolumeState.DELETING, "place": "there", **EVIDENCE}, ArchiveState.PROVEN),
+        ({"state": VolumeState.DELETING, **EVIDENCE}, ArchiveState.ELSE),
+        ({"state": VolumeState.DELETING, "purged_by": "run-0"}, ArchiveState.NOTHING),
+        ({"state": VolumeState.DELETING, "purged_by": "run-0", "archive_id": "a1"}, ArchiveState.NOTHING),
     ],
 )
-async def test_a_seal_asks_for_its_archive(ground: Ground, facts: dict[str, Any], standing: Standing) -> None:
+async def test_a_seal_asks_for_its_archive(ground: Ground, facts: dict[str, Any], standing: ArchiveState) -> None:
     """Only one of this place whose deletion was not seen to its end, and only for an archive that it became."""
     record = await ground.begin("u1", **facts)
     ground.store.place(archive_key(WS), b"bytes", etag="e", metadata={})  # of which no manifest tells
@@ -166,8 +166,8 @@ async def test_a_seal_asks_for_its_archive(ground: Ground, facts: dict[str, Any]
 async def test_a_record_without_a_volume_has_no_archive(ground: Ground) -> None:
     """Whatever is stored."""
     record = await ground.begin()
-    assert await ground.clearing.sealed(record) is Standing.STANDS
-    assert await ground.clearing.standing(record) is Standing.NOTHING
+    assert await ground.clearing.sealed(record) is ArchiveState.PROVEN
+    assert await ground.clearing.archive_state(record) is ArchiveState.NOTHING
 
 
 STOPPED = VolumeUser("dev", stopped=True, ours=True)
