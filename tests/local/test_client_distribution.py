@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow  # an environment is made and installed into
+
 CLIENT = Path(__file__).parents[2] / "client"
 ALONE = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "MYPYPATH")}
 PROGRAM = """
