@@ -40,7 +40,7 @@ class Ground:
 
 
 @pytest.fixture
-def verify_identity() -> Ground:
+def ground() -> Ground:
     """Nothing is there yet."""
     return Ground()
 

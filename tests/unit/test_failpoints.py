@@ -120,7 +120,7 @@ def test_a_running_process_is_armed_by_a_file(tmp_path: Path) -> None:
 def test_what_has_points_is_of_the_protocols_of_what_is_behind_them() -> None:
     """From Python 3.12 on a Protocol looks for methods past `__getattr__`."""
     pointed = backend_with_failpoints(cast(VolumeBackend, Seen()))
-    assert inspect.getattr_static(pointed, "glance", None) is not None
+    assert inspect.getattr_static(pointed, "peek", None) is not None
     assert isinstance(pointed, ReadOnlyBackend)
     assert not isinstance(pointed, Adopting)
 

@@ -113,7 +113,7 @@ def step(**scope: Any) -> PurgeStepInput:
 
 
 @pytest.fixture
-def verify_identity() -> Ground:
+def ground() -> Ground:
     """A bucket without versions."""
     return Ground()
 
