@@ -11,11 +11,11 @@ from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSe
 from temporalio.client import Client
 from temporalio.common import SearchAttributeKey
 from temporalio.service import RPCError
-from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from codehub_storage.errors import ErrorCode, StorageError
+from codehub_storage.search_attributes import SEARCH_ATTRIBUTES
+from worker.sandbox import workflow_runner
 from workflows.archive import ArchiveWorkflow
-from workflows.operation import SEARCH_ATTRIBUTES
 from workflows.provision import ProvisionWorkflow
 from workflows.purge import PurgeWorkflow
 from workflows.restore import RestoreWorkflow
@@ -24,17 +24,6 @@ WORKFLOWS: list[type] = [ProvisionWorkflow, ArchiveWorkflow, RestoreWorkflow, Pu
 
 FAILURE_TYPES: list[type[BaseException]] = [StorageError, ValidationError]
 """A workflow that raises these fails; by default it would retry its task for ever and block the workspace."""
-
-
-_DECLARED = ("codehub_storage", "workflows.messages", "workflows.policies", "workflows.steps")
-"""They declare and decide nothing: contracts, messages, timeouts, signatures."""
-
-
-def workflow_runner() -> SandboxedWorkflowRunner:
-    """The sandbox. What only declares passes through: its classes are the same inside and outside, and are made once
-    instead of for every run, which took 0.2 s of a processor."""
-    restrictions = SandboxRestrictions.default.with_passthrough_modules(*_DECLARED)
-    return SandboxedWorkflowRunner(restrictions=restrictions)
 
 
 def workflow_options() -> dict[str, Any]:

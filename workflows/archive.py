@@ -16,6 +16,7 @@ from codehub_storage.contracts import ArchiveInput, OperationResult, Phase
 from codehub_storage.converter import storage_error
 from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import archive_key, workspace_of_volume
+from codehub_storage.search_attributes import WS_BYTES
 from workflows import policies, steps
 from workflows.lease import MoverLease
 from workflows.messages import (
@@ -37,20 +38,17 @@ from workflows.messages import (
     VolumeInput,
 )
 from workflows.operation import (
+    BATCH_SEGMENTS,
     EXPECTED,
     MAX_INSPECTIONS,
-    WS_BYTES,
     OperationWorkflow,
     is_cancel,
     shield_until_done,
     unsteady,
 )
 
-BATCH_SEGMENTS = 64
-"""Data segments of one copy activity: at 32 MiB, 2 GiB. Keeps the history of 1 TB below 2,000 events."""
-
 ROUNDS = 3
-"""So often a volume that changes while it is read, or an upload that the store lost, is begun anew."""
+"""Maximum number of times that the copy is begun: a volume may change meanwhile, or the store lose the upload."""
 
 KEEPS_VOLUME = frozenset({ErrorCode.VOLUME_CHANGED, ErrorCode.VOLUME_IN_USE, ErrorCode.NOT_YOURS})
 """The deletion met somebody else's work: the operation fails and the volume stays. All else is `cleanup_required`."""

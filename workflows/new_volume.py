@@ -11,7 +11,7 @@ from workflows.messages import AnnounceInput, InspectResult, VolumeInput
 from workflows.operation import OperationWorkflow, Request
 
 
-class FillingWorkflow(OperationWorkflow):
+class NewVolumeWorkflow(OperationWorkflow):
     """Base of restore and provision. Not itself a workflow."""
 
     def __init__(self, request: Request) -> None:

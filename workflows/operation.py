@@ -13,22 +13,20 @@ from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
 from temporalio import workflow
-from temporalio.common import SearchAttributeKey
 from temporalio.exceptions import FailureError, is_cancelled_exception
 
 from codehub_storage.contracts import OperationResult, Phase, Progress
 from codehub_storage.converter import storage_error
 from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import check_workspace_id, workflow_id
+from codehub_storage.search_attributes import WS_PHASE
 from workflows import policies, steps
 from workflows.messages import ClaimInput, ClaimResult, InspectResult, ProveInput, ReleaseInput, StepInput
 from workflows.policies import Timeouts
 
-WS_ID = SearchAttributeKey.for_keyword("WsId")
-WS_OP = SearchAttributeKey.for_keyword("WsOp")
-WS_PHASE = SearchAttributeKey.for_keyword("WsPhase")
-WS_BYTES = SearchAttributeKey.for_int("WsBytes")
-SEARCH_ATTRIBUTES = (WS_ID, WS_OP, WS_PHASE, WS_BYTES)
+BATCH_SEGMENTS = 64
+"""Data segments of one activity that copies or restores: at 32 MiB, 2 GiB. Keeps the history of 1 TB below 2,000
+events."""
 
 _UNDER_WAY = "Bytes, attempt and last failure of the step under way: tab *Pending Activities*."
 

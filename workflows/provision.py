@@ -7,12 +7,12 @@ from temporalio import workflow
 from codehub_storage.contracts import OperationResult, Phase, ProvisionInput
 from workflows import steps
 from workflows.messages import InspectInput, InspectResult, NextStep
-from workflows.new_volume import FillingWorkflow
+from workflows.new_volume import NewVolumeWorkflow
 from workflows.operation import EXPECTED, shield_until_done
 
 
 @workflow.defn(name="provision")
-class ProvisionWorkflow(FillingWorkflow):
+class ProvisionWorkflow(NewVolumeWorkflow):
     """See the module."""
 
     @workflow.init

@@ -11,17 +11,16 @@ from codehub_storage.contracts import OperationResult, Phase, RestoreInput
 from codehub_storage.converter import storage_error
 from codehub_storage.errors import ErrorCode
 from codehub_storage.keys import workspace_of_archive
+from codehub_storage.search_attributes import WS_BYTES
 from workflows import policies, steps
 from workflows.lease import MoverLease
 from workflows.messages import InspectInput, InspectResult, NextStep, RestoreStepInput, RestoreStepResult
-from workflows.new_volume import FillingWorkflow
-from workflows.operation import EXPECTED, MAX_INSPECTIONS, WS_BYTES, shield_until_done, unsteady
-
-BATCH_SEGMENTS = 64
+from workflows.new_volume import NewVolumeWorkflow
+from workflows.operation import BATCH_SEGMENTS, EXPECTED, MAX_INSPECTIONS, shield_until_done, unsteady
 
 
 @workflow.defn(name="restore")
-class RestoreWorkflow(FillingWorkflow):
+class RestoreWorkflow(NewVolumeWorkflow):
     """See the module."""
 
     @workflow.init

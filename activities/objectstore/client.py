@@ -1,7 +1,6 @@
 """One connection to one bucket: settings, the configured client, and the one call through which all requests go.
 
-The client library's defaults are made for other purposes: long timeouts, many retries, legacy signatures. Here a call
-is bounded in time, tried twice at most (Temporal owns the rest), and its errors are ours.
+A call is bounded in time (``timeouts``), sent twice at most, and its errors are ours.
 """
 
 from __future__ import annotations
@@ -21,14 +20,11 @@ from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
 from botocore.loaders import create_loader
 
+from activities.objectstore import timeouts
 from activities.objectstore.base import Capabilities
 from activities.objectstore.errors import store_code, translating
 from codehub_storage.errors import ErrorCode, StorageError
 
-ATTEMPTS = 2
-"""How often the library sends a request, the first time included."""
-
-_BACKOFF = timedelta(seconds=2)
 _MODELS = create_loader()
 """Of the service, as the library ships them: read once a process, not once a client, which takes 0.1 s."""
 
@@ -51,10 +47,10 @@ class S3Settings:
     verify: bool = True
     ca_bundle: str | None = None
     checksums: Literal["when_supported", "when_required"] = "when_supported"
-    connect_timeout: timedelta = timedelta(seconds=5)
-    read_timeout: timedelta = timedelta(seconds=30)
-    complete_timeout: timedelta = timedelta(minutes=10)
-    slowest_upload: int = 256 * 1024
+    connect_timeout: timedelta = timeouts.CONNECT
+    read_timeout: timedelta = timeouts.READ
+    complete_timeout: timedelta = timeouts.COMPLETE
+    slowest_upload: int = timeouts.SLOWEST_UPLOAD
     max_pool: int = 32
 
     def __post_init__(self) -> None:
@@ -76,7 +72,7 @@ class S3Settings:
     @property
     def call_timeout(self) -> timedelta:
         """The longest that a call without a large body may take, its second attempt included."""
-        return ATTEMPTS * (self.connect_timeout + self.read_timeout) + _BACKOFF
+        return timeouts.ATTEMPTS * (self.connect_timeout + self.read_timeout) + timeouts.BACKOFF
 
     def upload_timeout(self, size_bytes: int) -> timedelta:
         """The longest that a call may take that sends ``size_bytes``."""
@@ -198,7 +194,7 @@ def _config(settings: S3Settings, capabilities: Capabilities) -> AioConfig:
         connect_timeout=settings.connect_timeout.total_seconds(),
         read_timeout=settings.read_timeout.total_seconds(),
         max_pool_connections=settings.max_pool,
-        retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+        retries={"mode": "standard", "total_max_attempts": timeouts.ATTEMPTS},
         request_checksum_calculation=checksums,
         response_checksum_validation=checksums,
     )

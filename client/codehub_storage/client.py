@@ -19,7 +19,7 @@ from temporalio.client import (
     WorkflowExecutionStatus,
     WorkflowHandle,
 )
-from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes, WorkflowIDConflictPolicy
+from temporalio.common import SearchAttributePair, TypedSearchAttributes, WorkflowIDConflictPolicy
 from temporalio.envconfig import ClientConfig, ClientConnectConfig
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError
@@ -50,10 +50,9 @@ from codehub_storage.runs import (
     request_cancel,
     told,
 )
+from codehub_storage.search_attributes import WS_ID, WS_OP
 from codehub_storage.serving import hindrance
 
-WS_ID = SearchAttributeKey.for_keyword("WsId")
-WS_OP = SearchAttributeKey.for_keyword("WsOp")
 _INPUT_DIGEST = "input-digest"
 _STARTS = 3
 DEFAULT_ADDRESS = "localhost:7233"

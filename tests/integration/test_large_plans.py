@@ -22,8 +22,8 @@ from tests.fakes.steps import Steps
 from tests.replay.histories import load
 from tests.replay.script import Script
 from worker.dev.temporal import TemporalServer
-from workflows.archive import BATCH_SEGMENTS
 from workflows.messages import CopyResult, InspectResult, PlanSummary, RestoreStepResult
+from workflows.operation import BATCH_SEGMENTS
 
 TERABYTE = 10**12
 LARGE_BYTES, SMALL_BYTES = 4 << 30, 1 << 20

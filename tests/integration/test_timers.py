@@ -23,6 +23,7 @@ from activities.control.lease import LEASE_ATTEMPTS, final, handed_over
 from codehub_storage import ErrorCode, StorageClient, StorageError
 from codehub_storage.converter import DATA_CONVERTER
 from codehub_storage.keys import archive_key, workflow_id
+from codehub_storage.search_attributes import SEARCH_ATTRIBUTES
 from tests.fakes.steps import LEASE, Steps, later
 from tests.harness.refusals import code_of
 from workflows import policies
@@ -41,7 +42,7 @@ from workflows.messages import (
     TailResult,
     Upload,
 )
-from workflows.operation import MAX_INSPECTIONS, SEARCH_ATTRIBUTES
+from workflows.operation import MAX_INSPECTIONS
 
 T = TypeVar("T")
 

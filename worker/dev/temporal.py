@@ -12,9 +12,9 @@ import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from codehub_storage.search_attributes import SEARCH_ATTRIBUTES
 from worker.dev.process import Child, find_program
 from worker.dev.seaweed import free_ports
-from workflows.operation import SEARCH_ATTRIBUTES
 
 NAMESPACE = "default"
 USUAL_PORTS = (7233, 8233)
