@@ -20,6 +20,8 @@ COVERED := $(addprefix tests/unit/test_,cleanup.py fence.py purges.py record.py)
 # What `make test` runs.
 QUICK := not server and not slow
 WITH_SERVERS := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+# Seconds for one test of `make test`; beside other suites each takes several times as long.
+LIMIT ?= 10
 N ?=
 MINUTES ?= 10
 
@@ -57,7 +59,7 @@ endef
 # engines is in one and only one of these three: `test`, `test-integration`, `test-fault` with `test-web`.
 test: $(STAMP) ## what needs no server, on all cores, in two minutes on two; a test that takes 10 s fails
 	$(check_tools)
-	@$(TO_FIELD) $(BIN)/python -m pytest -n auto --dist worksteal -o timeout=10 -m "$(QUICK)" $(ARGS); \
+	@$(TO_FIELD) $(BIN)/python -m pytest -n auto --dist worksteal -o timeout=$(LIMIT) -m "$(QUICK)" $(ARGS); \
 		status=$$?; echo "make test: $$SECONDS s"; exit $$status
 
 test-integration: $(STAMP) ## the tests on real servers of Temporal and S3, and the slow ones that need none
@@ -105,7 +107,7 @@ test-all: $(STAMP) test-parts ## what CI runs: each test once, but for the few o
 
 test-beside-k8s:
 	$(MAKE) coverage
-	$(MAKE) test-local
+	$(MAKE) test-local LIMIT=60
 	$(MAKE) -j3 -Otarget test-docker test-compose test-first-use
 
 test-first-use: ## test-packaging, then test-pages: stacks of both would want the usual ports

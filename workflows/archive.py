@@ -127,7 +127,7 @@ class ArchiveWorkflow(OperationWorkflow):
             self.check_cancelled()
             self.enter(Phase.INSPECTING)
             look = await self.step(
-                steps.inspect_for_archive, self._look_input(request), "look at volume, record and archive"
+                steps.inspect_for_archive, self._look_input(request), "inspect volume, record and archive"
             )
             if look.next_step != NextStep.PROVE_AGAIN:
                 return look
@@ -190,7 +190,7 @@ class ArchiveWorkflow(OperationWorkflow):
         plan = await mover.run(steps.scan_volume, scan, "walk the volume", f"scan-{number}")
         self.bytes_done, self.bytes_total = 0, plan.file_bytes
         workflow.upsert_search_attributes([WS_BYTES.value_set(plan.file_bytes)])
-        # After the walk, since it aborts what an earlier round sent; from here on `_undo` has something to abort.
+        # After the walk: no upload is begun for a volume that cannot be read. From here on `_undo` has one to abort.
         self.upload = upload = await self.step(steps.begin_archive, self.input(StepInput), "begin an upload")
         fields: dict[str, Any] = {
             "volume_uid": look.volume_uid,
@@ -294,13 +294,13 @@ class ArchiveWorkflow(OperationWorkflow):
                     await self.release()
                     raise self.note_error(refused) from error
                 return None
-            # Nothing was sealed, or the deletion met somebody: the volume is whole, so it was not replaced.
+            # Not archived yet, or the deletion met another user: what becomes of the volume is not for this run to say.
             if self.phase == Phase.COMMITTING or found.code in KEEPS_VOLUME:
                 await self.release()
                 raise found from error
             cleanup, leftovers = True, (self.claimed.home_store_key,) if self.claimed else ()
             workflow.logger.error("archive is proven but its volume could not be deleted: %s", found)
-        # Last: until the volume is gone, an older version may be what a restore of yesterday's home wants.
+        # After the deletion, and best effort: older versions only take space, and the next archive prunes what stays.
         await self.best_effort(steps.prune_archive, self._archived(evidence), "prune older versions")
         return await self._done(evidence.archive_id, evidence.volume_uid, leftovers, cleanup_required=cleanup)
 

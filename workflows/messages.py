@@ -43,7 +43,7 @@ class ReleaseInput(StepInput):
 class ClaimResult(Message):
     """What the run needs to know of the place. ``settle_seconds`` 0 with ``settle_by_sync``: the store is synced.
 
-    ``wait_seconds``: so long a write of ``waits_for``, which never signed off, may still take effect.
+    ``wait_seconds``: so long a write of ``waits_for``, which was never released, may still take effect.
     """
 
     home_store_key: str

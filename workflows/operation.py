@@ -257,9 +257,9 @@ class OperationWorkflow:
         nothing else; after a claim that failed it is tried for a minute only."""
         signing = self.input(ReleaseInput, gone_uid=gone_uid)
         if self.claimed is not None:
-            await self.best_effort(steps.release, signing, "sign off in the record")
+            await self.best_effort(steps.release, signing, "release the record")
         elif self.may_own:
-            summary = "sign off, if the claim got through"
+            summary = "release the record, if the claim got through"
             with contextlib.suppress(FailureError):  # the record was not ours after all, or its store is still away
                 await self.run_uncancellable(steps.release, signing, summary, timeouts=policies.brief())
 

@@ -31,7 +31,7 @@ class ProvisionWorkflow(NewVolumeWorkflow):
             look = await self.step(
                 steps.inspect_for_provision,
                 self.input(InspectInput, volume=request.volume, accept_loss=request.accept_loss),
-                "look at volume, record and archive",
+                "inspect volume, record and archive",
             )
             self.note_loss(look.lost)
             if look.next_step == NextStep.RUN:

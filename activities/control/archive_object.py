@@ -223,5 +223,5 @@ def _sync_store(path: str) -> None:
         sync_file_system(path)
     except OSError as error:
         raise StorageError(
-            ErrorCode.STORE_UNAVAILABLE, f"the embedded store cannot be synced: {error.strerror}"
+            ErrorCode.STORE_UNAVAILABLE, f"the embedded store in {path} cannot be synced: {error.strerror}"
         ) from error

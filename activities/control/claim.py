@@ -65,7 +65,7 @@ def _unsure_of(before: Record | None) -> str | None:
     """Whose last write may still be under way; ``None`` if nobody's is."""
     if before is not None and not before.owner.signed_off:
         if before.owner.run_id != activity.info().workflow_run_id:
-            return f"{before.owner.operation}, run {before.owner.run_id}, which never signed off"
+            return f"{before.owner.operation}, run {before.owner.run_id}, which was never released"
     elif activity.info().attempt == 1:
         return None
     return "whoever owned the workspace before this run, which claims it again"

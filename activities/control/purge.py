@@ -40,7 +40,7 @@ class PurgeActivities:
 
     @activity.defn
     async def inspect_for_purge(self, step: PurgeStepInput) -> PurgeStepResult:
-        """``VolumeInUse``, ``VolumeConflict`` or ``InvalidInput`` before anything is removed."""
+        """``VolumeInUse``, ``VolumeConflict``, ``VolumeChanged`` or ``InvalidInput`` before anything is removed."""
         here = self._backend.home_store_key(step.workspace_id)
         if step.home_store_key not in (None, here):
             raise StorageError(
@@ -155,7 +155,7 @@ class PurgeActivities:
         lost = record.missing if view is None else None
         if view is None and not faults and not ours.intersection(left):
             if lost is None or step.home_store_key is not None:
-                await fenced.change(Record.purged)  # last: a tombstone says that nothing is left, to whoever asks
+                await fenced.change(Record.purged)  # last: it says that volume and archive are gone here
             else:
                 left.append(f"{describe_loss(record, lost)}: purge the volume too, to have that forgotten")
         return PurgeStepResult(

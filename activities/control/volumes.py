@@ -48,7 +48,7 @@ class VolumeActivities:
                 place=record.place,
                 epoch=record.owner.epoch,
             )
-            # A loss is told once: by this caller who accepted it, or by the archive that stands for the volume.
+            # A loss is reported until its caller accepted it, or an archive has been made since.
             is_told = step.is_accepted or (volume is not None and volume.state in COLD)
             record = record.with_no_loss() if is_told else record
             announcement = record.found_clear().with_volume(announced, lost=step.lost)
@@ -99,7 +99,7 @@ class VolumeActivities:
             half = volume is not None and volume.uid == step.volume_uid and volume.state == VolumeState.RESTORING
             return record.with_volume(None) if half else record
 
-        # The record first: a volume that is half deleted must not be `restoring` any more, or a later run fills it.
+        # The record first: while it says `restoring`, a late attempt of this run could still hand the volume out.
         record = await fenced.change(edit)
         if record.is_given_up(step.volume_uid):
             await self._backend.detach(step.workspace_id, step.volume_uid, fence=fenced.check)

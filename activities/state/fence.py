@@ -180,7 +180,7 @@ class FencedRecord:
                 ErrorCode.NOT_YOURS,
                 f"workspace {self._workspace_id} is owned by "
                 f"{'nobody' if found is None else 'run ' + found[0].owner.run_id}, not by run {self._run_id}"
-                + (", which signed off" if signed_off else ""),
+                + (", which released it" if signed_off else ""),
             )
         claimed = found[0].owner.epoch
         if self._epoch is not None and claimed != self._epoch:

@@ -62,8 +62,8 @@ class StorageProvider(Protocol):
         """Remove the archive and the volume that are named; missing is fine, ``None`` is out of scope and stays.
 
         Raises:
-            StorageError: ``VolumeInUse``, ``VolumeConflict`` (nothing was removed); ``PurgeIncomplete`` (a deletion
-                failed, the message and the details name what is left: call again), with what caused it, such as
-                ``ArchiveLocked`` or ``VolumeChanged``, in the message.
+            StorageError: ``VolumeInUse``, ``VolumeConflict``, ``VolumeChanged`` (nothing was removed);
+                ``PurgeIncomplete`` (a deletion failed, the message and the details name what is left: call again),
+                with what caused it, such as ``ArchiveLocked``, in the message.
         """
         ...

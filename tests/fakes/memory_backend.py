@@ -41,6 +41,7 @@ class MemoryBackend:
 
     async def fingerprint(self, workspace_id: str, uid: str, *, fence: Fence) -> str:
         await self._begin("fingerprint")
+        await fence()
         return self.prints
 
     async def delete(self, workspace_id: str, uid: str, *, fence: Fence, deletion: Deletion | None) -> str | None:

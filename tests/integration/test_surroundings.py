@@ -61,9 +61,10 @@ def test_every_public_call_is_called() -> None:
 
 
 async def told(call: Awaitable[object]) -> StorageError:
-    """The error of a call: it is one of ours, in one line."""
+    """The error of a call: it is one of ours, in one line, with a hint."""
     error = await refused(call)
     assert "\n" not in str(error)
+    assert error.hint
     return error
 
 

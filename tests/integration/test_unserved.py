@@ -305,6 +305,7 @@ async def test_a_type_that_goes_wrong_later_is_told(common_site: Site, temporal_
             shown = await cli(common_site, "show", "ws1", TEMPORAL_NAMESPACE=name)
             assert "operation: provision" in shown.out
             assert "workers fail to carry it on (attempt" in shown.out.splitlines()[0]
+            assert "WsPhase" in shown.out
             shown = await cli(common_site, "show", "ws1", "--json", TEMPORAL_NAMESPACE=name)
             assert "WsPhase" in shown.object()["runs"][0]["problem"]
             doctor = await cli(common_site, "doctor", "--json", TEMPORAL_NAMESPACE=name)

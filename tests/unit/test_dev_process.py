@@ -158,7 +158,7 @@ def test_ports_are_kept_where_free(tmp_path: Path) -> None:
         other.bind(("127.0.0.1", taken))
         other.listen()
         wanted = (*first.temporal_ports, *first.store_ports)
-        usable = usable_ports(wanted, wait_policy=0)
+        usable = usable_ports(wanted, seconds=0)
     assert taken not in usable
     assert len(set(usable)) == len(usable)
     assert [port for port in usable if port in wanted] == [port for port in wanted if port != taken]
@@ -202,7 +202,7 @@ def test_ports_are_chosen_in_turns() -> None:
         with closing(take_turn()) as first:
             assert first.getsockname()
             waiting = threads.submit(take_turn)
-            with closing(take_turn(wait_policy=0.2)) as impatient:
+            with closing(take_turn(seconds=0.2)) as impatient:
                 assert not impatient.getsockname()
             assert not waiting.done()
         with closing(waiting.result(10)) as second:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from activities.backends.base import ReadOnlyBackend
@@ -32,21 +32,23 @@ Found = dict[str, Any]
 """Fields of ``ShowAnswer``."""
 
 
-async def workspace_of(settings: Settings, workspace_id: str, limit: int) -> tuple[ShowAnswer, Sequence[StorageError]]:
-    """All that is known, with so many of its last runs; and why the rest is not."""
+async def workspace_of(
+    settings: Settings, workspace_id: str, limit: int
+) -> tuple[ShowAnswer, Mapping[str, StorageError]]:
+    """All that is known, with so many of its last runs; and why the rest is not, by ``store`` and ``temporal``."""
     found: Found = {}
-    errors: list[StorageError] = []
+    errors: dict[str, StorageError] = {}
     identity: StoreIdentity | None = None
     try:
         async with open_marked(settings) as (store, identity):
             found |= await _stored(store, workspace_id)
     except StorageError as error:
-        errors.append(error)
+        errors["store"] = error
     found |= await _volume(settings, workspace_id, identity, found.get("record"))
     try:
         found |= await _runs(settings, workspace_id, limit)
     except StorageError as error:
-        errors.append(error)
+        errors["temporal"] = error
     return ShowAnswer(workspace_id=workspace_id, **found), errors
 
 

@@ -49,38 +49,38 @@ class StackState(BaseModel):
     def load(cls, layout: Layout) -> Self:
         """The state of the last start, or a first one; with other ports where somebody else has them by now."""
         try:
-            state, wait_policy = cls.model_validate_json(layout.state.read_bytes()), _PATIENCE_SECONDS
+            state, seconds = cls.model_validate_json(layout.state.read_bytes()), _PATIENCE_SECONDS
         except FileNotFoundError:
-            state, wait_policy = cls(access_key=secrets.token_hex(10), secret_key=secrets.token_hex(20)), 0.0
+            state, seconds = cls(access_key=secrets.token_hex(10), secret_key=secrets.token_hex(20)), 0.0
         except ValidationError as error:
             raise StackError(f"{layout.state} is damaged; remove it for new ports and credentials") from error
-        ports = usable_ports((*state.temporal_ports, *state.store_ports), wait_policy)
+        ports = usable_ports((*state.temporal_ports, *state.store_ports), seconds)
         middle = len(state.temporal_ports)
         state = state.model_copy(update={"temporal_ports": ports[:middle], "store_ports": ports[middle:]})
         write_private(layout.state, state.model_dump_json(indent=2) + "\n")
         return state
 
 
-def usable_ports(wanted: Sequence[int], wait_policy: float) -> tuple[int, ...]:
-    """The wanted ports of loopback, another one for each that is 0 or still taken after ``wait_policy`` seconds.
+def usable_ports(wanted: Sequence[int], seconds: float) -> tuple[int, ...]:
+    """The wanted ports of loopback, another one for each that is 0 or still taken after ``seconds`` seconds.
 
     A killed server gives its ports back a moment after its death.
     """
-    deadline = time.monotonic() + wait_policy
+    deadline = time.monotonic() + seconds
     while not all(_is_free(port) for port in wanted if port) and time.monotonic() < deadline:
         time.sleep(_LOOK_SECONDS)
     spare = iter(set(free_ports(2 * len(wanted))) - set(wanted))
     return tuple(port if port and _is_free(port) else next(spare) for port in wanted)
 
 
-def take_turn(wait_policy: float = _TURN_SECONDS) -> socket.socket:
+def take_turn(seconds: float = _TURN_SECONDS) -> socket.socket:
     """Wait for the turn to choose ports, and hold it until what is answered is closed: when the servers are bound.
 
     Two stacks that start at once would find the same ports free. The turn is a name among the sockets of the network
-    namespace, as ports are, and ends with its holder, however that goes. After ``wait_policy`` seconds it is no longer
+    namespace, as ports are, and ends with its holder, however that goes. After ``seconds`` seconds it is no longer
     waited for: whoever holds it so long is stuck, and ports are mostly free.
     """
-    turn, deadline = socket.socket(socket.AF_UNIX), time.monotonic() + wait_policy
+    turn, deadline = socket.socket(socket.AF_UNIX), time.monotonic() + seconds
     while time.monotonic() < deadline:
         with contextlib.suppress(OSError):
             turn.bind(_TURN)

@@ -229,7 +229,7 @@ class DirectoryBackend:
             if deletion is not None:
                 seen = await run_to_end(lambda: survey(trash.path))  # after the rename: nobody gets in behind it
                 _refuse_users(found, seen)
-                # The walk is last before the seal: nothing is written behind it that the archive lacks.
+                # The walk is last before the seal: what /proc shows no user of is not written to behind it.
                 await self._check(trash, seen, deletion)
                 await failpoints.reach(_CHECKED)
                 await deletion.seal()

@@ -165,7 +165,7 @@ def _context(entry: str, preload: tuple[str, ...]) -> multiprocessing.context.Fo
 
 
 def _launch(child: ForkServerProcess) -> Process | None:
-    with _starting:  # multiprocessing starts one fork server for the process, and does not guard that itself
+    with _starting:  # it sweeps multiprocessing's set of children, which nothing guards
         child.start()
     assert child.pid is not None
     return processes.look(child.pid)

@@ -174,7 +174,7 @@ class DockerBackend:
         if deletion is not None:
             await deletion.check(lambda: self._walk(workspace_id, uid, record))
             await failpoints.reach(_CHECKED)
-        # After the walk: whoever came before it is seen by it, whoever comes behind it shows here.
+        # After the walk, which takes long: a container that started meanwhile, and is there still, shows here.
         await self._refuse_users(workspace_id, uid)
         if deletion is not None:
             await deletion.seal()

@@ -259,7 +259,7 @@ class KubernetesBackend:
                 await deletion.seal()
             await failpoints.reach(removal.SEALED)
             await fence()
-            # While the Pod of the walk holds the claim: once it is marked, no new Pod is scheduled on it.
+            # The Pod of the walk, if any, holds the claim. Once that is marked, no new Pod is scheduled on it.
             await self._removal.mark(claim)
 
     async def _free(self, uid: str, record: Record) -> None:

@@ -20,7 +20,7 @@ def tied(command: Sequence[str]) -> list[str]:
 
 
 def main() -> None:
-    """``launch.py PARENT COMMAND...``"""
+    """``tied.py PARENT COMMAND...``"""
     parent, command = int(sys.argv[1]), sys.argv[2:]
     if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
         sys.exit(f"prctl: {os.strerror(ctypes.get_errno())}")

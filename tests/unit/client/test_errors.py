@@ -24,6 +24,7 @@ def test_every_code_has_its_facts() -> None:
     """What is tried again by itself may be called again too."""
     assert set(FACTS) == set(ErrorCode)
     for facts in FACTS.values():
+        assert facts.hint.endswith(".")
         assert facts.retryable or not facts.transient
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from worker.cli.exits import Exit
@@ -36,7 +36,7 @@ async def run(args: Namespace, output: Output) -> int:
     output.known.update(workspace_id=workspace_id)
     found, errors = await workspace_of(load_settings(args), workspace_id, limit)
     if errors:
-        return output.partly(found, _as_text(found), errors[0])
+        return output.partly(found, _as_text(found, errors), next(iter(errors.values())))
     output.answer(found, _as_text(found))
     return Exit.DONE
 
@@ -86,9 +86,18 @@ def _cells(row: RunRow) -> tuple[str, ...]:
 # ------------------------------------------------------------ of one workspace
 
 
-def _as_text(found: ShowAnswer) -> str:
-    lines = [*_operation_lines(found), *_record_lines(found), *_volume_lines(found), *_archive_lines(found)]
-    return "\n".join([*lines, *_run_lines(found.runs)])
+def _as_text(found: ShowAnswer, silent: Collection[str] = ()) -> str:
+    """What is known. Of ``store`` or ``temporal``, if it is silent, nothing is: that there is none would be a lie."""
+    has_runs, has_records = "temporal" not in silent, "store" not in silent
+    return "\n".join(
+        [
+            *(_operation_lines(found) if has_runs else ()),
+            *(_record_lines(found) if has_records else ()),
+            *_volume_lines(found),
+            *(_archive_lines(found) if has_records else ()),
+            *(_run_lines(found.runs) if has_runs else ()),
+        ]
+    )
 
 
 def _operation_lines(found: ShowAnswer) -> list[str]:
