@@ -48,7 +48,7 @@ class VolumeActivities:
                 place=record.place,
                 epoch=record.owner.epoch,
             )
-            # A loss is told once: by this caller who accepted it, or by the archive that stands for the volume.
+            # A loss counts as reported once this caller accepted it, or an archive replaces the volume.
             is_told = step.is_accepted or (volume is not None and volume.state in COLD)
             record = record.with_no_loss() if is_told else record
             announcement = record.found_clear().with_volume(announced, lost=step.lost)
@@ -58,7 +58,7 @@ class VolumeActivities:
 
     @activity.defn
     async def create_volume(self, step: VolumeInput) -> None:
-        """Create the announced volume; what nobody was ever handed is cleared out of its way."""
+        """Create the announced volume; one that no user was ever given is cleared out of its way."""
         fenced = self._fenced(step)
         announced = (await fenced.check()).volume
         if announced is None or announced.uid != step.volume_uid:
@@ -143,7 +143,7 @@ class VolumeActivities:
     async def delete_volume(self, step: VolumeInput) -> None:
         """Check for the last time, seal, delete. A sealed deletion is only finished.
 
-        Whatever became of the lease: a container or Pod whose worker died while it was stopping it is ended here.
+        A container or Pod whose worker died while stopping it is ended here, whatever became of the lease.
         """
         fenced = self._fenced(step)
         record = await fenced.check()
