@@ -35,7 +35,7 @@ class Operation(StrEnum):
 
 
 class Phase(StrEnum):
-    """Where an operation stands: what a user reads, and what ``WsPhase`` holds."""
+    """How far an operation is: what a user reads, and what ``WsPhase`` holds."""
 
     CLAIMING = "claiming"
     INSPECTING = "inspecting"
@@ -67,7 +67,7 @@ class VolumeSpec(Contract):
 
 
 class ProvisionInput(Contract):
-    """A new, empty volume for a workspace. ``accept_loss``: begin anew although this volume of it was lost."""
+    """A new, empty volume for a workspace. ``accept_loss``: begin again although this volume of it was lost."""
 
     workspace_id: str
     place: Place = DEFAULT_PLACE
