@@ -145,7 +145,7 @@ class FencedRecord:
             edited = edit(record)
             if edited == record:
                 return record
-            # Two equal records would have one ETag: without a revision If-Match could not tell an older one.
+            # Two equal records would have one ETag: without a revision If-Match could not detect an older one.
             edited = edited.model_copy(update={"revision": record.revision + 1})
             if await self._put(edited, etag):
                 return edited

@@ -195,7 +195,7 @@ class PodLifecycle:
             raise _Another from error
 
     async def _events(self, uid: str) -> list[Json]:
-        """Best effort: they are kept for an hour, and not everybody may see them."""
+        """Best effort: they are kept for an hour, and reading them may be forbidden."""
         try:
             return await self._api.items(self._api.path("events"), fieldSelector=f"involvedObject.uid={uid}")
         except Refused:
