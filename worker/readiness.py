@@ -66,7 +66,7 @@ class ReadyFile:
 
 
 async def until_polled(client: Client, place: str) -> None:
-    """Return when the server has heard ``client`` ask for workflows, control activities and leases of the place."""
+    """Return when the server has seen ``client`` ask for workflows, control activities and leases of the place."""
     waiting = {
         (storage_queue(place), WORKFLOWS),
         (storage_queue(place), ACTIVITIES),

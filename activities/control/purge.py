@@ -140,7 +140,7 @@ class PurgeActivities:
             if versions or await self._store.list_uploads(key):
                 faults.append(f"{_label(key, versions)} is still there")
         view = await self._backend.inspect(step.workspace_id, fence=fenced.check)
-        record = await fenced.check()  # after the look, as in ``Cleanup``
+        record = await fenced.check()  # after the inspection, as in ``Cleanup``
         if view is not None and _is_in_scope(step, record, view):
             faults.append(f"volume {view.home_store_key} is still there")
         here = record.found_clear() if view is None else record
@@ -163,7 +163,7 @@ class PurgeActivities:
         )
 
     async def _others(self, step: PurgeStepInput) -> list[str]:
-        """Keys under the workspace's own prefix that are out of scope, strangers among them."""
+        """Keys under the workspace's own prefix that are out of scope, those too that are not ours."""
         mine = {record_key(step.workspace_id), *_keys(step)}
         return [key for key in await self._store.list_keys(f"{step.workspace_id}/") if key not in mine]
 

@@ -180,7 +180,7 @@ class Record(BaseModel):
         return self.model_copy(update={**facts, "lost_volume_uid": old.uid if lost else self.lost_volume_uid})
 
     def found_clear(self) -> Record:
-        """This record after a look that found no volume at its place: nothing is left behind there any more."""
+        """This record after an inspection that found no volume at its place: nothing is left behind there any more."""
         kept = tuple(each for each in self.left_behind if each.place != self.place)
         return self if kept == self.left_behind else self.model_copy(update={"left_behind": kept})
 
@@ -207,7 +207,7 @@ class Record(BaseModel):
         return self.with_volume(volume.model_copy(update=facts))
 
     def purged(self) -> Record:
-        """The tombstone, after a look that found nothing at its place."""
+        """The tombstone, after an inspection that found nothing at its place."""
         return self.found_clear().with_volume(None).with_no_loss().model_copy(update={"last_archive": None})
 
     def with_given_up(self, uid: str) -> Record:

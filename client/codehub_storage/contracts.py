@@ -149,7 +149,7 @@ class OperationResult(Contract):
 
 
 class Progress(Contract):
-    """A look at an operation while it runs (a query; no history is written)."""
+    """The state of an operation while it runs (a query; no history is written)."""
 
     operation: str = Field(description="provision, archive, restore or purge")
     workspace_id: str = Field(description="whose home it is")

@@ -1,4 +1,4 @@
-"""Who serves a run, and why an open one does not get on: asked of the server, which no worker has to help for."""
+"""Which workers serve a run, and why an open one makes no progress: asked of the server, without help of a worker."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ ACTIVITIES = TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
 
 
 class Hindrance(NamedTuple):
-    """Why a run does not get on, as ``Progress`` has it. ``may_pass``: perhaps it only has to wait for its turn."""
+    """Why a run makes no progress, as ``Progress`` has it. ``may_pass``: perhaps it only has to wait for its turn."""
 
     waits_for: str | None = None
     task_attempt: int = 1

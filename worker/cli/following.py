@@ -113,7 +113,7 @@ def _hindered(progress: Progress) -> str:
 
 
 def progress_line(progress: Progress) -> str:
-    """Phase, bytes, and why it does not get on if it does not."""
+    """Phase, bytes, and why it makes no progress if it makes none."""
     if progress.closed:
         why = f": {one_line(progress.last_error)}" if progress.last_error else ""
         return f"{progress.operation}: " + ("done" if progress.phase is Phase.DONE else f"ended without success{why}")

@@ -186,7 +186,7 @@ class DevStack:
             await initialize(settings, adopt=False)
 
     async def _start_worker(self) -> None:
-        """Start it and return when Temporal hears it ask for work. Raises ``PartFailed``."""
+        """Start it and return when Temporal sees it ask for work. Raises ``PartFailed``."""
         since = time.time_ns()
         await asyncio.to_thread(self._worker.start)
         client = await Client.connect(self.info.temporal_address, namespace=self.info.namespace)

@@ -103,7 +103,7 @@ class VolumeDirectory:
                 restored_from=restored_from,
                 spec=dict(spec),
             )
-            # The note before the name: a directory with a volume's name and no note would be a stranger's for ever.
+            # The note before the name: a directory with a volume's name and no note would never count as ours.
             write_durably(self._note, note.model_dump_json(exclude_none=True).encode() + b"\n")
             failpoints.reach_in_thread(_NOTED)
             try:

@@ -96,7 +96,7 @@ class PodLifecycle:
             return await self._until_running(pod, claim["metadata"]["uid"])
 
     async def until_over(self, pod: Json, what: str) -> None:
-        """Wait for it to end, without a hand in it. ``BackendUnavailable`` with ``what`` when patience is over."""
+        """Wait for it to end, without ending it. ``BackendUnavailable`` with ``what`` when the wait is over."""
         name = pod["metadata"]["name"]
 
         async def attempt() -> bool | None:

@@ -54,7 +54,7 @@ class Namespace:
         return sorted(name for name in names if _is_home(name))
 
     async def claim(self, workspace_id: str) -> Json | None:
-        """The claim of a workspace, ours or a stranger's. ``VolumeConflict`` for one of another workspace of ours."""
+        """The claim of a workspace, ours or not. ``VolumeConflict`` for one of another workspace of ours."""
         name = claim_name(workspace_id)
         found = await self._api.get(self._api.path("persistentvolumeclaims", name))
         if found is not None and uid_of(found) is not None and workspace_of(found) != workspace_id:
