@@ -1,4 +1,4 @@
-"""``python -m docgen``: writes the pages anew. ``--check``: only names those that would change, with exit status 1."""
+"""``python -m docgen``: writes the pages again. ``--check``: only names those that would change, with exit status 1."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pages: path under docs, and the function that answers its text, or what stands between its marks.
+"""The pages: path under docs, and the function that returns its text, or the text between its marks.
 
 They are committed: README.md and docs/cli.md lead to them, and a reader on the web builds nothing.
 """

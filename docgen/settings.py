@@ -20,7 +20,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "Kubernetes": ("k8s_",),
     "Movers": ("max_movers", "mover_concurrency", "mover_processes", "segment_bytes", "budget_bytes", "allow_devices"),
 }
-"""How the names of the settings under each heading begin. What is in no group stands under ``REST``."""
+"""How the names of the settings under each heading begin. What is in no group is under ``REST``."""
 
 
 def tables() -> str:

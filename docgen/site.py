@@ -67,7 +67,7 @@ def relinked(markdown: str, source: str, uri: str) -> str:
         if file in PAGES:
             return f"{image}[{text}]({_way(uri, PAGES[file])}{mark}{anchor})"
         if not (ROOT / file).exists():
-            return match[0]  # mkdocs says that it leads nowhere
+            return match[0]  # mkdocs reports that it leads nowhere
         is_its_name = text.strip("`/") in (path.strip("/"), file)
         return f"`{file}`" if is_its_name else f"{text} (`{file}`)"
 

@@ -1,14 +1,15 @@
 """Moves many workspaces COLD or WARM, a few at a time: before maintenance, after it, or every night.
 
-    python examples/bulk_move.py COLD homes.txt      # a home_store_key on each line, as provision answered them
-    python examples/bulk_move.py WARM archives.txt   # an archive_key on each line, as archive answered them
+    python examples/bulk_move.py COLD homes.txt      # a home_store_key on each line, as provision returned them
+    python examples/bulk_move.py WARM archives.txt   # an archive_key on each line, as archive returned them
 
-It may be killed at any moment and run again. What has ended stands in ``homes.txt.done``, a line each; what was under
-way runs on without us, and the same call joins it. So nothing is moved twice, and nobody who has come back meanwhile is
-sent COLD again.
+It may be killed at any moment and run again. What has ended is in ``homes.txt.done``, a line each. What was under way
+runs on without us, and the same call joins it. So nothing is moved twice, and a workspace whose user came back
+meanwhile is not archived again.
 
-A retryable error is tried again, with a pause that doubles; any other, and the last of those, is told in the summary,
-while the rest goes on. Exit status: 0 all moved; 3 some were not, and running it again may do; 4 a person has to look.
+A retryable error is tried again, with a pause that doubles. Any other, and the last of those, is reported in the
+summary, while the rest continues. Exit status: 0 all moved; 3 some were not, and running it again may help; 4 a person
+has to look.
 TEMPORAL_ADDRESS and the like come from the environment (see ``codehub_storage.connect``).
 """
 
@@ -25,7 +26,7 @@ from typing import NoReturn, TextIO
 from codehub_storage import OperationHandle, OperationResult, StorageClient, StorageError
 
 CONCURRENCY = 8
-"""Operations at a time. A worker of the service has four movers, unless told otherwise; the others wait for one."""
+"""Operations at a time. By default a worker of the service has four movers; the other operations wait for one."""
 TRIES = 5
 FIRST_PAUSE_SECONDS = 2.0
 
@@ -103,7 +104,7 @@ class BulkMove:
 
 
 async def move(state: str, keys: Path, place: str, concurrency: int) -> int:
-    """Connect, move, tell; the exit status."""
+    """Connect, move, report; the exit status."""
     storage = await StorageClient.connect(place=place)
     bulk = BulkMove(storage.start_archive if state == "COLD" else storage.start_restore, keys)
     await bulk.run(concurrency)

@@ -1,15 +1,15 @@
-"""Storage operations behind a web service: a request starts one and is answered at once, the client polls.
+"""Storage operations behind a web service: a request starts one and gets its response at once, the client polls.
 
 | request | does |
 |---|---|
 | ``POST /workspaces/{id}/provision``, ``/archive``, ``/restore`` | starts the operation, or joins the open run of it |
 | ``DELETE /workspaces/{id}`` | the same with purge |
-| ``POST /workspaces/{id}/cancel`` | stops what runs and undoes it; answers ``cancelled`` or ``too_late`` |
+| ``POST /workspaces/{id}/cancel`` | stops what runs and undoes it; returns ``cancelled`` or ``too_late`` |
 | ``GET /workspaces/{id}`` | phase, bytes, last error and next attempt of the latest operation |
 
-An operation answers 202 with its run id and the ``Location`` to poll. ``?wait=20`` waits up to 20 seconds first: 200
+An operation responds with 202, its run id and the ``Location`` to poll. ``?wait=20`` waits up to 20 seconds first: 200
 with the result if it ends in time, the status of its error if it fails. No state is kept here. Any request may be sent
-again, after any crash, to any instance of this service: it joins the open run, or goes on where an ended one stopped.
+again, after any crash, to any instance of this service. It joins the open run, or continues where an ended one stopped.
 
 Run it with TEMPORAL_ADDRESS and the like in the environment (see ``codehub_storage.connect``):
 
@@ -91,7 +91,7 @@ Outcome = Started | OperationResult
 
 
 def home_store_key(workspace_id: str) -> str:
-    """The volume's name by the rule of directory and Docker places. Better: keep what ``provision`` answered."""
+    """The volume's name by the rule of directory and Docker places. Better: keep what ``provision`` returned."""
     return f"ws_{workspace_id}_home"
 
 
@@ -122,7 +122,7 @@ async def purge(workspace_id: str, storage: Storage, response: Response, wait: W
 
 @router.post("/cancel")
 async def cancel(workspace_id: str, storage: Storage) -> dict[str, CancelOutcome]:
-    """Answers when it is undone, or done."""
+    """Returns when it is undone, or done."""
     return {"outcome": await storage.cancel(workspace_id)}
 
 
@@ -148,7 +148,7 @@ async def answer(handle: OperationHandle, response: Response, wait: float) -> Ou
 
 
 async def answer_error(request: Request, error: Exception) -> JSONResponse:
-    """Code and hint as the command line prints them; the status tells programs whether to try again."""
+    """Code and hint as the command line prints them; the status shows programs whether to try again."""
     assert isinstance(error, StorageError)
     status = STATUS.get(error.code, 503 if error.retryable else 500)
     told = {"code": error.code, "message": error.message, "retryable": error.retryable, "hint": error.hint}

@@ -81,7 +81,7 @@ class SyncStorage:
 
 
 def follow(storage: SyncStorage, handle: OperationHandle) -> None:
-    """Tell each phase of a started operation as it is seen, until the end. ``StorageError`` if it fails."""
+    """Print each phase of a started operation as it is seen, until the end. ``StorageError`` if it fails."""
     told = None
     while not (seen := storage.run(handle.progress())).closed:
         if seen.phase != told:
@@ -102,7 +102,7 @@ def main() -> None:
             home_store_key = storage.provision(arguments.workspace_id)
             print(f"provisioned {home_store_key}")
             follow(storage, storage.run(storage.client.start_archive(home_store_key)))
-            archive_key = storage.archive(home_store_key)  # it is archived: the same call answers at once
+            archive_key = storage.archive(home_store_key)  # it is archived: the same call returns at once
             print(f"archived    {archive_key}")
             print(f"restored    {storage.restore(archive_key)}")
             storage.purge(home_store_key, archive_key)

@@ -1,15 +1,15 @@
 """A small reconciler: it owns the rows of workspaces and asks codehub-storage to move their homes.
 
-It may be killed at any moment, also with kill -9; whoever starts it again need not know what it was doing. Four rules
-make that so, and they are all there is to know about calling the service:
+It may be killed at any moment, also with kill -9, and started again without knowing what it was doing. Four rules make
+that so, and they are all there is to know about calling the service:
 
-1. **Intent before act.** The operation is written into the row before the call, the answer after it, each in one
+1. **Intent before act.** The operation is written into the row before the call, the result after it, each in one
    statement. So a row never claims what has not happened.
-2. **After a crash, call again.** A row that has an operation makes the same call as before: it joins the run that is
-   still open, goes on where an ended one stopped, or answers at once. Nothing is to be looked up, no run remembered.
+2. **After a crash, call again.** A row that has an operation makes the same call as before. It joins the run that is
+   still open, continues where an ended one stopped, or returns at once. Nothing is to be looked up, no run remembered.
 3. **Finish before the next.** A new wish waits until the operation in the row has ended. Only an archive is worth
-   interrupting, and there the service says how it ended; never guess it from the row.
-4. **Errors say what to do.** A retryable one is called again, a few times; all others, and the last of those, become
+   interrupting, and there the service reports how it ended; never guess it from the row.
+4. **Errors name what to do.** A retryable one is called again, a few times; all others, and the last of those, become
    status ERROR with code and hint, and wait for a person. A new request then makes the same call again.
 
 | status       | operation    | call                | then    |
@@ -52,11 +52,11 @@ NEXT_OPERATION = {
 """What to do about a row by (status, wanted). Any other pair is at rest: it is as wanted, or in ERROR."""
 
 TRIES = 6
-"""So often a call is made before a retryable error becomes the row's."""
+"""Maximum number of times a call is made. After that a retryable error is written into the row."""
 FIRST_PAUSE_SECONDS = 1.0
 """Before the second try; it doubles."""
 LOOK_SECONDS = 0.2
-"""So often the table is looked at for new wishes."""
+"""Interval at which the table is read for new wishes."""
 
 
 # ------------------------------------------------------------ the table
@@ -116,7 +116,7 @@ class Table:
         )
 
     def begin(self, row: Row, operation: str) -> None:
-        """Intent before act. Attempts are counted for each operation anew."""
+        """Intent before act. Attempts are counted for each operation."""
         self._db.execute(
             "UPDATE workspaces SET operation = ?, status = ?, attempts = CASE operation WHEN ? THEN attempts ELSE 0 END"
             " WHERE id = ?",
@@ -124,7 +124,7 @@ class Table:
         )
 
     def end(self, row: Row, status: str, home_store_key: str | None, archive_key: str | None) -> None:
-        """The answer: where the workspace is now, and the keys that led there."""
+        """The result: where the workspace is now, and the keys that led there."""
         self._db.execute(
             "UPDATE workspaces SET status = ?, operation = NULL, home_store_key = ?, archive_key = ?, attempts = 0,"
             " error = NULL, error_code = NULL, error_hint = NULL WHERE id = ?",
@@ -132,7 +132,7 @@ class Table:
         )
 
     def note_error(self, row: Row, error: StorageError, *, is_final: bool) -> None:
-        """What went wrong. The operation stays in the row, so that it is called again: soon, or once one asks."""
+        """What went wrong. The operation stays in the row, so that it is called again: soon, or upon a request."""
         self._db.execute(
             "UPDATE workspaces SET attempts = attempts + 1, error = ?, error_code = ?, error_hint = ?,"
             " status = CASE WHEN ? THEN 'ERROR' ELSE status END WHERE id = ?",
@@ -174,7 +174,7 @@ class Reconciler:
             for workspace_id, task in list(working.items()):
                 if task.done():
                     del working[workspace_id]
-                    task.result()  # a bug ends the process; it starts again and goes on
+                    task.result()  # a bug ends the process; it starts again and continues
             due = [row for row in self._table.rows() if row.next_operation and row.id not in working]
             working.update({row.id: asyncio.create_task(self._advance(row)) for row in due})
             if until_idle and not working:
@@ -182,7 +182,7 @@ class Reconciler:
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _advance(self, row: Row) -> None:
-        """One call, from the intent to the answer or the error."""
+        """One call, from the intent to the result or the error."""
         operation = row.next_operation
         assert operation is not None
         self._table.begin(row, operation)
@@ -196,7 +196,7 @@ class Reconciler:
                 # A crash shortens this pause and no more: the tries are counted in the row.
                 await asyncio.sleep(self._first_pause_seconds * 2 ** (attempts - 1))
 
-    # Each call below may be the first of its kind, or the tenth after nine crashes. It cannot tell, and need not.
+    # Each call below may be the first of its kind, or the tenth after nine crashes. It cannot know, and need not.
 
     async def _provision(self, row: Row) -> None:
         home_store_key = await self._storage.provision(row.id)
@@ -216,12 +216,12 @@ class Reconciler:
         """Archive, unless the user comes back meanwhile, or came back before a crash."""
         result = await self._archived_unless_wanted_warm(row)
         if result is not None:
-            # With `cleanup_required` in the result the volume still stands. The data is safe in the archive, so COLD is
+            # With `cleanup_required` in the result the volume still exists. The data is safe in the archive, so COLD is
             # true; archive called again finishes the deletion, and restore does so first.
             self._table.end(row, "COLD", row.home_store_key, result.archive_key)
             return
         # The one call that asks a question. It is right with or without an open run, so also where an earlier process
-        # asked it and did not live to hear the answer.
+        # asked it and ended before the result came.
         if await self._storage.cancel(row.id) is CancelOutcome.CANCELLED:
             self._table.end(row, "WARM", row.home_store_key, row.archive_key)
         else:  # too late: it is archived, and since WARM is wanted a restore follows
@@ -232,7 +232,7 @@ class Reconciler:
         if self._is_wanted_warm(row):
             return None
         assert row.home_store_key is not None
-        # Started before it is waited for: whoever comes to cancel it finds a run.
+        # Started before it is waited for: a caller that comes to cancel it finds a run.
         handle = await self._storage.start_archive(row.home_store_key)
         result = asyncio.ensure_future(handle.result())
         while not self._is_wanted_warm(row):

@@ -1,4 +1,4 @@
-"""From settings to the backend of this place, and to what its movers are told of their surroundings."""
+"""From settings to the backend of this place, and to the environment of its movers."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ NON_SECRET = frozenset(
         *("TEMPORAL_TLS", "TEMPORAL_TLS_SERVER_NAME", "TEMPORAL_TLS_DISABLE_HOST_VERIFICATION"),
     }
 )
-"""What of these may stand in a Pod, which more people may read than a Secret."""
+"""What of these may be in a Pod, which more people may read than a Secret."""
 
 
 @asynccontextmanager
@@ -67,7 +67,7 @@ async def open_backend(settings: Settings) -> AsyncIterator[VolumeBackend]:
 
 
 def wait_policy(settings: Settings) -> WaitPolicy:
-    """How long a backend waits for somebody else."""
+    """How long a backend waits for other processes."""
     usual = WaitPolicy()
     return WaitPolicy(
         lock_seconds=usual.lock_seconds * settings.time_scale, grace_seconds=usual.grace_seconds * settings.time_scale
@@ -81,7 +81,7 @@ def mover_image(settings: Settings) -> MoverImage:
 
 
 def mover_environment(settings: Settings) -> dict[str, str]:
-    """What a mover in a container is told: the same store and server as this worker has, by addresses that it reaches.
+    """The environment of a mover in a container: the store and server of this worker, by addresses that it reaches.
 
     It holds credentials.
     """

@@ -38,9 +38,9 @@ from workflows import policies
 log = logging.getLogger(__name__)
 
 HEARTBEAT_THROTTLE = timedelta(seconds=0.5)
-"""So often at most a heartbeat goes out, and so late at most a cancel comes in."""
+"""Minimum time between two heartbeats. So it is also the maximum time after which a cancel comes in."""
 STICKY = timedelta(seconds=10)
-"""So long a run's next step waits for the worker that has the run in memory, before any worker takes it."""
+"""How long a run's next step waits for the worker that has the run in memory. Then any worker takes it."""
 GRACE = timedelta(seconds=10)
 
 
@@ -120,8 +120,8 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         stopped.cancel()
         if ready_file is not None:
             ready_file.withdraw()
-        # The leases first: a worker that stays takes over what can outlive this one; of movers that end, the workflows
-        # hear from this worker while it still answers.
+        # The leases first: a worker that stays takes over what can outlive this one. This worker still reports the
+        # movers that end to their workflows.
         for worker in reversed(workers):
             with contextlib.suppress(RuntimeError):
                 await worker.shutdown()

@@ -1,7 +1,7 @@
 """A failpoint before and after every call that leaves this process: to the store, and to the backend.
 
 Wrappers around the two Protocols, so that a new call is a new point by itself and the generated tests meet it.
-``role`` tells the process (``control``, ``mover``): one environment arms a point in one kind of process only.
+``role`` names the process (``control``, ``mover``): one environment arms a point in one kind of process only.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ROLES = ("control", "mover")
 
 
 def _calls(protocol: type) -> list[str]:
-    """The methods of a Protocol that are awaited, or answer piece by piece."""
+    """The methods of a Protocol that are awaited, or return their result piece by piece."""
     members = inspect.getmembers(protocol, inspect.isfunction)
     return [
         name
@@ -53,7 +53,7 @@ class _FailpointWrapper:
         self._prefix = prefix
         self._calls = calls
 
-        # Methods stand here as they do there: from Python 3.12 on a Protocol asks for them, and not `__getattr__`.
+        # The methods are real ones here as well: from Python 3.12 on a Protocol asks for them, not `__getattr__`.
         for name, static in inspect.getmembers_static(type(inner), inspect.isroutine):
             if not name.startswith("_") and not isinstance(static, classmethod):
                 self.__dict__[name] = self._wrapped(name)
@@ -79,7 +79,7 @@ class _FailpointWrapper:
         return pointed
 
     def _around(self, call: Callable[..., Any], name: str) -> Callable[..., AsyncIterator[Any]]:
-        """Before the first piece, and behind the last one where the reader goes that far."""
+        """Before the first piece, and behind the last one where the reader gets that far."""
 
         @wraps(call)
         async def pointed(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:

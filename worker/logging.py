@@ -1,4 +1,4 @@
-"""Structured logs: every line says which workspace, operation and run it is about, and no line shows a secret.
+"""Structured logs: every line names the workspace, operation and run it is about, and no line shows a secret.
 
 The three fields come from Temporal where a step or workflow is running, and from ``about`` elsewhere, such as in a
 mover. Code logs as usual (``logging.getLogger(__name__)``, fields in ``extra``) and knows nothing of shapes.
@@ -39,7 +39,7 @@ def about(*, workspace: str, operation: str, run: str) -> Iterator[None]:
 
 
 def configure(settings: Settings, stream: TextIO | None = None) -> None:
-    """Log to ``stream`` (standard error), as the settings say. Called again: replaces what was."""
+    """Log to ``stream`` (standard error), by the settings. Called again: replaces what was."""
     secrets = [each.get_secret_value() for each in (settings.s3_secret_key, settings.s3_access_key) if each]
     shape = JsonFormatter(secrets) if settings.log_format == "json" else TextFormatter(secrets)
     handler = logging.StreamHandler(stream or sys.stderr)
@@ -53,7 +53,7 @@ def configure(settings: Settings, stream: TextIO | None = None) -> None:
 
 
 def add_fields(record: logging.LogRecord) -> bool:
-    """Give the record its three fields, empty where nobody knows; those given in ``extra`` stay. Drops nothing."""
+    """Give the record its three fields, empty where unknown; those given in ``extra`` stay. Drops nothing."""
     known = _about.get() or _from_temporal()
     for name in FIELDS:
         if not hasattr(record, name):
@@ -62,7 +62,7 @@ def add_fields(record: logging.LogRecord) -> bool:
 
 
 def _from_temporal() -> Mapping[str, str]:
-    """Of the workflow or activity that is running here; ids of other shapes are nobody's workspace."""
+    """Of the workflow or activity that is running here; ids of other shapes are not of a workspace."""
     info: workflow.Info | activity.Info
     if workflow.in_workflow():
         info = workflow.info()

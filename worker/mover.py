@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 HEARTBEAT_THROTTLE = timedelta(seconds=1)
 GRACE = timedelta(seconds=5)
 LOOK = timedelta(seconds=30)
-"""So often a mover looks whether its run is still open."""
+"""Interval at which a mover checks whether its run is still open."""
 WALLS = {"directory": Wall.REQUIRED, "local-docker": Wall.AVAILABLE, "k8s": Wall.AVAILABLE}
 """On this machine's own file system the kernel must confine what writes; a container is a wall itself."""
 SLOTS = 2
@@ -66,7 +66,7 @@ def run(spec: MoverSpec, folder: Path) -> NoReturn:
         _cannot_start(error)
     # Before the loop, its threads and the SDK's are there. They have the lock, too, so it is held until all are gone.
     pool = ChildPool.fork(settings.mover_processes, name="mover-child", on_loss=_end_at_once)
-    # Not one of the others, which confine themselves for good to write what an archive says.
+    # Not one of the others, which confine themselves for good before they write what is in an archive.
     walkers = ChildPool.fork(1, name="mover-walker", on_loss=_end_at_once, beside=pool)
     configure(settings)
     status = 0
@@ -78,7 +78,7 @@ def run(spec: MoverSpec, folder: Path) -> NoReturn:
         log.exception("the mover fails")
         status = 1
     for each in (pool, walkers):
-        each.close()  # what they spent counts as ours, for whoever adds it up
+        each.close()  # then the time that they used counts as ours
     _exit(status)
 
 
@@ -133,9 +133,9 @@ async def serve(settings: Settings, spec: MoverSpec, folder: Path, pool: ChildPo
 
 
 async def _end_with_run(client: Client, spec: MoverSpec, pause: timedelta, stop: asyncio.Event) -> None:
-    """Stop once the run is closed: a container outlives its worker, and nobody may be left to end it.
+    """Stop once the run is closed: a container outlives its worker, and no process may be left to end it.
 
-    A server that does not answer says nothing about the run.
+    A server that does not respond is no evidence about the run.
     """
     handle = client.get_workflow_handle(workflow_id(spec.workspace_id), run_id=spec.run_id)
     while not stop.is_set():
@@ -156,7 +156,7 @@ def _cannot_start(error: StorageError) -> NoReturn:
 
 
 def _end_at_once() -> None:
-    """A mover that lost one of its processes is none: whoever notices its end starts another, which goes on."""
+    """A mover that lost one of its processes is of no use: its lease notices the end and starts another."""
     log.critical("a process of this mover died, so the mover ends")
     _exit(1)
 
@@ -168,5 +168,5 @@ def _exit(status: int) -> NoReturn:
     os._exit(status)
 
 
-if __name__ == "__main__":  # in a container, which ends with us, so no lock is needed to tell
+if __name__ == "__main__":  # in a container, which ends with us, so no lock is needed to show that
     run(read_spec(sys.argv[1]), Path(VOLUME))

@@ -1,7 +1,7 @@
-"""Whether this worker serves its place, told to whoever started it: a file that is there as long as it does.
+"""Whether this worker serves its place, shown to the process that started it: a file that exists as long as it does.
 
-A process that runs is not ready yet. It is when bucket and place were found to be the right ones, and when Temporal has
-heard it ask for work on both of its queues; and no longer from the moment in which it begins to stop.
+A process that runs is not ready yet. It is ready when bucket and place were found to be the right ones, and when
+Temporal has seen it ask for work on both of its queues. It is no longer ready once it begins to stop.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ log = logging.getLogger(__name__)
 
 
 def new_identity() -> str:
-    """How this process names itself to Temporal. A container that was started anew has pid and host of the former, of
-    which the server still tells for minutes that it asks for work."""
+    """How this process names itself to Temporal. A restarted container has pid and host of the former one, which the
+    server still lists for minutes as asking for work."""
     return f"{os.getpid()}@{socket.gethostname()}/{secrets.token_hex(4)}"
 
 
@@ -66,7 +66,7 @@ class ReadyFile:
 
 
 async def until_polled(client: Client, place: str) -> None:
-    """Return when the server has heard ``client`` ask for workflows, control activities and leases of the place."""
+    """Return when the server has seen ``client`` ask for workflows, control activities and leases of the place."""
     waiting = {
         (storage_queue(place), WORKFLOWS),
         (storage_queue(place), ACTIVITIES),
@@ -82,7 +82,7 @@ async def _is_polled(client: Client, queue: str, kind: TaskQueueType.ValueType) 
         found = await known_pollers(client, queue, kind)
     except RPCError as error:
         if error.status not in _DENIED:
-            return False  # the server is away, and nobody is served
+            return False  # the server is away, and no run is served
         log.warning("who asks for work on %s may not be looked at (%s); taken for ready", queue, error.message)
         return True
     return any(poller.identity == client.identity for poller in found)

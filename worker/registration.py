@@ -57,7 +57,7 @@ async def registered_search_attributes(client: Client) -> Registered:
 
 
 def of_wrong_type(client: Client, wrong: Mapping[SearchAttributeKey[Any], str]) -> StorageError:
-    """The error that they are, and how each is made anew: the server changes no type."""
+    """The error for them, with how each is created again: the server changes no type."""
     command = f"temporal operator search-attribute {{}} --namespace {client.namespace} --name {{}}"
     remove = [f"`{command.format('remove', key.name)} --yes`" for key in wrong]
     create = [f"`{command.format('create', key.name)} --type {_type_name(key)}`" for key in wrong]

@@ -1,4 +1,4 @@
-"""The one reader of the environment: every setting, its default, and where it comes from when nobody set it.
+"""The one reader of the environment: every setting, its default, and where it comes from when it is not set.
 
 A setting is found in this order: the environment (``CODEHUB_STORAGE_...``), the ``dev.json`` of a running embedded
 stack, the default. Temporal's connection is not configured twice: its own variables and profiles hold
@@ -64,7 +64,7 @@ class Retention(StrEnum):
 
 
 def default_data_dir() -> Path:
-    """The user's data folder, as the XDG rules name it."""
+    """The user's data directory, as the XDG rules name it."""
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "codehub-storage"
 
 
@@ -232,7 +232,7 @@ class Settings(BaseSettings):
     @field_validator("volume_root", "settle_sync_dir", "data_dir", "k8s_kubeconfig", "k8s_pod_template", "ready_file")
     @classmethod
     def _is_absolute(cls, path: Path | None) -> Path | None:
-        """A relative folder would be another one in each process."""
+        """A relative directory would be another one in each process."""
         if path is not None and not path.is_absolute():
             raise ValueError("must be an absolute path")
         return path
@@ -285,7 +285,7 @@ class Settings(BaseSettings):
 
     @classmethod
     def load(cls, data_dir: Path | None = None) -> Self:
-        """The settings of this process. ``data_dir`` says where to look for a running stack, before the environment.
+        """The settings of this process. A running stack is looked for in ``data_dir`` before the environment.
 
         Raises ``InvalidInput``, which names each variable that is wrong and shows no value.
         """
@@ -326,13 +326,13 @@ class Settings(BaseSettings):
 
     @property
     def is_aws(self) -> bool:
-        """True where the store is AWS's own, which is durable once it has answered."""
+        """True where the store is AWS's own, which is durable once it has responded."""
         host = (self.s3_endpoint or "https://s3.amazonaws.com").rstrip("/").rpartition("//")[2].partition(":")[0]
         return host.endswith(_AWS_SUFFIXES)
 
     @property
     def volumes(self) -> Path:
-        """The folder of the directory backend: ``volume_root``, else the embedded stack's."""
+        """The root of the directory backend: ``volume_root``, else the embedded stack's."""
         return self.volume_root or Layout(self.data_dir).volumes
 
     @property
@@ -359,7 +359,7 @@ class Settings(BaseSettings):
         return connect_config()
 
     def temporal_connection(self) -> TemporalConnection:
-        """What ``temporal_connect_config`` says, for people, and who said it. Raises ``InvalidInput`` as that does."""
+        """What ``temporal_connect_config`` returns, for people, and its source. Raises ``InvalidInput`` like that."""
         config = self.temporal_connect_config()
         address = str(config["target_host"])
         origin = Origin.DEFAULT
@@ -380,7 +380,7 @@ class Settings(BaseSettings):
 
     @property
     def _stack_of_runs(self) -> DevInfo | None:
-        """The running stack, unless somebody chose another Temporal server than its own."""
+        """The running stack, unless another Temporal server than its own is set."""
         return None if any(os.environ.get(name) for name in _TEMPORAL_CHOICES) else self._stack
 
 
@@ -398,7 +398,7 @@ def child_environment(values: Mapping[str, str], *, without: tuple[str, ...] = (
 
 
 def _from_stack(stack: DevInfo, folder: Path, given: Mapping[str, Any]) -> dict[str, Any]:
-    """What a running stack says. Its store is taken whole or not at all: no key of one store goes to another."""
+    """The settings of a running stack. Its store is taken whole or not at all: no key is sent to another store."""
     values: dict[str, Any] = {"bucket": stack.bucket, "volume_root": stack.volume_root}
     if not any(name in given for name in _STORE_FIELDS):
         values.update({name: getattr(stack, name) for name in _STORE_FIELDS}, settle_sync_dir=Layout(folder).store)

@@ -1,6 +1,6 @@
-"""Prints the change fingerprint of a mounted volume: the last look before a deletion, in a container of its own.
+"""Prints the change fingerprint of a mounted volume: the last check before a deletion, in a container of its own.
 
-``--hold``: then keeps the volume mounted until SIGTERM, so that nobody's deletion of it is carried out meanwhile.
+``--hold``: then keeps the volume mounted until SIGTERM, so that no deletion of it is carried out meanwhile.
 """
 
 from __future__ import annotations

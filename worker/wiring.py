@@ -19,7 +19,7 @@ from worker.store import open_known_store, s3_settings
 async def open_services(settings: Settings) -> AsyncIterator[Services]:
     """What activities work with. ``WrongStore`` for a bucket that `init` never marked.
 
-    The backend comes first: what it lacks on this machine is told before anything is contacted.
+    The backend comes first: what it lacks on this machine is reported before anything is contacted.
     """
     async with open_backend(settings) as backend, open_known_store(settings) as (store, identity):
         yield Services(
@@ -35,7 +35,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
 
 
 async def initialize(settings: Settings, *, adopt: bool) -> StoreIdentity:
-    """`init`: mark volume place and bucket as belonging together. Marked already: answers what is there.
+    """`init`: mark volume place and bucket as belonging together. Marked already: returns what is there.
 
     Raises ``WrongStore`` for either that is not empty, unless ``adopt``, and ``Unsupported`` for a store that cannot
     carry the record.

@@ -51,7 +51,7 @@ ROUNDS = 3
 """Maximum number of times that the copy is begun: a volume may change meanwhile, or the store lose the upload."""
 
 KEEPS_VOLUME = frozenset({ErrorCode.VOLUME_CHANGED, ErrorCode.VOLUME_IN_USE, ErrorCode.NOT_YOURS})
-"""The deletion met somebody else's work: the operation fails and the volume stays. All else is `cleanup_required`."""
+"""The deletion met another process's work: the operation fails and the volume stays. All else is `cleanup_required`."""
 
 
 @dataclass(frozen=True)
@@ -135,8 +135,8 @@ class ArchiveWorkflow(OperationWorkflow):
         raise unsteady()
 
     async def _prove_again(self, look: InspectResult) -> None:
-        """See ``OperationWorkflow.prove_again``. An archive that is rotten no longer stands for a volume that is whole:
-        that one is `ready` again, and the next look begins from the start."""
+        """See ``OperationWorkflow.prove_again``. A rotten archive no longer replaces a volume that is whole: the volume
+        is `ready` again, and the next inspection begins from the start."""
         try:
             await self.prove_again(look)
         except FailureError as error:
@@ -162,7 +162,7 @@ class ArchiveWorkflow(OperationWorkflow):
                 if storage_error(error).code == ErrorCode.ARCHIVE_CORRUPT:
                     self.corrupt = copied.stored
                 raise
-            # Only now: a manifest is the proof, and everybody who finds one believes it.
+            # Only now: a manifest is the proof, and every reader believes it.
             self.proof = await mover.run(steps.write_manifest, proof, "write the manifest: the proof", "manifest")
         return Evidence(uid, copied.stored.archive_id, copied.fields["fingerprint"])
 
@@ -235,7 +235,7 @@ class ArchiveWorkflow(OperationWorkflow):
     # ------------------------------------------------------------ undone, or too late
 
     async def _undo(self, request: ArchiveInput, error: BaseException) -> InspectResult:
-        """Take back what this run did. Raises ``error``, unless it is a cancel that comes too late: then the look."""
+        """Take back what this run did. Raises ``error``; returns the inspection for a cancel that comes too late."""
         self.enter(Phase.UNDOING)
         failure = self.failure(error)
         if self.upload is not None:
@@ -244,7 +244,7 @@ class ArchiveWorkflow(OperationWorkflow):
         if is_cancel(error):
             try:
                 if self.claimed is None:
-                    await self.claim()  # an earlier run may be past its gate: to tell, the record must be ours
+                    await self.claim()  # an earlier run may be past its gate: to find out, the record must be ours
                 look = await self._look_after_cancel(request)
             except (FailureError, StorageError) as refused:
                 failure = self.note_error(refused)
@@ -267,7 +267,7 @@ class ArchiveWorkflow(OperationWorkflow):
     # ------------------------------------------------------------ behind the gate
 
     async def _commit(self, look: InspectResult, evidence: Evidence | None) -> OperationResult | None:
-        """Delete the volume on evidence. ``None``: an old archive no longer stands for it, begin again."""
+        """Delete the volume on evidence. ``None``: an old archive no longer equals it, begin again."""
         if look.next_step == NextStep.NOTHING or evidence is None:
             return await self._done(look.archive_id, look.volume_uid, look.elsewhere)
         volume = self.input(
@@ -320,7 +320,7 @@ class ArchiveWorkflow(OperationWorkflow):
         *,
         cleanup_required: bool = False,
     ) -> OperationResult:
-        """``cleanup_required``: the volume still stands; else this run saw that it is gone."""
+        """``cleanup_required``: the volume still exists; else this run saw that it is gone."""
         await self.release(gone_uid=None if cleanup_required else volume_uid)
         return self.result(
             archive_key=archive_key(self.workspace_id),
@@ -347,6 +347,6 @@ def _evidence(look: InspectResult) -> Evidence | None:
 
 
 def _is_upload_lost(error: FailureError) -> bool:
-    """True where the step itself says so; what its failure was caused by (``NoSuchUpload``, say) does not matter."""
+    """True where the step itself reports it. The cause of its failure (``NoSuchUpload``, say) does not matter."""
     failure = error.cause if isinstance(error, ActivityError) else error
     return isinstance(failure, ApplicationError) and failure.type == UPLOAD_LOST

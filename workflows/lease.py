@@ -93,7 +93,7 @@ class MoverLease:
                 )
             except FailureError as error:
                 if self._ending or is_cancelled_exception(error):
-                    raise  # also a death while it was being stopped: nobody wants another mover
+                    raise  # also a death while it was being stopped: no other mover is wanted
                 found = self._operation.note_error(error)
                 deaths = 1 if self._steps_done > done else deaths + 1
                 if found.code != ErrorCode.MOVER_FAILED or self._writable or deaths > policies.MOVER_DEATHS:
@@ -101,7 +101,7 @@ class MoverLease:
                 await workflow.sleep(policies.mover_backoff(deaths), summary="pause before the next mover")
 
     async def _release(self) -> None:
-        """End the lease, then its mover, if that lives on; where the backend answers, it is known to be gone then.
+        """End the lease, then its mover, if that lives on. Where the backend responds, it is known to be gone then.
 
         A lease that is cancelled between two attempts has stopped nothing. A volume that was written to is detached
         by the step that hands it out or gives it up.

@@ -1,6 +1,6 @@
-"""What the steps of a workflow say to one another: the inputs and results of activities.
+"""What the steps of a workflow pass to one another: the inputs and results of activities.
 
-They stand in histories, so they only grow, like the contracts. Packed segment records are bytes (base64 in JSON).
+They are in histories, so they only grow, like the contracts. Packed segment records are bytes (base64 in JSON).
 No path, no credential and no manifest is ever in here.
 """
 
@@ -27,7 +27,7 @@ class StepInput(Message):
 
 
 class ClaimInput(StepInput):
-    """Take the record for this run. The last two: what the caller answers for, see ``RestoreInput``."""
+    """Take the record for this run. The last two are the caller's responsibility, see ``RestoreInput``."""
 
     operation: str
     accept_loss: str | None = None
@@ -35,7 +35,7 @@ class ClaimInput(StepInput):
 
 
 class ReleaseInput(StepInput):
-    """Say that this run writes nothing more. ``gone_uid``: the volume that it saw to be gone, and archived."""
+    """Write that this run writes nothing more. ``gone_uid``: the volume that it saw to be gone, and archived."""
 
     gone_uid: str | None = None
 
@@ -43,7 +43,7 @@ class ReleaseInput(StepInput):
 class ClaimResult(Message):
     """What the run needs to know of the place. ``settle_seconds`` 0 with ``settle_by_sync``: the store is synced.
 
-    ``wait_seconds``: so long a write of ``waits_for``, which was never released, may still take effect.
+    ``wait_seconds``: for so long a write of ``waits_for``, which never released the record, may still take effect.
     """
 
     home_store_key: str
@@ -56,10 +56,10 @@ class ClaimResult(Message):
 class NextStep(StrEnum):
     """What is to be done, as an inspection found it.
 
-    ``RUN``: do the operation. ``DELETE_VOLUME``: an archive is proven, go on at the deletion. ``FINISH_DELETION``: the
-    deletion was sealed, finish it. ``NOTHING``: the postcondition holds. ``PROVE_AGAIN``: the archive that stands for
-    the volume is there by its content, but is not the object that was read back (its bucket was copied): prove it
-    again, then inspect again.
+    ``RUN``: do the operation. ``DELETE_VOLUME``: an archive is proven, continue with the deletion. ``FINISH_DELETION``:
+    the deletion was sealed, finish it. ``NOTHING``: the postcondition holds. ``PROVE_AGAIN``: the content of the
+    volume's archive is there, but it is not the object that was read back (its bucket was copied). Prove it again, then
+    inspect again.
     """
 
     RUN = "run"
@@ -82,11 +82,11 @@ class InspectInput(StepInput):
 
 
 class InspectResult(Message):
-    """The next step, and the names and evidence to go on with.
+    """The next step, and the names and evidence to continue with.
 
-    ``is_whole``, of ``PROVE_AGAIN``: the volume is untouched, so an archive that turns out to be rotten is made anew.
+    ``is_whole``, of ``PROVE_AGAIN``: the volume is untouched, so an archive that turns out to be rotten is made again.
     ``lost_volume_uid``: a volume that was ready and is not there. ``lost``: the same in a sentence. ``elsewhere``: what
-    may still stand at other places, named.
+    may still be at other places, named.
     """
 
     next_step: NextStep
@@ -116,9 +116,9 @@ class VolumeInput(StepInput):
 
 
 class AnnounceInput(StepInput):
-    """A new uid. ``replaces``: the uid that the look saw in the record; any other there is somebody else's.
+    """A new uid. ``replaces``: the uid that the inspection saw in the record; any other there is another run's.
 
-    ``lost``: the look did not find that one, although it was ready. ``is_accepted``: the caller said so himself.
+    ``lost``: the inspection did not find that one, although it was ready. ``is_accepted``: the caller accepted that.
     ``archive_id``: what the volume is restored from.
     """
 
@@ -217,7 +217,7 @@ class CompleteInput(StepInput):
 
 
 class StoredArchive(Message):
-    """The object as the store answered it."""
+    """The object as the store reported it."""
 
     key: str
     archive_id: str
@@ -259,7 +259,7 @@ class ProveInput(StepInput):
 
 
 UPLOAD_LOST = "UploadLost"
-"""Type of the failure by which a step says that the store no longer knows the upload."""
+"""Type of the failure by which a step reports that the store no longer knows the upload."""
 
 
 class AbortInput(StepInput):

@@ -57,7 +57,7 @@ class NewVolumeWorkflow(OperationWorkflow):
                 raise failed
 
     async def hand_out(self, look: InspectResult) -> None:
-        """`ready`: the last write but the release, and the one that makes the volume somebody's."""
+        """`ready`: the last write but the release, and the one that gives the volume to its user."""
         self.enter(Phase.COMMITTING)
         await self.run_uncancellable(steps.hand_out_volume, self.volume(look), "record: ready")
 

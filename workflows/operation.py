@@ -1,7 +1,7 @@
 """What the four workflows share: phases, steps, what an operator sees, and going on in spite of a cancel.
 
 The gate of every operation is a comparison with ``is_cancelled()`` after each step: the SDK drops a cancel that
-arrives while an activity is completing, and then nothing but a look shows it.
+arrives while an activity is completing, and then nothing but an inspection shows it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ EXPECTED = (asyncio.CancelledError, FailureError, StorageError)
 
 
 MAX_INSPECTIONS = 3
-"""So often a look may ask for a new proof before its operation gives up: the bucket is being written to meanwhile."""
+"""Maximum number of inspections that may ask for a new proof. After that the operation gives up: the bucket is being
+written to meanwhile."""
 
 
 class Request(Protocol):
@@ -46,7 +47,7 @@ class Request(Protocol):
 
     @property
     def workspace_id(self) -> str:
-        """Whose volume and archive."""
+        """The workspace of the volume and the archive."""
 
     @property
     def place(self) -> str:
@@ -65,14 +66,14 @@ def is_cancelled() -> bool:
 
 
 def unsteady() -> StorageError:
-    """What to say after so many looks."""
+    """The error once the maximum number of inspections is reached."""
     return StorageError(
         ErrorCode.STORE_UNAVAILABLE, "what is stored of the archive is another object at each look; is it being copied?"
     )
 
 
 async def shield_until_done(work: Coroutine[Any, Any, T]) -> T:
-    """Await ``work`` to its end, whatever cancels arrive meanwhile; who needs to know asks ``is_cancelled``."""
+    """Await ``work`` to its end, whatever cancels arrive meanwhile; ``is_cancelled`` shows whether one did."""
     task = asyncio.create_task(work)
     while not task.done():
         try:
@@ -110,7 +111,7 @@ class OperationWorkflow:
 
     @workflow.query(description="Phase, bytes and last error of this operation.")
     def progress(self) -> Progress:
-        """A look that writes no history."""
+        """A query, which writes no history."""
         return Progress(
             operation=self.operation,
             workspace_id=self.workspace_id,
@@ -123,7 +124,7 @@ class OperationWorkflow:
         )
 
     def enter(self, phase: Phase) -> None:
-        """The operation is now in ``phase``; told to queries, to the web UI and to the list."""
+        """The operation is now in ``phase``; reported to queries, to the web UI and to the list."""
         now = workflow.now()
         self.seconds[self.phase] = self.seconds.get(self.phase, 0.0) + (now - self._phase_began).total_seconds()
         self.phase, self._phase_began = phase, now
@@ -146,7 +147,7 @@ class OperationWorkflow:
         workflow.set_current_details("\n\n".join(lines))
 
     def note_error(self, error: BaseException) -> StorageError:
-        """Remember what went wrong for those who look, and answer it as one of ours."""
+        """Remember what went wrong, for queries, and return it as one of our errors."""
         found = storage_error(error, ErrorCode.BACKEND_UNAVAILABLE)
         if found is error:  # one that is raised from itself could not be sent
             found = StorageError(found.code, found.message, hint=found.hint, details=found.details)
@@ -177,7 +178,7 @@ class OperationWorkflow:
     async def best_effort(
         self, step: Callable[[I], Awaitable[None]], argument: I, summary: str, *, timeouts: Timeouts | None = None
     ) -> StorageError | None:
-        """A step whose failure must not stop what else is to be done: told in the log, to who looks, and answered."""
+        """A step whose failure must not stop what else is to be done. It is logged, kept for queries, and returned."""
         try:
             await self.run_uncancellable(step, argument, summary, timeouts=timeouts or policies.undo())
         except FailureError as error:
@@ -194,7 +195,7 @@ class OperationWorkflow:
     def check_names(self) -> None:
         """The first line of every run: ``InvalidInput`` unless it has the one id of its workspace.
 
-        Under another one it would exclude nobody, and no status, cancel or mover would find it.
+        Under another one it would exclude no other run, and no status, cancel or mover would find it.
         """
         named = workflow_id(check_workspace_id(self.workspace_id))
         if workflow.info().workflow_id != named:
@@ -206,11 +207,11 @@ class OperationWorkflow:
             )
 
     async def claim(self) -> ClaimResult:
-        """The first step: without it nothing may be written. Answers what is to be known of the place.
+        """The first step: without it nothing may be written. Returns what a run must know of the place.
 
-        A late write of an earlier owner is waited out here, whatever cancels arrive, and told to who looks.
+        A late write of an earlier owner is waited out here, whatever cancels arrive. Queries show the wait.
         """
-        self.may_own = True  # from here on: an attempt that nobody heard of again may have taken the record
+        self.may_own = True  # from here on: an attempt whose result was lost may have taken the record
         claim = self.input(
             ClaimInput,
             operation=self.operation,
@@ -242,7 +243,7 @@ class OperationWorkflow:
             await workflow.sleep(self.claimed.settle_seconds, summary="settle: the store's own time to sync")
 
     async def prove_again(self, look: InspectResult) -> None:
-        """Let an archive whose bucket was copied be read back whole, and its manifest be written anew."""
+        """Let an archive whose bucket was copied be read back whole, and its manifest be written again."""
         await self.settle()
         self.enter(Phase.VERIFYING)
         await self.run_uncancellable(
@@ -264,7 +265,7 @@ class OperationWorkflow:
                 await self.run_uncancellable(steps.release, signing, summary, timeouts=policies.brief())
 
     def note_loss(self, lost: str | None) -> None:
-        """Tell, in log and details, of a volume that was ready and is not there."""
+        """Report, in log and details, a volume that was ready and is not there."""
         self.lost = lost
         if lost is not None:
             workflow.logger.warning("lost: %s", lost)

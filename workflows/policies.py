@@ -69,8 +69,8 @@ def undo() -> Timeouts:
 
 
 def detach() -> Timeouts:
-    """Making sure that a mover is gone. Bounded, as it stands between a person and the answer to a cancel; a mover on a
-    machine that does not answer for so long ends with its run."""
+    """Making sure that a mover is gone. Bounded, as a person who cancelled waits for it. A mover on a machine that does
+    not respond for so long ends with its run."""
     return {**undo(), "schedule_to_close_timeout": seconds(300)}
 
 
@@ -93,7 +93,7 @@ def lease() -> Timeouts:
 
 
 def data() -> Timeouts:
-    """Work inside the mover. No schedule-to-start bound: the lease says at once when the mover is gone.
+    """Work inside the mover. No schedule-to-start bound: the lease reports at once when the mover is gone.
 
     Cancelling does not wait: the lease stops the mover and waits for that.
     """
@@ -117,4 +117,4 @@ def mover_backoff(deaths: int) -> timedelta:
 
 
 MOVER_DEATHS = 5
-"""So many movers in a row may die without any step having ended before the operation fails."""
+"""Maximum number of movers in a row that die without any step having ended. Then the operation fails."""

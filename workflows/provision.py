@@ -1,4 +1,4 @@
-"""provision: a new, empty volume, unless an archive exists that it would stand in for."""
+"""provision: a new, empty volume, unless an archive exists that it would replace."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ProvisionWorkflow(NewVolumeWorkflow):
 
     @workflow.run
     async def run(self, request: ProvisionInput) -> OperationResult:
-        """Answer the volume that is there and ready, or make one."""
+        """Return the volume that is there and ready, or make one."""
         self.check(request, request.workspace_id)
         look: InspectResult | None = None
         try:

@@ -65,7 +65,7 @@ class PurgeWorkflow(OperationWorkflow):
             if not self.unsure:
                 await self.release()
             raise failure from error
-        if not self.unsure:  # a removal that never answered may still take effect: the next claim waits it out
+        if not self.unsure:  # a removal that never returned may still take effect: the next claim waits it out
             await self.release()
         if seen.faults or self.faults:
             raise StorageError(
@@ -100,7 +100,7 @@ class PurgeWorkflow(OperationWorkflow):
         return result
 
     async def _confirm(self, scope: PurgeStepInput) -> PurgeStepResult:
-        """What is left. A look that fails because a removal did must not hide that the rest was removed."""
+        """What is left. A check that fails because a removal did must not hide that the rest was removed."""
         try:
             return await self.run_uncancellable(steps.confirm_purge, scope, "list again what is left")
         except FailureError as error:

@@ -30,7 +30,7 @@ class RestoreWorkflow(NewVolumeWorkflow):
 
     @workflow.run
     async def run(self, request: RestoreInput) -> OperationResult:
-        """Answer the volume that came from this archive, or make one and fill it."""
+        """Return the volume that came from this archive, or make one and fill it."""
         self.check(request, workspace_of_archive(request.archive_key))
         look: InspectResult | None = None
         try:
@@ -70,7 +70,7 @@ class RestoreWorkflow(NewVolumeWorkflow):
         raise unsteady()
 
     async def _fill(self, request: RestoreInput, look: InspectResult) -> None:
-        """Make a volume and fill it. A mover that died may have written anything: then on a new volume, anew."""
+        """Make a volume and fill it. A mover that died may have written anything: then again, on a new volume."""
         token, deaths = str(workflow.uuid4()), 0
         while True:
             await self.make_volume(look)

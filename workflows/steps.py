@@ -1,7 +1,7 @@
 """Typed signatures of all activities: what workflows call without importing what does the work.
 
-Names are part of histories and never change. What a step does and returns stands with its body, in the file that each
-stub names; a test compares names, signatures and files.
+Names are part of histories and never change. What a step does and returns is described at its body, in the file that
+each stub names. A test compares names, signatures and files.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ async def claim(step: ClaimInput) -> ClaimResult:
 
 @activity.defn
 async def release(step: ReleaseInput) -> None:
-    """Say in the record that this run has no write in flight; the last step of every run.
+    """Write into the record that this run has no write in flight; the last step of every run.
 
     Body: activities/control/claim.py
     """
@@ -145,7 +145,7 @@ async def mark_archived(step: ArchivedInput) -> None:
 
 @activity.defn
 async def mark_ready_again(step: VolumeInput) -> None:
-    """Take `archived` back: the volume changed since, so the archive no longer stands for it.
+    """Take `archived` back: the volume changed since, so the archive no longer equals it.
 
     Body: activities/control/volumes.py
     """
@@ -325,7 +325,7 @@ async def write_manifest(step: ProofInput) -> ProofResult:
 
 @activity.defn
 async def prepare_restore(step: RestoreStepInput) -> RestoreStepResult:
-    """Pre-flight, then the folders.
+    """Pre-flight, then the directories.
 
     Body: activities/mover/restore.py
     """

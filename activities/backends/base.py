@@ -1,8 +1,8 @@
 """What a volume backend does: the one Protocol that directories, Docker volumes and Kubernetes claims share.
 
 A volume carries only what never changes: our random uid, the workspace, the archive that it was restored from.
-Changing state is in the record. Backends do not know Temporal, nor one another. Whose a volume is, it says itself: one
-that names another workspace than the one asked for is ``VolumeConflict`` to every method, and is kept.
+Changing state is in the record. Backends do not know Temporal, nor one another. A volume names the workspace that it
+belongs to. If that is not the one asked for, every method raises ``VolumeConflict`` and the volume is kept.
 Errors: ``BackendUnavailable`` (retry), ``VolumeConflict``, ``VolumeInUse``, ``NoSpace``, ``AccessDenied``,
 ``WrongStore``, ``MoverFailed``, ``Unsupported``.
 """
@@ -18,14 +18,14 @@ from activities.state.record import Record
 from codehub_storage.errors import ErrorCode, StorageError
 
 Fence = Callable[[], Awaitable[Record]]
-"""Reads the record again and answers it; raises ``NotYours`` if another run owns the workspace by now."""
+"""Reads the record again and returns it; raises ``NotYours`` if another run owns the workspace by now."""
 
 Walk = Callable[[], Awaitable[str]]
-"""Walks the volume and answers its change fingerprint."""
+"""Walks the volume and returns its change fingerprint."""
 
 
 def not_ours(name: str, uid: str | None, says: str | None, workspace_id: str) -> StorageError:
-    """``VolumeConflict``: of a volume that says itself that it belongs to another workspace."""
+    """``VolumeConflict``, for a volume that names another workspace as its own."""
     return StorageError(
         ErrorCode.VOLUME_CONFLICT,
         f"{name} (uid {uid}) says that it belongs to workspace {says!r}, not to {workspace_id}; it is kept",
@@ -42,7 +42,7 @@ class Presence(StrEnum):
 
 @dataclass(frozen=True)
 class VolumeUser:
-    """Somebody who has the volume. ``stopped``: holds it, but does not run. ``ours``: bears this workspace's label."""
+    """A user of the volume. ``stopped``: holds it, but does not run. ``ours``: has this workspace's label."""
 
     name: str
     stopped: bool = False
@@ -51,7 +51,7 @@ class VolumeUser:
 
 @dataclass(frozen=True)
 class VolumeView:
-    """A volume as it stands. ``uid`` is ``None`` for a volume that is not ours."""
+    """A volume as it is now. ``uid`` is ``None`` for a volume that is not ours."""
 
     home_store_key: str
     uid: str | None
@@ -94,7 +94,7 @@ class Mover(Protocol):
 class Deletion:
     """The two duties of a backend before it destroys a volume that was handed out once.
 
-    ``check`` raises ``VolumeChanged``; it is given the walk that answers the change fingerprint as it is now, and
+    ``check`` raises ``VolumeChanged``; it is given the walk that returns the change fingerprint as it is now, and
     need not take it. The walk may raise ``VolumeInUse``, too. ``seal`` writes the record `deleting`. Each backend looks
     for users itself, owns the order of all three and states the window that remains.
     """
@@ -105,21 +105,21 @@ class Deletion:
 
 @runtime_checkable
 class ReadOnlyBackend(Protocol):
-    """A backend whose volumes can be seen by who has no run: nothing is settled, locked, evicted or changed."""
+    """A backend whose volumes can be read without a run: nothing is settled, locked, evicted or changed."""
 
     async def peek(self, workspace_id: str, record: Record) -> VolumeView | None:
-        """The volume as it stands, with its users; ``None`` if it does not exist. It may change at any moment."""
+        """The volume as it is now, with its users; ``None`` if it does not exist. It may change at any moment."""
         ...
 
     async def list_volumes(self) -> Mapping[str, str | None]:
-        """The workspaces whose volumes stand here, and their uids; ``None`` for one that is not ours by itself."""
+        """The workspaces that have volumes here, and the uids; ``None`` for one that is not ours by its own marks."""
         ...
 
 
 class VolumeBackend(Protocol):
-    """One place with volumes: a root folder, a Docker engine, a namespace.
+    """One place with volumes: a root directory, a Docker engine, a namespace.
 
-    ``movers_outlive_worker``: a mover goes on when the process that started it ends, and any other can adopt it.
+    ``movers_outlive_worker``: a mover continues when the process that started it ends, and any other can adopt it.
     """
 
     name: str
@@ -130,14 +130,14 @@ class VolumeBackend(Protocol):
         ...
 
     async def identity(self) -> str | None:
-        """What tells this place from all others (root's identity file, engine id, namespace uid).
+        """What distinguishes this place from all others (root's identity file, engine id, namespace uid).
 
-        ``None`` where it has none yet, which for a folder also is what an unmounted disk looks like.
+        ``None`` where it has none yet. An unmounted disk looks like a directory without one.
         """
         ...
 
     async def mark(self, identity: str, *, adopt: bool) -> str:
-        """Give the place its identity (`init`), or answer the one that it has. Refuses a place that is not empty
+        """Give the place its identity (`init`), or return the one that it has. Refuses a place that is not empty
         unless ``adopt``."""
         ...
 
@@ -148,7 +148,7 @@ class VolumeBackend(Protocol):
         ...
 
     async def inspect(self, workspace_id: str, *, fence: Fence) -> VolumeView | None:
-        """The volume as it stands, with its users; ``None`` if it does not exist.
+        """The volume as it is now, with its users; ``None`` if it does not exist.
 
         What an interrupted deletion left behind is settled first: finished where the record says that the uid is
         disposable, else undone.
@@ -162,9 +162,9 @@ class VolumeBackend(Protocol):
     async def delete(self, workspace_id: str, uid: str, *, fence: Fence, deletion: Deletion | None) -> str | None:
         """Remove the volume with this uid and return when it is gone. Missing, or another uid there: nothing to do.
 
-        Answers what still has its bytes, named and why; ``None`` where nothing does.
+        Returns what still has its bytes, named and why; ``None`` where nothing does.
 
-        ``deletion`` is ``None`` for a volume whose fate is sealed already: the record says so, checked by ``fence``.
+        ``deletion`` is ``None`` for a volume whose deletion is sealed already: ``fence`` checks that in the record.
         """
         ...
 
@@ -183,5 +183,5 @@ class VolumeBackend(Protocol):
         ...
 
     async def detach(self, workspace_id: str, uid: str, *, fence: Fence, run_id: str | None = None) -> None:
-        """Stop the volume's movers (``run_id``: all but nobody else's) and return when they are known to be gone."""
+        """Stop the volume's movers (only those of ``run_id``, if given) and return when they are known to be gone."""
         ...

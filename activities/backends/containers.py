@@ -1,6 +1,6 @@
 """What a mover in a container is, whichever engine runs it: its image, its commands, its rights.
 
-Movers and walks take the volume at ``VOLUME``; a mover is told what to do by its last argument.
+Movers and walks take the volume at ``VOLUME``; a mover is passed what to do as its last argument.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ READING = ("DAC_OVERRIDE", "FOWNER")
 Never DAC_READ_SEARCH: it unlocks ``open_by_handle_at``, a way out of the container.
 """
 WRITING = (*READING, "CHOWN", "FSETID", "SETFCAP")
-"""DAC_OVERRIDE: write into folders of any owner and mode. FOWNER: modes, times and xattrs of files of others. CHOWN:
-owners. FSETID: keep setgid. SETFCAP: file capabilities. Devices but whiteouts would need MKNOD, ``trusted.*``
+"""DAC_OVERRIDE: write into directories of any owner and mode. FOWNER: modes, times and xattrs of files of others.
+CHOWN: owners. FSETID: keep setgid. SETFCAP: file capabilities. Devices but whiteouts would need MKNOD, ``trusted.*``
 SYS_ADMIN."""
 
 

@@ -1,4 +1,4 @@
-"""What kept a mover from starting, as its last line: its backend hears no more of it than its exit and its output."""
+"""What kept a mover from starting, as its last line: its backend gets no more of it than its exit and its output."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def last_words(error: StorageError) -> str:
 
 
 def why_it_ended(death: str) -> StorageError:
-    """The error that the end of a mover is: what its last line says, with its own code where trying again does not
-    help; else ``MoverFailed``."""
+    """The error for the end of a mover. It is that of its last line, with its own code where trying again does not
+    help; else it is ``MoverFailed``."""
     words = death.rpartition("\n")[2]
     if words.startswith(_MARK):
         try:

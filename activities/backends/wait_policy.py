@@ -1,4 +1,4 @@
-"""How long a backend waits for somebody else, and what it says when that is over."""
+"""How long a backend waits for another process, and the error when that time is over."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class WaitPolicy:
     grace_seconds: float = 10.0
 
     async def until(self, attempt: Callable[[], Awaitable[T | None]], what: Callable[[], str]) -> T:
-        """The first answer of ``attempt`` that is not ``None``, asked for ever less often.
+        """The first result of ``attempt`` that is not ``None``, asked for ever less often.
 
         ``BackendUnavailable`` with ``what`` once the time is over.
         """

@@ -1,8 +1,8 @@
 """Takes a volume into the record as it is: one that the platform made before us, or one of ours that is in doubt.
 
-It is no run: the record is written by one conditional PUT. Of the platform's volume there must be none, or a tombstone
-whose owner signed off; it keeps its name and content, and is known by a uid that is derived from what its place says
-of it. In doubt is a volume whose record is older than this copy of the bucket: only its user knows more.
+It is no run: the record is written by one conditional PUT. For the platform's volume there must be no record, or a
+tombstone that its owner released. The volume keeps its name and content. Its uid is derived from what its place
+reports about it. In doubt is a volume whose record is older than this copy of the bucket: only its user knows more.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class Adopting(Protocol):
 async def adopt(services: Services, home_store_key: str) -> str:
     """The uid under which the volume is now the workspace's, `ready`. Again is fine.
 
-    Of ours it takes one that stands there, where the record is older than this copy of the bucket. Raises
-    ``VolumeNotFound``, ``VolumeConflict`` (the record has another volume, or somebody wrote to it meanwhile),
+    Of ours it takes one that exists there, where the record is older than this copy of the bucket. Raises
+    ``VolumeNotFound``, ``VolumeConflict`` (the record has another volume, or another process wrote to it meanwhile),
     ``LineageConflict`` (an archive is there), ``OperationInProgress``, ``WrongStore``, ``Unsupported``.
     """
     workspace_id = workspace_of_volume(home_store_key)
@@ -70,9 +70,10 @@ async def adopt(services: Services, home_store_key: str) -> str:
 
 
 async def _end_movers(services: Services, record: Record, uid: str) -> None:
-    """Before the volume is anybody's: the fence keeps a run of before from the record, and not its mover from writing.
+    """End movers before the volume is handed out: the fence keeps an earlier run from the record, but its mover may
+    still write to the volume.
 
-    After the record, so that no lease brings another mover to life.
+    Done after the record is written, so that no lease starts another mover.
     """
 
     async def fence() -> Record:
@@ -82,9 +83,10 @@ async def _end_movers(services: Services, record: Record, uid: str) -> None:
 
 
 async def _doubted(services: Services, record: Record, epoch: int) -> str | None:
-    """The uid of a volume of ours that stands here, where the bucket was copied since its record was written.
+    """The uid of a volume of ours that exists here, where the bucket was copied since its record was written.
 
-    ``None`` where that is not so. No run of before can write any more, so an owner that never signed off is no matter.
+    ``None`` where that is not so. No earlier run can write any more, so it does not matter if an owner never released
+    the record.
     """
     backend, volume = services.backend, record.volume
     is_older = record.owner.epoch < epoch or (volume is not None and volume.epoch < epoch)
@@ -134,5 +136,5 @@ def _check_free(record: Record, uid: str, place: str) -> None:
 
 
 def _owner(epoch: int) -> Owner:
-    """Nobody's run, which has nothing in flight."""
+    """An owner that is no run, and has no write in flight."""
     return Owner(run_id=f"adopt-{secrets.token_hex(8)}", operation=_OPERATION, signed_off=True, epoch=epoch)

@@ -23,7 +23,7 @@ from codehub_storage.keys import archive_key, manifest_key
 from workflows.messages import AbortInput, ArchivedInput, CompleteInput, ProveInput, StepInput, StoredArchive, Upload
 
 MAX_LISTINGS = 100
-"""So often a listing of uploads, which may be only a page, is asked for anew."""
+"""Maximum number of times a listing of uploads, which may be only a page, is requested again."""
 
 PROOFS_AT_A_TIME = 2
 """A worker has much else to do while it reads whole archives back."""
@@ -61,7 +61,7 @@ class ArchiveObjectActivities:
         )
 
     async def _abort_uploads(self, fenced: FencedRecord, key: str) -> None:
-        """Every open upload of the key. More than one is open where the answer to a creation was lost."""
+        """Every open upload of the key. More than one is open where the response to a creation was lost."""
         for _ in range(MAX_LISTINGS):  # a listing may be only a page
             uploads = await self._store.list_uploads(key)
             if not uploads:
@@ -71,9 +71,10 @@ class ArchiveObjectActivities:
                 await self._store.abort_upload(key, upload_id)
 
     async def _replaceable_manifest(self, fenced: FencedRecord, key: str, workspace_id: str) -> str:
-        """[H5] The ETag of what the proof will replace: a proof that stands, else an empty manifest of this attempt.
+        """[H5] The ETag of what the proof will replace: an existing proof, else an empty manifest of this attempt.
 
-        Of an empty one no copy may be under way. It could arrive after a purge, and a late proof find what it replaces.
+        No copy of an empty one may be under way. It could arrive after a purge, and a late proof would then find what
+        it replaces.
         """
         found = await read_manifest(self._store, key)
         if found is not None and not found[0].is_placeholder:
@@ -136,13 +137,13 @@ class ArchiveObjectActivities:
             raise StorageError(ErrorCode.NOT_YOURS, f"the manifest of {key} was replaced meanwhile") from error
 
     async def _read_back(self, key: str, manifest: Manifest, progress: Progress) -> ObjectInfo:
-        """The copy whose every byte is what the manifest says."""
+        """The copy that has every byte as the manifest describes it."""
         refused: StorageError | None = None
         async for info in copies(self._store, key, manifest):
             try:
                 await verify_archive(self._store, info, manifest, progress=progress.moved)
             except PreconditionFailed:
-                continue  # replaced while it was read: what stands there now is another one
+                continue  # replaced while it was read: what is there now is another one
             except StorageError as error:
                 if error.code != ErrorCode.ARCHIVE_CORRUPT:
                     raise
@@ -153,10 +154,10 @@ class ArchiveObjectActivities:
 
     @activity.defn
     async def prune_archive(self, step: ArchivedInput) -> None:
-        """Versions older than the one that the manifest names, and manifests older than it; listed anew.
+        """Delete versions older than the one that the manifest names, and manifests older than it; listed again first.
 
-        A newer version, of whomever, stays, and so does what may be another copy of that archive. Nothing happens with
-        `retention: keep`, without versioning, or where the listing lacks what is proven.
+        A newer version stays, whichever process wrote it. So does what may be another copy of that archive. Nothing
+        happens with `retention: keep`, without versioning, or where the listing lacks what is proven.
         """
         key = archive_key(step.workspace_id)
         found = await read_manifest(self._store, key)
@@ -186,7 +187,7 @@ class ArchiveObjectActivities:
 
     @activity.defn
     async def abort_archive(self, step: AbortInput) -> None:
-        """Forget the upload, and those whose creation was never answered. A version that failed its verification is
+        """Forget the upload, and those whose creation got no response. A version that failed its verification is
         deleted, alone, where older ones remain."""
         fenced = self._services.fenced(step.workspace_id)
         if step.upload_id is not None:

@@ -25,8 +25,8 @@ class ClaimActivities:
 
         Where the record leaves another place, that place is in it until the volume there is replaced or cleared.
 
-        Where the store ignores If-Match on DELETE, one of an owner that never signed off may still be under way: the
-        workflow waits it out, *after* the fence has changed here, so that no further one is sent meanwhile.
+        Where the store ignores If-Match on DELETE, one of an owner that never released the record may still be under
+        way. The workflow waits it out, *after* the fence has changed here, so that no further one is sent meanwhile.
         """
         if step.place != self._services.place:
             raise StorageError(
@@ -57,12 +57,12 @@ class ClaimActivities:
 
     @activity.defn
     async def release(self, step: ReleaseInput) -> None:
-        """Say that this run writes nothing more."""
+        """Write that this run writes nothing more."""
         await self._services.fenced(step.workspace_id).release(step.gone_uid)
 
 
 def _unsure_of(before: Record | None) -> str | None:
-    """Whose last write may still be under way; ``None`` if nobody's is."""
+    """The run that may still have a write under way; ``None`` if there is none."""
     if before is not None and not before.owner.signed_off:
         if before.owner.run_id != activity.info().workflow_run_id:
             return f"{before.owner.operation}, run {before.owner.run_id}, which was never released"

@@ -1,6 +1,6 @@
-"""What stands in the way of an operation: volumes that nobody was ever handed, and users of those that somebody was.
+"""What is in the way of an operation: volumes that no user was ever given, and users of those that one was given.
 
-Cleanup deletes only what the record calls disposable; in-use checks only look.
+Cleanup deletes only what the record calls disposable. In-use checks only read.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from codehub_storage.keys import archive_key, workspace_of_volume
 
 
 class Cleanup:
-    """Looks at the volume of a workspace, after deleting what must not be there."""
+    """Inspects the volume of a workspace, after deleting what must not be there."""
 
     def __init__(self, services: Services) -> None:
         self._store = services.store
@@ -33,8 +33,8 @@ class Cleanup:
         return await self._cleared(fenced, is_rubbish, keep)
 
     async def settled_for_archive(self, fenced: FencedRecord) -> tuple[VolumeView | None, Record]:
-        """The same, but a `restoring` volume is the caller's to refuse, and one whose deletion was sealed is answered
-        where there is any trace of an archive, so that its deletion is finished as a commit and not by a look."""
+        """The same, but a `restoring` volume is the caller's to refuse. One whose deletion was sealed is returned
+        where there is any trace of an archive. So its deletion is finished as a commit, and not by an inspection."""
 
         async def is_rubbish(record: Record, uid: str) -> bool:
             volume = record.volume
@@ -45,10 +45,10 @@ class Cleanup:
         return await self._cleared(fenced, is_rubbish)
 
     async def sealed(self, record: Record) -> ArchiveState:
-        """What is stored of the archive that stands for a volume whose deletion was sealed and never seen to its end;
+        """What is stored of the archive that replaces a volume whose deletion was sealed and not seen to its end.
         ``PROVEN`` where there is no such volume at this place.
 
-        To be asked before the backend is: whatever it is asked, it may settle what a crash left, and finish a deletion.
+        Call it before any call of the backend: each of those may settle what a crash left, and finish a deletion.
         """
         volume = record.volume
         if volume is None or volume.state != VolumeState.DELETING or volume.gone or record.is_elsewhere:
@@ -71,7 +71,7 @@ class Cleanup:
         workspace_id = fenced.workspace_id
         while True:
             view = await self._backend.inspect(workspace_id, fence=fenced.check)
-            record = await fenced.check()  # after the look: what the record says now decides about what was seen
+            record = await fenced.check()  # after the inspection: the record as it is now decides about what was seen
             if view is None:
                 return None, record
             self._refuse_late(record, fenced, keep)
@@ -81,10 +81,10 @@ class Cleanup:
                 return view, record
             await self._backend.detach(workspace_id, view.uid, fence=fenced.check)  # a mover would write into it still
             await self._backend.delete(workspace_id, view.uid, fence=fenced.check, deletion=None)
-            # Looked at again: another volume may bear the name by now, and is judged by the record as this one was.
+            # Inspected again: another volume may have the name by now, and is judged by the record as this one was.
 
     def _refuse_late(self, record: Record, fenced: FencedRecord, keep: str | None) -> None:
-        """A look whose own run has announced a volume by now is a late attempt, and must not clear that volume."""
+        """Refuse an attempt whose own run has announced a volume by now: it is late and must not clear that volume."""
         volume = record.volume
         if volume and volume.state == VolumeState.RESTORING and volume.made_by == fenced.run_id and volume.uid != keep:
             raise StorageError(ErrorCode.NOT_YOURS, f"this look is late: its run is making volume {volume.uid}")
@@ -114,7 +114,7 @@ def _check_unused(view: VolumeView) -> None:
 
 
 def lost(record: Record, volume: VolumeRecord) -> StorageError:
-    """[H11] ``VolumeLost``, of a home that is not there though nobody of ours removed it."""
+    """[H11] ``VolumeLost``, for a home that is not there though no process of ours removed it."""
     return StorageError(
         ErrorCode.VOLUME_LOST,
         describe_loss(record, volume),
@@ -129,7 +129,7 @@ def lost(record: Record, volume: VolumeRecord) -> StorageError:
 
 
 def describe_loss(record: Record, volume: VolumeRecord) -> str:
-    """What became of a volume that is not there, as far as that can be told."""
+    """What became of a volume that is not there, as far as that is known."""
     who = f"volume {volume.uid} of workspace {record.workspace_id}"
     if volume.handed_out_at:
         who += f" (handed out at {volume.handed_out_at})"

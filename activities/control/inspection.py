@@ -1,6 +1,6 @@
-"""Activities that look: what is there, whose is it, and what is left to do.
+"""Activities that inspect: what is there, to which workspace it belongs, and what is left to do.
 
-This is where an operation that is called again, or after any crash, finds out where it stands.
+This is where an operation that is called again, or after any crash, finds out how far it is.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ class InspectionActivities:
         )
 
     async def _holds(self, fenced: FencedRecord, view: VolumeView, volume: VolumeRecord, archive_id: str) -> bool:
-        """True if the volume stands for the archive and is ready; an unchanged `archived` one is made ready."""
+        """True if the volume was made from the archive and is ready; an unchanged `archived` one is made ready."""
         if volume.state == VolumeState.READY:
             return archive_id in (view.restored_from, volume.archive_id)
         if volume.state != VolumeState.ARCHIVED or volume.archive_id != archive_id:
@@ -174,9 +174,9 @@ class InspectionActivities:
         return True
 
     async def _refuse_rolled_back(self, fenced: FencedRecord, view: VolumeView, record: Record) -> None:
-        """``VolumeConflict`` for a volume that became the archive which is there, by a record of before the copy.
+        """``VolumeConflict`` for a volume that became the archive which is there, by a record from before the copy.
 
-        Its deletion may have begun since: what stands may be half of it, and must not replace the archive, nor be
+        Its deletion may have begun since, so only half of it may be left. It must not replace the archive, nor be
         handed out. One that is `archived` and unchanged is whole.
         """
         volume = record.volume
@@ -195,8 +195,8 @@ class InspectionActivities:
     async def _dropped(
         self, fenced: FencedRecord, step: InspectInput, view: VolumeView | None, record: Record
     ) -> tuple[VolumeView | None, Record]:
-        """The same, after the volume that stands there was given up and deleted, where the caller names it and the
-        bucket was copied since its record was written. ``VolumeInUse`` if somebody has it."""
+        """The same, after the volume that is there was given up and deleted, where the caller names it and the
+        bucket was copied since its record was written. ``VolumeInUse`` if it has a user."""
         uid = view.uid if view is not None else None
         is_named = record.volume is not None and record.volume.uid == uid
         may_drop = record.is_rolled_back or (record.owner.epoch > 1 and not is_named)
@@ -237,7 +237,7 @@ class InspectionActivities:
         return None
 
     async def _gone(self, record: Record) -> InspectResult:
-        """The volume is gone: fine if an archive that the record names may stand for it. ``VolumeLost`` where it was
+        """The volume is gone: fine if an archive that the record names may replace it. ``VolumeLost`` where it was
         ready."""
         volume = record.volume
         if record.missing is not None:
@@ -273,13 +273,13 @@ def _resume(verdict: NextStep, record: Record, volume: VolumeRecord, *, is_whole
 
 
 def _vanished(record: Record) -> VolumeRecord | None:
-    """Where no archive is there: the volume that became one, which somebody else removed."""
+    """Where no archive is there: the volume that became one, and that was not removed by us."""
     volume = record.volume
     return volume if volume is not None and volume.fingerprint is not None else None
 
 
 def _told(record: Record, missing: VolumeRecord | None) -> dict[str, Any]:
-    """What a look that found no volume tells of the one that is lost, and of what stands elsewhere."""
+    """What an inspection that found no volume reports: the one that is lost, and those that are elsewhere."""
     elsewhere = tuple(map(str, record.found_clear().elsewhere))
     if missing is None:
         return {"elsewhere": elsewhere, "lost_volume_uid": record.lost_volume_uid}

@@ -23,8 +23,8 @@ from codehub_storage.errors import ErrorCode, StorageError
 from workflows.messages import MOVER_PROTOCOL, HoldMoverInput
 
 LEASE_ATTEMPTS = 60
-"""So many attempts in a row may come to no mover before the lease fails. What keeps them from one passes or does not,
-so here attempts stand for time, about half an hour."""
+"""Maximum number of attempts in a row that get no mover; then the lease fails. What hinders them passes or does not,
+so this limit is one of time: about half an hour."""
 LOOK_SECONDS = 0.2
 STARTED = "started"
 """In the heartbeat of a lease that had its mover, with the number of that attempt: the next may only adopt that one."""
@@ -50,7 +50,7 @@ class LeaseActivities:
         info = activity.info()
         last = _last_that_held(info.heartbeat_details)
         tries = info.attempt - last
-        if tries > LEASE_ATTEMPTS:  # also where a worker died each time, and nobody could say it
+        if tries > LEASE_ATTEMPTS:  # also where a worker died each time, and could not report it
             raise final(StorageError(ErrorCode.BACKEND_UNAVAILABLE, f"no mover was held in {LEASE_ATTEMPTS} attempts"))
         try:
             await self._hold(step, info, adopt_only=last > 0)
@@ -88,7 +88,7 @@ class LeaseActivities:
         """Stop the mover if its run asks for that. Otherwise leave it to the next attempt.
 
         One that cannot outlive this worker is left only where an operator paused or reset the lease. Where the server
-        no longer knows this attempt (run terminated or closed, attempt timed out) nobody else would stop it.
+        no longer knows this attempt (run terminated or closed, attempt timed out) no other process would stop it.
         """
         details = activity.cancellation_details()
         if details is not None and (details.paused or details.reset):
@@ -113,7 +113,7 @@ def handed_over() -> ApplicationError:
 
 
 def final(error: Exception) -> ApplicationError:
-    """The failure that stands for ``error``, not to be tried again."""
+    """The failure made from ``error``, not to be tried again."""
     failure = to_application_error(error) if isinstance(error, StorageError) else ApplicationError(str(error))
     return ApplicationError(
         failure.message, *failure.details, type=failure.type or type(error).__name__, non_retryable=True

@@ -1,8 +1,8 @@
-"""Activities of purge: refuse first, remove by exact name, look again.
+"""Activities of purge: refuse first, remove by exact name, check again.
 
-Only what belongs to the given keys is removed; whatever else stands under the workspace's prefix is named and kept.
-A listing shows versions and markers that no key names, and is not believed when it shows nothing: each key is asked
-for itself, and so is the version that the manifest named.
+Only what belongs to the given keys is removed. Anything else under the workspace's prefix is named and kept. A listing
+shows versions and markers that no key names. It is not believed when it shows nothing: each key is requested by
+itself, and so is the version that the manifest named.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from codehub_storage.keys import archive_key, is_foreign, manifest_key, record_k
 from workflows.messages import PurgeStepInput, PurgeStepResult
 
 MAX_LISTINGS = 20
-"""So often a listing is asked for anew before what keeps appearing is reported as left."""
+"""Maximum number of times a listing is requested again. What keeps appearing after that is reported as left."""
 
 NOBODYS = COLD | {VolumeState.RESTORING}
-"""States of a volume that no user holds: it goes with its archive."""
+"""States of a volume that no user holds: it is deleted with its archive."""
 
 
 class PurgeActivities:
@@ -85,7 +85,7 @@ class PurgeActivities:
         return () if proven is None or proven.version_id is None else (proven.version_id,)
 
     async def _seen(self, key: str, named: Sequence[str]) -> list[ObjectInfo]:
-        """What the store tells of the key: its listing, then the object itself, then the versions that are named."""
+        """What the store has for the key: its listing, then the object itself, then the versions that are named."""
         seen = await self._store.list_versions(key)
         known = {each.version_id or UNVERSIONED for each in seen}
         for version_id in (None, *named):
@@ -114,7 +114,7 @@ class PurgeActivities:
 
     @activity.defn
     async def purge_volume(self, step: PurgeStepInput) -> PurgeStepResult:
-        """The volume, if it is in scope: sealed first, unless nobody was ever handed it."""
+        """Delete the volume, if it is in scope: sealed first, unless no user was ever given it."""
         fenced = self._services.fenced(step.workspace_id)
         view = await self._backend.inspect(step.workspace_id, fence=fenced.check)
         record = await fenced.check()
@@ -132,7 +132,7 @@ class PurgeActivities:
 
     @activity.defn
     async def confirm_purge(self, step: PurgeStepInput) -> PurgeStepResult:
-        """Look again. Where volume and archive are both gone the record becomes a tombstone."""
+        """Check again. Where volume and archive are both gone the record becomes a tombstone."""
         fenced = self._services.fenced(step.workspace_id)
         faults: list[str] = []
         for key in _keys(step):
@@ -140,7 +140,7 @@ class PurgeActivities:
             if versions or await self._store.list_uploads(key):
                 faults.append(f"{_label(key, versions)} is still there")
         view = await self._backend.inspect(step.workspace_id, fence=fenced.check)
-        record = await fenced.check()  # after the look, as in ``Cleanup``
+        record = await fenced.check()  # after the inspection, as in ``Cleanup``
         if view is not None and _is_in_scope(step, record, view):
             faults.append(f"volume {view.home_store_key} is still there")
         here = record.found_clear() if view is None else record
@@ -163,7 +163,7 @@ class PurgeActivities:
         )
 
     async def _others(self, step: PurgeStepInput) -> list[str]:
-        """Keys under the workspace's own prefix that are out of scope, strangers among them."""
+        """Keys under the workspace's own prefix that are out of scope, those too that are not ours."""
         mine = {record_key(step.workspace_id), *_keys(step)}
         return [key for key in await self._store.list_keys(f"{step.workspace_id}/") if key not in mine]
 
@@ -208,9 +208,10 @@ def _check_ours(step: PurgeStepInput, record: Record, view: VolumeView) -> None:
 
 
 def _last_check(step: PurgeStepInput, record: Record) -> Callable[[Walk], Awaitable[None]]:
-    """What a volume must still be before it goes. With its own key it goes whatever it holds, and only users stop that.
+    """What a volume must still be before it is deleted. With its own key it is deleted whatever it holds, and only
+    users stop that.
 
-    With the archive's key alone it goes as what that archive was made from: ``VolumeChanged`` if it is more by now.
+    With the archive's key alone it must be what that archive was made from: ``VolumeChanged`` if it is more by now.
     """
     volume = record.volume
     is_named = step.home_store_key is not None or volume is None or volume.state != VolumeState.ARCHIVED

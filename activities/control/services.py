@@ -18,7 +18,7 @@ from codehub_storage.errors import ErrorCode, StorageError
 class Services:
     """One place and the bucket that its archives go to.
 
-    ``settle_seconds`` overrides what the store's identity says; ``sync_dir``: the embedded store's folder, synced
+    ``settle_seconds`` overrides that of the store's identity. ``sync_dir``: the embedded store's directory, synced
     instead. ``retention_keep``: older archive versions stay. ``epoch``: the store's when this process began; a run that
     claimed in another is fenced off.
     """
@@ -43,8 +43,8 @@ class Services:
     async def outwait_deletes(self, attempt: int) -> None:
         """[H4] Return when no DELETE of an earlier attempt can take effect any more.
 
-        An earlier attempt failed, or was killed, perhaps with a DELETE under way that nobody saw answered. Where the
-        store obeys If-Match that one can hit nothing newer; elsewhere only waiting helps.
+        An earlier attempt failed, or was killed, perhaps with a DELETE under way whose response it never saw. Where
+        the store obeys If-Match that one can hit nothing newer; elsewhere only waiting helps.
         """
         if attempt > 1:
             identity = await load_identity(self.store)

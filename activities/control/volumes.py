@@ -30,7 +30,7 @@ class VolumeActivities:
     async def announce_volume(self, step: AnnounceInput) -> None:
         """Write a new uid, `restoring`; the one before is given up, or left behind, in the same PUT.
 
-        ``NotYours`` if the record has another volume than the look saw, or gave this one up: a late attempt.
+        ``NotYours`` if the record has another volume than the inspection saw, or gave this one up: a late attempt.
         """
         fenced = self._fenced(step)
 
@@ -58,7 +58,7 @@ class VolumeActivities:
 
     @activity.defn
     async def create_volume(self, step: VolumeInput) -> None:
-        """Create the announced volume; what nobody was ever handed is cleared out of its way."""
+        """Create the announced volume; one that no user was ever given is cleared out of its way."""
         fenced = self._fenced(step)
         announced = (await fenced.check()).volume
         if announced is None or announced.uid != step.volume_uid:
@@ -76,7 +76,7 @@ class VolumeActivities:
         Whatever became of the lease: here the mover is known to be gone, and the volume to be there.
         """
         fenced = self._fenced(step)
-        # First no writer, then the look, then `ready`: from that PUT on a user may have the volume.
+        # First no writer, then the inspection, then `ready`: from that PUT on a user may have the volume.
         await self._backend.detach(step.workspace_id, step.volume_uid, fence=fenced.check)
         view = await self._backend.inspect(step.workspace_id, fence=fenced.check)
         if view is None or view.uid != step.volume_uid:
@@ -143,7 +143,7 @@ class VolumeActivities:
     async def delete_volume(self, step: VolumeInput) -> None:
         """Check for the last time, seal, delete. A sealed deletion is only finished.
 
-        Whatever became of the lease: a container or Pod whose worker died while it was stopping it is ended here.
+        A container or Pod whose worker died while stopping it is ended here, whatever became of the lease.
         """
         fenced = self._fenced(step)
         record = await fenced.check()

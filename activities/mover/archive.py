@@ -1,7 +1,7 @@
 """Activities that make an archive: scan, copy, copy the tail, verify, prove.
 
-Thin: the data plane does the work, these give it folder, store, limits and progress. A mover that did not make the
-plan itself walks again and must find the same fingerprint and cuts, else the volume changed.
+Thin: the data plane does the work, these give it directory, store, limits and progress. A mover that did not make the
+plan itself walks again and must find the same fingerprint and cuts. If it does not, the volume changed.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class ArchiveActivities:
 
     @activity.defn
     async def scan_volume(self, step: ScanInput) -> PlanSummary:
-        """Walk and cut anew."""
+        """Walk and cut again."""
         async with self._context.exclusive_attempt(step.volume_uid) as progress:
             plan = await self._scan(progress)
         summary = plan.summary
@@ -64,7 +64,7 @@ class ArchiveActivities:
 
     @activity.defn
     async def copy_segments(self, step: CopyInput) -> CopyResult:
-        """Send a batch. What an earlier attempt heartbeated as accepted is looked up in the store, not sent again."""
+        """Send a batch. What an earlier attempt reported as accepted is looked up in the store, not sent again."""
         async with self._context.exclusive_attempt(step.volume_uid) as progress:
             plan = await self._planned(step, progress)
             done = unpack_records(progress.records)
@@ -172,7 +172,7 @@ class ArchiveActivities:
         return plan
 
     async def _planned(self, step: ArchiveStep, progress: Progress) -> Plan:
-        """The plan that the workflow goes by. ``VolumeChanged`` if a new walk does not come to it."""
+        """The plan that the workflow has. ``VolumeChanged`` if a new walk comes to another one."""
         plan = self._plan or await self._scan(progress)
         if (plan.summary.change_fingerprint, plan.summary.cut_digest) != (step.fingerprint, step.cut_digest):
             self._plan = None

@@ -26,7 +26,7 @@ class Attempts:
 
     @contextlib.asynccontextmanager
     async def exclusive(self) -> AsyncIterator[None]:
-        """The block runs alone. Where the old attempt does not end, the mover does: its death is what is known."""
+        """The block runs alone. Where the old attempt does not end, the mover ends itself, and the attempt with it."""
         async with self._turn:
             if self._current is not None and not self._current.done():
                 await self._end(self._current)

@@ -27,7 +27,7 @@ from workflows.messages import StoredArchive
 
 @dataclass(frozen=True)
 class MoverContext:
-    """What a mover stands on: the volume's folder, the store, the bounds of its work, and processes that do it.
+    """What a mover has: the volume's directory, the store, the bounds of its work, and processes that do it.
 
     Without a ``pool`` threads do it. ``walkers``: the one process that walks the volume, and reads nothing else.
     """
@@ -57,11 +57,11 @@ class MoverContext:
         return Walker(self.walkers, self.spool) if self.walkers else None
 
     def close(self) -> None:
-        """Remove the temporary folder."""
+        """Remove the temporary directory."""
         shutil.rmtree(self.spool, ignore_errors=True)
 
     def folder(self) -> Path:
-        """A new temporary folder."""
+        """A new temporary directory."""
         return Path(tempfile.mkdtemp(dir=self.spool))
 
     def fenced(self, workspace_id: str) -> FencedRecord:

@@ -12,7 +12,7 @@ from activities.runtime.heartbeats import current_progress
 
 
 class _BeatingStore:
-    """Passes on every call, and touches the current activity's progress while it waits for the answer."""
+    """Passes on every call, and touches the current activity's progress while it waits for the result."""
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store

@@ -1,4 +1,4 @@
-"""Activities that fill a new volume from an archive: folders, segments, links and metadata, comparison, sync.
+"""Activities that fill a new volume from an archive: directories, segments, links and metadata, comparison, sync.
 
 Each may be repeated. None is carried over to another mover: where one died, the volume is given up.
 """
@@ -27,9 +27,9 @@ T = TypeVar("T")
 
 
 class RestoreActivities:
-    """See the module. ``wall``: whether the kernel must confine the writers to the volume's folder.
+    """See the module. ``wall``: whether the kernel must confine the writers to the volume's directory.
 
-    The manifest is read once, the object is looked up anew by each activity: its ETag pins what that one reads.
+    The manifest is read once. Each activity looks the object up again: its ETag pins what that activity reads.
     """
 
     def __init__(self, context: MoverContext, wall: Wall) -> None:
@@ -39,7 +39,7 @@ class RestoreActivities:
 
     @activity.defn
     async def prepare_restore(self, step: RestoreStepInput) -> RestoreStepResult:
-        """``NoSpace`` before a byte is written; then the folders."""
+        """``NoSpace`` before a byte is written; then the directories."""
         async with self._context.exclusive_attempt(step.volume_uid) as progress:
             await self._of_a_copy(step, lambda restore: restore.prepare(progress=lambda folders: progress.touch()))
         return RestoreStepResult()
@@ -68,10 +68,10 @@ class RestoreActivities:
 
     @activity.defn
     async def restore_foreign_archive(self, step: RestoreStepInput) -> RestoreStepResult:
-        """An archive of somebody else, as one stream, then everything onto the disk.
+        """Restore an archive that we did not make, as one stream, then sync everything to the disk.
 
-        A stream cannot be gone on with, and what an earlier attempt wrote cannot be told apart: ``MoverFailed`` then,
-        so that the workflow begins on a new volume.
+        A stream cannot be resumed, and what an earlier attempt wrote cannot be distinguished. A second attempt is
+        ``MoverFailed``, so that the workflow begins on a new volume.
         """
         if activity.info().attempt > 1:
             raise StorageError(ErrorCode.MOVER_FAILED, "the restore of a foreign archive was cut off")
@@ -112,13 +112,13 @@ class RestoreActivities:
         raise refused or _replaced(step)
 
     async def _copies(self, step: RestoreStepInput) -> AsyncIterator[Manifest]:
-        """The map, pinned to each copy of the object in turn, as it stands there now."""
+        """The map, pinned to each copy of the object in turn, as it is now."""
         manifest = await self._manifest(step)
         async for info in copies(self._context.store, step.archive_key, manifest):
             yield manifest.pinned_to(info)
 
     async def _manifest(self, step: RestoreStepInput) -> Manifest:
-        """The map. ``ArchiveNotFound`` if another archive took the place of the one that the workflow looked at."""
+        """The map. ``ArchiveNotFound`` if another archive replaced the one that the workflow inspected."""
         if self._found is None or self._found.archive_id != step.archive_id:
             self._found, _, _ = await find_archive(self._context.store, step.archive_key, step.archive_id)
         if self._found is None or self._found.archive_id != step.archive_id:

@@ -2,7 +2,7 @@
 
 Every method may be called twice. Vendor exceptions are translated here and nowhere else: an implementation raises
 ``StorageError`` (``StoreUnavailable``, ``AccessDenied``, ``WrongStore`` for a missing bucket, ``ArchiveLocked``,
-``NoSpace``) and the two signals below. *Not found* is an answer (``None``, an empty list), *unreachable* is an error.
+``NoSpace``) and the two signals below. *Not found* is a result (``None``, an empty list), *unreachable* is an error.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 ARCHIVE_ID = "archive-id"
-"""The metadata of an archive object that holds its id: by it a lost answer to `complete` is settled."""
+"""The metadata of an archive object that holds its id: by it a lost response to `complete` is settled."""
 
 
 UNVERSIONED = "null"
@@ -84,7 +84,7 @@ class ObjectStore(Protocol):
     async def put_if(self, key: str, data: bytes, *, etag: str | None) -> ObjectInfo:
         """Write a small object if it still has ``etag`` (``None``: if it does not exist).
 
-        A lost answer is settled by looking: bytes equal to ``data`` mean that it was ours. Raises
+        A lost response is settled by reading the object: bytes equal to ``data`` mean that it was ours. Raises
         ``PreconditionFailed``.
         """
         ...
@@ -118,7 +118,7 @@ class ObjectStore(Protocol):
         ...
 
     async def create_upload(self, key: str, metadata: Mapping[str, str]) -> str:
-        """Begin a multipart upload with a declared CRC-64/NVME over the whole object; answers its id."""
+        """Begin a multipart upload with a declared CRC-64/NVME over the whole object; returns its id."""
         ...
 
     async def upload_part(self, key: str, upload_id: str, number: int, data: Buffers) -> UploadedPart:
@@ -126,7 +126,7 @@ class ObjectStore(Protocol):
         ...
 
     async def list_parts(self, key: str, upload_id: str) -> list[UploadedPart] | None:
-        """What the store holds of an upload (``crc64`` empty where it does not say); ``None`` if unknown.
+        """What the store holds of an upload (``crc64`` empty where it reports none); ``None`` if unknown.
 
         A part that was sent twice may be listed twice.
         """
@@ -137,8 +137,8 @@ class ObjectStore(Protocol):
     ) -> ObjectInfo:
         """Make the object of the parts. Raises ``UploadLost``.
 
-        200 without an ETag is no success. A lost answer is settled by looking: the current object carries
-        ``archive_id`` in its metadata and has the size of the parts.
+        200 without an ETag is no success. A lost response is settled by HEAD: the upload was completed if the current
+        object has ``archive_id`` in its metadata and the size of the parts.
         """
         ...
 
@@ -147,8 +147,8 @@ class ObjectStore(Protocol):
         ...
 
     async def list_uploads(self, key: str) -> list[str]:
-        """Open uploads of exactly ``key`` (by exact key: some stores answer a mere prefix with nothing).
+        """Open uploads of exactly ``key`` (by exact key: some stores return nothing for a mere prefix).
 
-        Perhaps only a page of them, empty only if there are none: abort these and list anew.
+        Perhaps only a page of them, empty only if there are none: abort these and list again.
         """
         ...

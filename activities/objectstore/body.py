@@ -65,7 +65,7 @@ class _Buffers(io.RawIOBase):
 
 
 class PartBody(Payload):
-    """Several buffers as one body: a part is in memory once. ``read``, ``seek`` and ``tell`` are for who signs it."""
+    """Several buffers as one body: a part is in memory once. ``read``, ``seek`` and ``tell`` are for the signer."""
 
     def __init__(self, buffers: Buffers) -> None:
         super().__init__(buffers)

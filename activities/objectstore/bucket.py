@@ -1,6 +1,6 @@
 """How a bucket is configured, as far as it can take away what this service relies on: versions, lifecycle, lock.
 
-Read-only. A server that does not know one of these answers as if it had none.
+Read-only. A server that does not know one of these counts as if it had none.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class LifecycleRule:
     actions: Mapping[str, Mapping[str, Any]]
 
     def reaches_any(self, prefixes: re.Pattern[str]) -> bool:
-        """True if it may apply to a key that begins as ``prefixes`` says. Objects of ours bear no tags: a rule for
+        """True if it may apply to a key that begins like one of ``prefixes``. Objects of ours have no tags: a rule for
         some tag spares them."""
         return not self.is_narrowed and (not self.prefix or prefixes.fullmatch(self.prefix) is not None)
 
@@ -53,7 +53,7 @@ async def lifecycle_rules(connection: Connection) -> list[LifecycleRule]:
 
 
 async def has_keys(connection: Connection, prefix: str) -> bool:
-    """True if an object stands below ``prefix``."""
+    """True if there is an object below ``prefix``."""
     return bool((await connection.call("list_objects_v2", Prefix=prefix, MaxKeys=1)).get("Contents"))
 
 
@@ -69,7 +69,7 @@ async def object_lock(connection: Connection) -> ObjectLock | None:
 
 
 async def server(connection: Connection) -> str:
-    """What the server calls itself; empty if it does not say."""
+    """What the server calls itself; empty if it gives no name."""
     answer = await connection.call("head_bucket")
     return str(answer["ResponseMetadata"].get("HTTPHeaders", {}).get("server", ""))
 

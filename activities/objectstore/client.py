@@ -91,7 +91,7 @@ class Connection:
     async def call(
         self, operation: str, *, key: str = "", timeout: timedelta | None = None, **parameters: Any
     ) -> dict[str, Any]:
-        """One request. Raises ``StorageError``, whose ``store_code`` tells what the server said."""
+        """One request. Raises ``StorageError``; its ``store_code`` is the server's own code."""
         try:
             return await self._call(operation, key, timeout, parameters)
         except StorageError as error:
@@ -104,7 +104,7 @@ class Connection:
             raise
 
     async def has_bucket(self) -> bool:
-        """Whether the bucket exists. Asked before an absent object is believed: HEAD does not tell the two apart."""
+        """Whether the bucket exists. Asked before an absent object is believed: HEAD does not distinguish the two."""
         try:
             await self._call("head_bucket", "", None, {})
         except StorageError as error:
@@ -121,9 +121,9 @@ class Connection:
     async def pages(
         self, operation: str, markers: Mapping[str, str], *, key: str = "", **parameters: Any
     ) -> AsyncIterator[dict[str, Any]]:
-        """The pages of a listing. ``markers``: request parameter by the field of the answer that it is taken from.
+        """The pages of a listing. ``markers``: request parameter by the field of the response that it is taken from.
 
-        Ends where a server says that there is more and not where it goes on (SeaweedFS, for uploads).
+        Ends where a server reports that there is more, but not from where (SeaweedFS, for uploads).
         """
         seen: list[dict[str, Any]] = []
         position: dict[str, Any] = {}

@@ -1,7 +1,7 @@
-"""What an S3 server or its client library says, translated one by one into our own codes, and nowhere else.
+"""Errors of an S3 server or its client library, translated one by one into our own codes, and nowhere else.
 
-Messages name operation, key and the server's code. They never carry what the server or the library says beyond
-that: such text may quote a request, its signature, or the output of a program that hands out credentials.
+Messages name operation, key and the server's code. They never carry more of the server's or the library's text: such
+text may quote a request, its signature, or the output of a program that hands out credentials.
 """
 
 from __future__ import annotations
@@ -122,12 +122,12 @@ def translating(operation: str, bucket: str, key: str = "") -> Iterator[None]:
 
 
 def store_code(error: StorageError) -> str:
-    """The server's own code behind ``error``; empty where there was no answer."""
+    """The server's own code behind ``error``; empty where there was no response."""
     return str(error.details.get("store_code", ""))
 
 
 def unanswered(operation: str, key: str, why: str) -> StorageError:
-    """The error for an answer that looks like success and is none."""
+    """The error for a response that looks like success and is none."""
     return StorageError(ErrorCode.STORE_UNAVAILABLE, f"{operation} of {key!r}: {why}")
 
 
@@ -144,7 +144,7 @@ def _code_of(code: str, status: int) -> ErrorCode:
         return _BY_CODE[code]
     if str(status) in _BY_CODE:
         return _BY_CODE[str(status)]
-    # An <Error> in an answer 200 has no telling status; its unknown code may be anything, so try again.
+    # An <Error> in a response 200 has no useful status; its unknown code may be anything, so try again.
     if (status >= 500 and status != 501) or status < 300:
         return ErrorCode.STORE_UNAVAILABLE
     return ErrorCode.UNSUPPORTED

@@ -1,10 +1,10 @@
-"""The identity of a bucket: one object that says which store this is, which places use it, and what it can do.
+"""The identity of a bucket: one object that names the store, the places that use it, and what the store can do.
 
-Absent is believed only in the right place: without this mark, or with another place's, nothing is created, deleted or
-certified. It is written once by `init`, which also finds out whether the store can carry the fence at all.
+A missing object is believed only in the right bucket: without this mark, or with another place's, nothing is created,
+deleted or certified. It is written once by `init`, which also finds out whether the store can carry the fence at all.
 
-A bucket that was copied object by object holds this mark as well. What does not come along is when the store wrote an
-object: the mark tells it of one that lies beside it, and in a copy that one is younger.
+A bucket that was copied object by object holds this mark as well. A copy does not keep the times at which the store
+wrote its objects. The mark holds that time of the marker object beside it, and in a copy the marker object is younger.
 """
 
 from __future__ import annotations
@@ -59,8 +59,9 @@ class StoreIdentity(BaseModel):
 
     ``delete_wait_seconds``: how long an unanswered DELETE is waited out where it cannot be made conditional.
     ``settle_seconds``: between completing an archive and proving it.
-    ``epoch``: how often the store was taken over from a copy, and 1; what records say of before is looked at with care.
-    ``marker_modified_at``, ``marker_version``: of the marker object, as HEAD told them (seconds since 1970).
+    ``epoch``: 1, and one more each time the store was taken over from a copy. Records of an earlier epoch are read with
+    care.
+    ``marker_modified_at``, ``marker_version``: of the marker object, as HEAD reported them (seconds since 1970).
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -85,7 +86,7 @@ class StoreIdentity(BaseModel):
     @field_validator("delete_wait_seconds", "settle_seconds")
     @classmethod
     def _check_seconds(cls, value: float) -> float:
-        """No wait that anybody means is longer than a day; a NaN is not within bounds either."""
+        """No sensible wait is longer than a day; a NaN is not within bounds either."""
         if not 0 <= value <= _LONGEST_SECONDS:
             raise ValueError("out of bounds")
         return value
@@ -159,7 +160,7 @@ async def knows_place(store: ObjectStore, place: str, place_identity: str | None
 async def init_store(
     store: ObjectStore, *, place: str, place_identity: str, adopt: bool, settle_seconds: float | None = None
 ) -> StoreIdentity:
-    """Mark the bucket and add the place; done already: fine. ``settle_seconds=None`` keeps what it says, or takes 60.
+    """Mark the bucket and add the place; again is fine. ``settle_seconds=None`` keeps the value there, or takes 60.
 
     ``Unsupported`` for a store whose conditional PUT is not atomic. ``WrongStore`` for a place that the bucket knows by
     another identity, and unless ``adopt`` for a bucket that has objects but no identity, or is a copy. A copy that is
@@ -175,7 +176,7 @@ async def init_store(
             check_place(before, place, place_identity)
         marker = await store.head(MARKER_KEY)
         if marker is None or not _is_marked(before, marker):
-            # A crash after it leaves a mark that does not fit, hence a bucket that nobody uses until `init` is through.
+            # A crash after it leaves a mark that does not fit: no process uses the bucket until `init` is through.
             marker = await _write_marker(store, marker)
             before = before.model_copy(update={"epoch": before.epoch + (found is not None)})
         modified_at, version = _mark_of(marker)
@@ -200,8 +201,8 @@ async def init_store(
 
 
 async def _write_marker(store: ObjectStore, there: ObjectInfo | None) -> ObjectInfo:
-    """A new marker, as HEAD tells it. ``StoreUnavailable`` if it changes meanwhile."""
-    with contextlib.suppress(PreconditionFailed):  # another `init` writes one: what stands there is as good
+    """A new marker, as HEAD reports it. ``StoreUnavailable`` if it changes meanwhile."""
+    with contextlib.suppress(PreconditionFailed):  # another `init` wrote one, which is as good
         await store.put_if(MARKER_KEY, secrets.token_hex(16).encode(), etag=there.etag if there else None)
     marker = await store.head(MARKER_KEY)
     if marker is None:
@@ -210,9 +211,9 @@ async def _write_marker(store: ObjectStore, there: ObjectInfo | None) -> ObjectI
 
 
 async def check_capabilities(store: ObjectStore, identity: StoreIdentity) -> None:
-    """``WrongStore`` if deletions lean on what the server does not do: it is not the one that `init` looked at.
+    """``WrongStore`` if deletions rely on what the server does not do: it is not the one that `init` checked.
 
-    Its object stays, so that two that ask at once do not disturb one another.
+    The object of this check stays, so that two checks at once do not disturb one another.
     """
     if not identity.capabilities.conditional_delete:
         return
@@ -250,7 +251,7 @@ async def _find(store: ObjectStore) -> tuple[StoreIdentity, str] | None:
 
 
 def identity_of(data: bytes) -> StoreIdentity:
-    """What ``store.json`` says. ``WrongStore`` if it cannot be read, ``Unsupported`` for a later format."""
+    """What ``store.json`` holds. ``WrongStore`` if it cannot be read, ``Unsupported`` for a later format."""
     check_format(data, IDENTITY_KEY, newest=FORMAT_VERSION)
     try:
         return StoreIdentity.model_validate_json(data)
@@ -293,7 +294,7 @@ def _refuse_strangers(store: ObjectStore, keys: Sequence[str]) -> None:
 
 
 async def _check_conditional_put(store: ObjectStore, key: str) -> None:
-    """Of racing writers one wins, on creation and on change, and its bytes are those that stand there."""
+    """Of racing writers one wins, on creation and on change, and its bytes are those in the store."""
     etag = await _race(store, key, None)
     await _race(store, key, etag)
     for stale in (None, etag, _OTHER_ETAG):

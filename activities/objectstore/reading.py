@@ -34,7 +34,7 @@ def quoted(etag: str) -> str:
 
 
 def info_of(key: str, answer: Mapping[str, Any]) -> ObjectInfo:
-    """What an answer to HEAD or GET says of an object."""
+    """The object that a response to HEAD or GET describes."""
     crc64 = answer.get("ChecksumCRC64NVME")
     return ObjectInfo(
         key=key,
@@ -56,7 +56,7 @@ async def is_absent(connection: Connection, key: str, version_id: str | None, er
     """Whether ``error`` means that there is no such object, or no such version of it, in a bucket that exists."""
     code = store_code(error)
     if code == "NoSuchBucket" and error.code != ErrorCode.WRONG_STORE:
-        # SeaweedFS says so to a GET of a key whose newest version is a delete marker, and to much while it starts.
+        # SeaweedFS answers so to a GET of a key whose newest version is a delete marker, and often while it starts.
         return await head(connection, key, version_id) is None
     if code not in ABSENT and not (version_id is not None and code in NO_SUCH_ID):
         return False
@@ -170,7 +170,7 @@ class _Reader:
             )
         except StorageError as error:
             if store_code(error) in CONFLICT:
-                await self._connection.check_bucket()  # SeaweedFS looks at the condition first
+                await self._connection.check_bucket()  # SeaweedFS checks the condition first
             elif not await is_absent(self._connection, self._key, self._version_id, error):
                 raise
             raise PreconditionFailed(f"{self._key!r} is no longer the object with ETag {self._etag}") from error
@@ -179,7 +179,7 @@ class _Reader:
         return self.position == 0 and self._end is None
 
     def _check(self, answer: Mapping[str, Any]) -> int:
-        """Where the body of this answer ends. A store that ignores the condition or the range is found out here."""
+        """Where the body of this response ends. Raises for a store that ignores the condition or the range."""
         if bare(answer.get("ETag", "")) != self._etag:
             raise PreconditionFailed(f"{self._key!r} is no longer the object with ETag {self._etag}")
         if self._is_whole():

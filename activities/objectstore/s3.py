@@ -1,7 +1,7 @@
 """The object store over any S3-compatible server. Reading, uploads and errors have modules of their own.
 
-After every write whose answer was lost, or was no real success, the store is looked at: a write that happened is never
-reported as failed, and one that did not is never reported as done.
+After every write whose response was lost, or was no real success, the store is asked what it has. A write that happened
+is never reported as failed, and one that did not is never reported as done.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class S3Store:
         )
 
     async def _settle_put(self, key: str, data: bytes, etag: str | None, error: StorageError) -> ObjectInfo:
-        """Looks what stands there. A refusal too may answer a replay of a write of ours that succeeded."""
+        """Reads what is there. A refusal, too, may be the response to a replay of a write of ours that succeeded."""
         found = await self.get(key)
         if found is not None and found[0] == data:
             return replace(found[1], retried=True)
@@ -96,7 +96,7 @@ class S3Store:
             if store_code(error) in ABSENT:
                 return await self.connection.check_bucket()
             if store_code(error) in CONFLICT:
-                # Also what is answered for a missing object, and to a replay of a deletion that happened.
+                # Also the response for a missing object, and to a replay of a deletion that happened.
                 if await self.head(key) is None:
                     return
                 raise PreconditionFailed(f"{key!r} is not the object that was to be deleted") from error
@@ -168,7 +168,7 @@ class S3Store:
     async def complete_upload(
         self, key: str, upload_id: str, parts: Sequence[UploadedPart], *, archive_id: str
     ) -> ObjectInfo:
-        """See the Protocol. Whatever the answer was, the object that stands there is looked at."""
+        """See the Protocol. Whatever the response was, the object is looked up afterwards."""
         try:
             version_id = await uploads.complete_upload(self.connection, key, upload_id, parts)
         except StorageError as error:

@@ -1,4 +1,4 @@
-"""Multipart uploads: how archives are written, and how a lost answer to the last step is settled.
+"""Multipart uploads: how archives are written, and how a lost response to the last step is settled.
 
 Every part carries its CRC-64/NVME, and the whole object's, combined from them, is declared at the start and sent at the
 end: most servers check it only where it was declared. Stores without it get Content-MD5 and a check of the size.
@@ -26,7 +26,7 @@ _DECLARED = {"ChecksumAlgorithm": "CRC64NVME", "ChecksumType": "FULL_OBJECT"}
 
 
 async def create_upload(connection: Connection, key: str, metadata: Mapping[str, str]) -> str:
-    """See ``ObjectStore.create_upload``. A lost answer leaves an empty upload, which the next abort of the key ends."""
+    """See ``ObjectStore.create_upload``. A lost response leaves an empty upload; the next abort of the key ends it."""
     declared: dict[str, Any] = _DECLARED if connection.capabilities.full_object_crc else {}
     answer = await connection.call("create_multipart_upload", key=key, Metadata=dict(metadata), **declared)
     if not answer.get("UploadId"):
@@ -92,9 +92,10 @@ def _listed(part: Mapping[str, Any]) -> UploadedPart:
 async def complete_upload(
     connection: Connection, key: str, upload_id: str, parts: Sequence[UploadedPart]
 ) -> str | None:
-    """Asks for the object; the version that the answer names. Raises ``StorageError``; the caller looks then.
+    """Complete the upload; returns the version that the response names. After a ``StorageError`` the caller checks what
+    is there.
 
-    An answer without ETag is an error, although the library calls an empty 200 a success.
+    A response without ETag is an error, although the library calls an empty 200 a success.
     """
     ordered = sorted(parts, key=lambda part: part.number)
     declared = connection.capabilities.full_object_crc
@@ -146,7 +147,7 @@ async def list_uploads(connection: Connection, key: str) -> list[str]:
     """A page of the open uploads of exactly ``key``; empty only if there are none.
 
     Servers page this listing oddly (no marker, an empty one, markers that skip), so it is not followed beyond the
-    first uploads found: abort them and list anew, as ``abort_uploads`` does.
+    first uploads found: abort them and list again, as ``abort_uploads`` does.
     """
     markers = {"NextKeyMarker": "KeyMarker", "NextUploadIdMarker": "UploadIdMarker"}
     async for page in connection.pages("list_multipart_uploads", markers, Prefix=key):

@@ -1,6 +1,6 @@
 """Work that a cancellation does not leave behind.
 
-``asyncio.to_thread`` and ``shield`` return at once when they are cancelled, and what they started goes on. A lock
+``asyncio.to_thread`` and ``shield`` return at once when they are cancelled, and what they started continues. A lock
 released then would no longer guard what is still being done.
 """
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 async def shield_until_done(work: Awaitable[T], *, on_cancel: Callable[[], None] = lambda: None) -> T:
     """The result of ``work``. A cancellation is raised when the work has ended, not before.
 
-    ``on_cancel`` is called at once, to tell the work that it may stop early.
+    ``on_cancel`` is called at once, so that the work may stop early.
     """
     task = asyncio.ensure_future(work)
     cancelled: asyncio.CancelledError | None = None

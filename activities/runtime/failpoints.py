@@ -1,13 +1,13 @@
 """Named points at which a test kills or holds a process, to prove what survives there.
 
 A module that has an effect declares its points at import, so the list of tests is generated from the code and a new
-effect without a test fails the suite. In production nothing is armed and a point costs a look into the environment.
+effect without a test fails the suite. In production nothing is armed and a point only reads one variable.
 
 ``CODEHUB_STORAGE_FAILPOINT`` arms points, separated by commas: ``name[:N][:once=FILE][:pause=FILE]``.
 ``N``: the N-th time that this process reaches it since it was armed. ``once=FILE``: only the first process that comes
 here; it makes FILE, which holds its pid.
-``pause=FILE``: do not kill, but stand still from ``FILE.reached`` (made here) until FILE exists; only the task or
-thread that reached the point stands. Without ``pause`` the process kills itself: nothing is flushed, closed or undone.
+``pause=FILE``: do not kill, but wait from ``FILE.reached`` (made here) until FILE exists. Only the task or thread that
+reached the point waits. Without ``pause`` the process kills itself: nothing is flushed, closed or undone.
 ``@FILE`` in place of all this: FILE holds it and is read at every point, so a test arms a process that runs.
 ``CODEHUB_STORAGE_FAILPOINT_TRACE`` names a file to which every point is appended as it is reached.
 """
@@ -57,7 +57,7 @@ class Armed:
 
 
 def declare(name: str, *, effect: str) -> str:
-    """Announce a point and say what has, or has not, happened when it is reached. Answers the name.
+    """Announce a point, with what has, or has not, happened when it is reached. Returns the name.
 
     ``ValueError`` for a name that is taken.
     """
@@ -73,7 +73,7 @@ def names() -> list[str]:
 
 
 def effect(name: str) -> str:
-    """What the point says of itself. ``KeyError`` for one that is not declared."""
+    """What the point was declared with. ``KeyError`` for one that is not declared."""
     return _points[name]
 
 

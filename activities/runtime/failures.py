@@ -1,4 +1,4 @@
-"""Failures of an activity that its workflow tells apart by type."""
+"""Failures of an activity that its workflow distinguishes by type."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from workflows.messages import UPLOAD_LOST
 
 
 def upload_lost(error: Exception) -> ApplicationError:
-    """How a step says that only a new upload helps."""
+    """The failure of a step when only a new upload helps."""
     return ApplicationError(f"the store lost the upload: {error}", type=UPLOAD_LOST, non_retryable=True)

@@ -111,7 +111,7 @@ async def beating(progress: Progress) -> AsyncIterator[None]:
         if steady is not None:
             steady.is_held = False
         if progress.moves:
-            activity.heartbeat(progress.details())  # flushed if the attempt fails: the next one goes on from here
+            activity.heartbeat(progress.details())  # flushed if the attempt fails: the next one continues from here
 
 
 @dataclass

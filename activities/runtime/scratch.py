@@ -4,5 +4,6 @@ from __future__ import annotations
 
 
 def scratch_prefix(pid: int) -> str:
-    """How the temporary folder of the mover with this process id begins, so that one that was killed leaves none."""
+    """How the name of a mover's temporary directory begins, by process id. So that of a killed mover can be found and
+    removed."""
     return f"codehub-mover-{pid}-"

@@ -1,1 +1,1 @@
-"""What the bucket says of a workspace, who may write it, and what an archive proves: record, fence, proof."""
+"""What the bucket holds about a workspace, who may write it, and what an archive proves: record, fence, proof."""

@@ -18,7 +18,7 @@ from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import archive_key, record_key
 
 RACES = 5
-"""So often a refused PUT is looked at again before it counts as the store's fault."""
+"""Maximum number of times a refused PUT is checked again. After that it counts as the store's fault."""
 
 TAKING = frozenset({Operation.RESTORE.value, Operation.PURGE.value})
 """Operations that take a workspace from another place."""
@@ -28,7 +28,7 @@ _RECORD_BYTES = 64 << 10
 
 @dataclass(frozen=True)
 class Claimant:
-    """Who claims: the place, the operation, the epoch of the store that it read, and what its caller answers for.
+    """Who claims: the place, the operation, the epoch of the store that it read, and what its caller accepts.
 
     ``accept_loss``: this volume may be lost. ``old_place_is_dead``: nothing runs any more at the place that is left.
     ``home_store_key``: what its place calls the volume.
@@ -79,7 +79,7 @@ def _corrupt(message: str) -> StorageError:
 
 
 async def write_record(store: ObjectStore, record: Record, etag: str | None) -> None:
-    """PUT If-Match (``None``: if there is none). ``PreconditionFailed`` if somebody else wrote first.
+    """PUT If-Match (``None``: if there is none). ``PreconditionFailed`` if another process wrote first.
 
     What could not be read again is never written.
     """
@@ -100,16 +100,16 @@ class FencedRecord:
 
     @property
     def workspace_id(self) -> str:
-        """The workspace whose record this is."""
+        """The workspace that this record belongs to."""
         return self._workspace_id
 
     @property
     def run_id(self) -> str:
-        """The run whose fence this is."""
+        """The run that this fence belongs to."""
         return self._run_id
 
     async def claim(self, claimant: Claimant) -> Record | None:
-        """Become the owner; claiming again is fine. Answers the record as it was before, ``None`` if there was none.
+        """Become the owner; claiming again is fine. Returns the record as it was before, ``None`` if there was none.
 
         ``WrongStore``, ``OperationInProgress``: the workspace is at another place and may not be taken from there.
         ``VolumeConflict``: its volume may have been handed out before the bucket was copied.
@@ -122,7 +122,7 @@ class FencedRecord:
         else:
             before, etag = found
             if before.owner.run_id == self._run_id and before.place == claimant.place:
-                return before  # an earlier attempt wrote it, and its answer was lost
+                return before  # an earlier attempt wrote it, and the store's response was lost
             _check_may_claim(before, claimant)
             record = _claimed(before, claimant, owner)
         if await self._put(record, etag):
@@ -135,24 +135,24 @@ class FencedRecord:
         return (await self._read())[0]
 
     async def change(self, edit: Callable[[Record], Record]) -> Record:
-        """Change the record by PUT If-Match and answer it. ``edit`` sees the record as it is now; may refuse.
+        """Change the record by PUT If-Match and return it. ``edit`` gets the record as it is now and may refuse.
 
-        An edit that changes nothing writes nothing. A late attempt looks again here and may get through, so every
-        edit must be right whenever it lands in its run: it compares the state that it goes by.
+        An edit that changes nothing writes nothing. A late attempt reads the record again here and may get through. So
+        every edit must be right at any moment of its run: it compares the state that it relies on.
         """
         for _ in range(RACES):
             record, etag = await self._read()
             edited = edit(record)
             if edited == record:
                 return record
-            # Two equal records would have one ETag: without a revision If-Match could not tell an older one.
+            # Two equal records would have one ETag: without a revision If-Match could not detect an older one.
             edited = edited.model_copy(update={"revision": record.revision + 1})
             if await self._put(edited, etag):
                 return edited
         raise self._contended()
 
     async def release(self, gone_uid: str | None = None) -> None:
-        """Say that this run writes nothing more; again is fine. After it every other read here is ``NotYours``.
+        """Write that this run writes nothing more; again is fine. After it every other read here is ``NotYours``.
 
         ``gone_uid``: a volume that this run saw to be gone, and archived.
         """
@@ -163,7 +163,7 @@ class FencedRecord:
         def edit(record: Record) -> Record:
             volume = record.volume
             is_cold = volume is not None and volume.state in COLD
-            # Only what this run saw: a volume that is elsewhere, or ready, may stand whatever was deleted here.
+            # Only what this run saw: a volume that is elsewhere, or ready, may exist whatever was deleted here.
             if volume is not None and volume.uid == gone_uid and is_cold and not record.is_elsewhere:
                 volume = volume.model_copy(update={"gone": True})
             owner = record.owner.model_copy(update={"signed_off": True})
@@ -174,7 +174,7 @@ class FencedRecord:
     async def _read(self) -> tuple[Record, str]:
         found = await read_record(self._store, self._workspace_id)
         signed_off = found is not None and found[0].owner.signed_off
-        # Signed off counts as another's: a late attempt of this run must not write behind its last word.
+        # A released record counts as another run's: a late attempt of this run must not write after the release.
         if found is None or found[0].owner.run_id != self._run_id or signed_off:
             raise StorageError(
                 ErrorCode.NOT_YOURS,
@@ -184,7 +184,7 @@ class FencedRecord:
             )
         claimed = found[0].owner.epoch
         if self._epoch is not None and claimed != self._epoch:
-            # What it went by was seen in another bucket: an archive that it proved there is not proven here.
+            # What it relied on was seen in another bucket: an archive that it proved there is not proven here.
             raise StorageError(
                 ErrorCode.NOT_YOURS,
                 f"run {self._run_id} claimed in epoch {claimed} of the store, which is in epoch {self._epoch} now",
@@ -193,7 +193,7 @@ class FencedRecord:
         return found
 
     async def _put(self, record: Record, etag: str | None) -> bool:
-        """False if somebody else wrote first."""
+        """False if another process wrote first."""
         try:
             await write_record(self._store, record, etag)
         except PreconditionFailed:
@@ -218,11 +218,11 @@ def _claimed(before: Record, claimant: Claimant, owner: Owner) -> Record:
 
 
 def _check_may_claim(before: Record, claimant: Claimant) -> None:
-    """[H10] What the volume's state says first, then whether the last owner at another place has ended.
+    """[H10] Check the volume's state first, then whether the last owner at another place has ended.
 
-    COLD belongs to no place: without a volume, with one whose deletion is sealed, or with one that nobody was handed,
-    a record goes where a restore or a purge wants it. Work may be in any other. Where the volume is, a record comes
-    home for any operation, and where there is none, a provision may begin anew.
+    COLD belongs to no place: there is no volume, its deletion is sealed, or no user was ever given it. A restore or a
+    purge may then take the record to its own place. In any other state the volume may hold work. The place that has
+    the volume may take the record back for any operation. Where there is no volume, a provision may begin again.
     """
     is_taken, volume = before.place != claimant.place, before.volume
     is_home = volume is not None and before.volume_place == claimant.place

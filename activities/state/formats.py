@@ -1,4 +1,4 @@
-"""The format of a document that we read. It is looked at before anything else: a later one may hold anything."""
+"""The format of a document that we read. It is checked before anything else: a later format may hold anything."""
 
 from __future__ import annotations
 

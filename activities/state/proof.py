@@ -1,13 +1,14 @@
 """[C1] Questions about archives. Two of them must not be taken for one another.
 
-*May it be read* as the archive that a manifest names: content decides, that is key, size, archive id where the object
-bears one, CRC-64 where the store tells it, and the digests while it is read. ETag and version id are those of the
-bucket that it lies in; they pin one read and are looked up for it.
+*May it be read* as the archive that a manifest names? Content decides: key, size, archive id where the object has one,
+CRC-64 where the store reports it, and the digests while it is read. ETag and version id are those of the bucket that
+it is in. They pin one read and are looked up for it.
 
-*May it stand for a volume* that is deleted, or is gone: only the very object that was read back whole, so its ETag and
-version id are those of the manifest too. A HEAD is no evidence: stores tell size and checksum of rotten bytes rightly.
+*May it replace a volume* that is deleted, or is gone? Only the very object that was read back whole, so its ETag and
+version id are those of the manifest too. A HEAD is no evidence: stores report the right size and checksum for rotten
+bytes.
 
-All here only reads.
+This module only reads.
 """
 
 from __future__ import annotations
@@ -62,8 +63,8 @@ def _version(version_id: str | None) -> str | None:
 class ArchiveState(Enum):
     """What is stored of an archive that a record names.
 
-    ``PROVEN``: it may stand for the volume. ``READABLE``: it is there by its content, and must be read back whole
-    before it may. ``CORRUPT``: what is there is not what the manifest says. ``ELSE``: another archive's manifest, or
+    ``PROVEN``: it may replace the volume. ``READABLE``: its content is there; it may replace the volume once it was
+    read back whole. ``CORRUPT``: the object is not what the manifest says. ``ELSE``: another archive's manifest, or
     none. ``NOTHING``: neither manifest nor object.
     """
 
@@ -94,7 +95,7 @@ async def is_proven(store: ObjectStore, workspace_id: str, archive_id: str | Non
 
 
 async def proven_object(store: ObjectStore, key: str, manifest: Manifest) -> ObjectInfo | None:
-    """The object that may stand for the volume that the manifest of ``key`` was made from."""
+    """The object that may replace the volume that the manifest of ``key`` was made from."""
     named = manifest.object
     if named is None or named.key != key:
         return None
@@ -145,10 +146,10 @@ async def stored_version(store: ObjectStore, key: str, manifest: Manifest) -> Ob
 
 
 async def stored_archive(store: ObjectStore, key: str, manifest: Manifest | None) -> tuple[ObjectInfo | None, bool]:
-    """What a look at ``key`` shows, and whether it is proven: the manifest names it by key, size, id and checksum.
+    """The object at ``key``, and whether it is proven: the manifest names it by key, size, id and checksum.
 
-    Proven is what a restore reads, so an older version too where another object stands over it. ``None``: nothing
-    stands at the key.
+    Proven is what a restore reads. That may be an older version, where another object is the current one. ``None``:
+    there is nothing at the key.
     """
     current = await store.head(key)
     if current is None or manifest is None:
@@ -207,8 +208,8 @@ async def find_archive(store: ObjectStore, key: str, archive_id: str | None) -> 
 
 
 async def _deciding_manifest(store: ObjectStore, key: str, info: ObjectInfo) -> Manifest | None:
-    """The manifest beside the object, unless it is a placeholder. One that cannot be read leaves it open whose the
-    object is, if that does not say so itself."""
+    """The manifest beside the object, unless it is a placeholder. If it cannot be read, only the object itself can
+    show which archive it belongs to."""
     try:
         found = await read_manifest(store, key)
     except StorageError as error:
@@ -242,7 +243,7 @@ async def _manifests(store: ObjectStore, key: str) -> AsyncIterator[Manifest]:
 
 
 async def _stored(store: ObjectStore, key: str, manifest: Manifest, current: ObjectInfo | None) -> ObjectInfo:
-    """The first copy of what the manifest names, else why there is none. ``current``: what stands at the key."""
+    """The first copy of what the manifest names; raises why there is none. ``current``: the object at the key now."""
     info = await stored_version(store, key, manifest)
     if info is not None:
         return info
@@ -295,8 +296,8 @@ def check_same_bucket(record: Record, archive_id: str) -> None:
 
 
 async def refuse_missing(store: ObjectStore, record: Record, found: ArchiveState) -> None:
-    """Raises what to say where the archive that the record names is neither proven nor readable; returns where there
-    is no trace of any archive."""
+    """Raises the error for an archive that the record names and that is neither proven nor readable. Returns where
+    there is no trace of any archive."""
     key = archive_key(record.workspace_id)
     recorded = record.volume.archive_id if record.volume else None
     if recorded is None:

@@ -27,7 +27,7 @@ Moment = Annotated[str, Field(max_length=64)]
 
 
 class VolumeState(StrEnum):
-    """``deleting`` is final for its uid: whoever finds it finishes the deletion, nobody hands that volume out."""
+    """``deleting`` is final for its uid: each run that finds it finishes the deletion, and none hands it out."""
 
     RESTORING = "restoring"
     READY = "ready"
@@ -36,11 +36,11 @@ class VolumeState(StrEnum):
 
 
 COLD = frozenset({VolumeState.ARCHIVED, VolumeState.DELETING})
-"""An archive that this volume became was told to be the home."""
+"""An archive was made of this volume, and was reported as the home."""
 
 
 class Owner(BaseModel):
-    """The run whose attempts may write. ``signed_off``: it ended its last write and has none in flight."""
+    """The run whose attempts may write. ``signed_off``: it released the record, so no write of it is in flight."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -73,7 +73,7 @@ class VolumeRecord(BaseModel):
 
     @property
     def has_evidence(self) -> bool:
-        """False where it says that the volume may go, or goes, and neither an archive nor a purge stands for that."""
+        """False where the volume may be deleted, or is being deleted, and neither an archive nor a purge allows it."""
         is_archived = self.archive_id is not None and self.fingerprint is not None
         if self.state == VolumeState.DELETING:
             return is_archived or self.purged_by is not None
@@ -81,7 +81,7 @@ class VolumeRecord(BaseModel):
 
 
 class LeftBehind(BaseModel):
-    """A volume that may still stand at a place which the record has left. Nobody is handed it any more."""
+    """A volume that may still exist at a place which the record has left. No user is given it any more."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -157,7 +157,7 @@ class Record(BaseModel):
 
     @property
     def elsewhere(self) -> tuple[LeftBehind, ...]:
-        """All volumes of the workspace that may stand at other places than the record's."""
+        """All volumes of the workspace that may exist at other places than the record's."""
         volume = self.volume
         if volume is None or volume.gone or not self.is_elsewhere:
             return self.left_behind
@@ -166,8 +166,8 @@ class Record(BaseModel):
     def with_volume(self, volume: VolumeRecord | None, *, lost: bool = False) -> Record:
         """This record with another volume. A uid that is replaced or cleared is given up in the same write.
 
-        One at another place is also remembered as left there. ``lost``: nobody of ours deleted it, so if it ever comes
-        back it is nobody's rubbish, but in the way; every run tells of it until ``with_no_loss``.
+        One at another place is also remembered as left there. ``lost``: no process of ours deleted it. If it ever
+        comes back it is not disposable, but in the way. Every run reports it until ``with_no_loss``.
         """
         old = self.volume
         if old is None or (volume is not None and volume.uid == old.uid):
@@ -180,7 +180,7 @@ class Record(BaseModel):
         return self.model_copy(update={**facts, "lost_volume_uid": old.uid if lost else self.lost_volume_uid})
 
     def found_clear(self) -> Record:
-        """This record after a look that found no volume at its place: nothing is left behind there any more."""
+        """This record after an inspection that found no volume at its place: nothing is left behind there any more."""
         kept = tuple(each for each in self.left_behind if each.place != self.place)
         return self if kept == self.left_behind else self.model_copy(update={"left_behind": kept})
 
@@ -207,17 +207,17 @@ class Record(BaseModel):
         return self.with_volume(volume.model_copy(update=facts))
 
     def purged(self) -> Record:
-        """The tombstone, after a look that found nothing at its place."""
+        """The tombstone, after an inspection that found nothing at its place."""
         return self.found_clear().with_volume(None).with_no_loss().model_copy(update={"last_archive": None})
 
     def with_given_up(self, uid: str) -> Record:
-        """This record after the caller said that the volume ``uid``, which stands there, is worth nothing."""
+        """This record after the caller said that the volume ``uid``, which still exists, is worth nothing."""
         if self.volume is not None and self.volume.uid == uid:
             return self.with_volume(None)
         return self.model_copy(update={"given_up": (*self.given_up, uid)[-GIVEN_UP_KEPT:]})
 
     def with_no_loss(self) -> Record:
-        """This record after the loss was accepted, or an archive was told to be the home since."""
+        """This record after the loss was accepted, or after an archive was reported as the home since."""
         return self.model_copy(update={"lost_volume_uid": None})
 
     def handed_out(self, uid: str) -> Record:
@@ -247,7 +247,8 @@ class Record(BaseModel):
         return uid in self.given_up
 
     def is_disposable(self, uid: str) -> bool:
-        """True for a volume that nobody was ever handed, or whose deletion was decided: whoever meets it deletes it."""
+        """True for a volume that no user was ever given, or whose deletion was decided: any run that finds it deletes
+        it."""
         if self.is_doubted(uid):
             return False
         mine = self.volume is not None and self.volume.uid == uid

@@ -2,7 +2,7 @@
 
 One workflow id per workspace, whatever the operation, so the server runs one at a time. An open run of the same
 operation and input is joined; any other is ``OperationInProgress``. Nothing is remembered here: a new call starts a
-new run, whose first steps look at the world and answer at once where nothing is left to do.
+new run. Its first steps inspect what is there, and it returns at once where nothing is left to do.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ _LAST_WAIT_SECONDS = 0.05
 
 @told
 async def connect(**options: Any) -> Client:
-    """A Temporal client as the environment says (``TEMPORAL_ADDRESS``, ``TEMPORAL_NAMESPACE``, ...), else at
-    ``localhost:7233``.
+    """A Temporal client with the settings of the environment (``TEMPORAL_ADDRESS``, ``TEMPORAL_NAMESPACE``, ...), else
+    at ``localhost:7233``.
 
     ``options`` override single settings of ``temporalio.client.Client.connect``. ``BackendUnavailable`` if there is
     no server, ``InvalidInput`` for settings that cannot be used.
@@ -136,21 +136,21 @@ class OperationHandle:
     async def result(self) -> OperationResult:
         """Wait for the end. ``StorageError`` if it failed or was cancelled.
 
-        What keeps it from getting on, such as that nobody serves its place, is a WARNING of the ``codehub_storage``
-        logger within seconds.
+        What hinders it, such as that no worker serves its place, is a WARNING of the ``codehub_storage`` logger within
+        seconds.
         """
         return await outcome(self._client, self._handle)
 
     @told
     async def progress(self) -> Progress:
         """Phase, bytes, last error, next attempt, what it waits for. ``BackendUnavailable`` if the server does not
-        answer."""
+        respond."""
         return await progress_of(self._client, exact(self._client, self._handle), self.workspace_id)
 
     @told
     async def cancel(self) -> None:
-        """Ask this run to stop and undo. How that ends, ``result`` tells: ``Cancelled``, or what it returns if it was
-        too late. Fine if it has ended. A run that no worker has ever taken, and whose queue none polls, ends at
+        """Ask this run to stop and undo. Fine if it has ended. ``result`` then raises ``Cancelled``, or returns as
+        usual if the cancel was too late. A run that no worker has ever taken, and whose queue none polls, ends at
         once."""
         await request_cancel(self._client, exact(self._client, self._handle))
 
@@ -173,7 +173,7 @@ class StorageClient:
 
     @classmethod
     async def connect(cls, *, place: str = DEFAULT_PLACE, **options: Any) -> StorageClient:
-        """Connect as the environment says; see ``codehub_storage.client.connect``."""
+        """Connect with the settings of the environment; see ``codehub_storage.client.connect``."""
         return cls(await connect(**options), place=place)
 
     # ------------------------------------------------------------ the four operations, blocking
@@ -190,7 +190,7 @@ class StorageClient:
     ) -> str:
         """See ``StorageProvider.provision``. Size and class are wishes to the backend.
 
-        ``accept_loss``: the uid of a volume that was lost, and that a new one may stand in for.
+        ``accept_loss``: the uid of a volume that was lost, and that a new one may replace.
         """
         handle = await self.start_provision(
             workspace_id, place=place, size_bytes=size_bytes, storage_class=storage_class, accept_loss=accept_loss
@@ -392,8 +392,8 @@ class StorageClient:
         """Stop what runs and undo it. ``CANCELLED``: the workspace is as it was before. ``TOO_LATE``: it is done.
 
         A run that no worker has ever taken, and whose queue none polls, is ended: ``CANCELLED``.
-        Where nothing runs, an archive is asked to look whether an earlier one is past its point of no return:
-        ``CANCELLED`` then means that the volume is there and ready. ``VolumeNotFound`` if there is none and no archive.
+        Where nothing runs, an archive run checks whether an earlier one is past its point of no return: ``CANCELLED``
+        then means that the volume is there and ready. ``VolumeNotFound`` if there is none and no archive.
         """
         handle = await self._open_run(workspace_id)
         if handle is not None:
@@ -499,7 +499,7 @@ class StorageClient:
 
 
 def input_digest(operation: Operation, request: Contract) -> str:
-    """What tells whether two calls ask for the same."""
+    """A digest that is equal for two calls that ask for the same."""
     text = f"{operation.value}:{request.model_dump_json(exclude_defaults=True)}"
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -35,7 +35,7 @@ class Operation(StrEnum):
 
 
 class Phase(StrEnum):
-    """Where an operation stands: what a user reads, and what ``WsPhase`` holds."""
+    """How far an operation is: what a user reads, and what ``WsPhase`` holds."""
 
     CLAIMING = "claiming"
     INSPECTING = "inspecting"
@@ -67,7 +67,7 @@ class VolumeSpec(Contract):
 
 
 class ProvisionInput(Contract):
-    """A new, empty volume for a workspace. ``accept_loss``: begin anew although this volume of it was lost."""
+    """A new, empty volume for a workspace. ``accept_loss``: begin again although this volume of it was lost."""
 
     workspace_id: str
     place: Place = DEFAULT_PLACE
@@ -149,7 +149,7 @@ class OperationResult(Contract):
 
 
 class Progress(Contract):
-    """A look at an operation while it runs (a query; no history is written)."""
+    """The state of an operation while it runs (a query; no history is written)."""
 
     operation: str = Field(description="provision, archive, restore or purge")
     workspace_id: str = Field(description="whose home it is")

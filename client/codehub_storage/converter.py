@@ -36,7 +36,7 @@ DATA_CONVERTER = dataclasses.replace(pydantic_data_converter, failure_converter_
 
 
 def to_application_error(error: StorageError) -> ApplicationError:
-    """The failure that stands for ``error``; only transient codes are tried again by a step itself."""
+    """The failure made from ``error``; only transient codes are tried again by a step itself."""
     return ApplicationError(
         error.message,
         {"hint": error.hint, **error.details},

@@ -43,7 +43,7 @@ class ErrorCode(StrEnum):
 class CodeFacts(NamedTuple):
     """What follows from a code.
 
-    ``retryable``: the same call may succeed later although nobody repaired anything.
+    ``retryable``: the same call may succeed later without a repair.
     ``transient``: a step that meets it tries again by itself, bounded by time, before the operation fails.
     ``hint``: what a person does about it.
     """
@@ -155,7 +155,7 @@ class StorageError(Exception):
 
     @property
     def retryable(self) -> bool:
-        """True where the same call may succeed later although nobody repaired anything."""
+        """True where the same call may succeed later without a repair."""
         return FACTS[self.code].retryable
 
     @property
@@ -168,7 +168,7 @@ class StorageError(Exception):
 
     @classmethod
     def from_type(cls, type_name: str | None, message: str, **kwargs: Any) -> StorageError:
-        """The error whose code stood on the wire as ``type_name``; unknown names become ``UNKNOWN``."""
+        """The error whose code was on the wire as ``type_name``; unknown names become ``UNKNOWN``."""
         try:
             code = ErrorCode(type_name or "")
         except ValueError:

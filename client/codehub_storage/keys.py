@@ -45,7 +45,7 @@ def is_archive_key(text: str) -> bool:
 
 
 def workspace_of_volume(home_store_key: str) -> str:
-    """The workspace whose volume ``home_store_key`` is. ``InvalidInput`` if it is not the name of a volume."""
+    """The workspace of the volume ``home_store_key``. ``InvalidInput`` if it is not the name of a volume."""
     match = _VOLUME.fullmatch(home_store_key) if isinstance(home_store_key, str) else None
     if match is None:
         raise StorageError(
@@ -57,7 +57,7 @@ def workspace_of_volume(home_store_key: str) -> str:
 
 
 def workspace_of_archive(archive_key: str) -> str:
-    """The workspace whose archive ``archive_key`` is. ``InvalidInput`` if it is not the key of an archive."""
+    """The workspace of the archive ``archive_key``. ``InvalidInput`` if it is not the key of an archive."""
     match = _ARCHIVE.fullmatch(archive_key) if isinstance(archive_key, str) else None
     if match is None:
         raise StorageError(

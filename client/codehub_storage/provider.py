@@ -9,12 +9,12 @@ from typing import Protocol, runtime_checkable
 class StorageProvider(Protocol):
     """Moves a workspace's home between a volume and an archive.
 
-    Every call may be repeated at any time, after any crash: it looks first, goes on where an earlier call stopped,
+    Every call may be repeated at any time, after any crash. It inspects first, continues where an earlier call stopped,
     and returns at once where its postcondition holds.
 
     Raises:
-        StorageError: ``error.retryable`` says whether the same call may succeed later although nobody repaired
-            anything. Besides the codes that each call names, all may raise ``OperationInProgress`` (another operation
+        StorageError: if ``error.retryable``, the same call may succeed later without a repair.
+            Besides the codes that each call names, all may raise ``OperationInProgress`` (another operation
             of this workspace is running), ``NotYours`` (overtaken by a newer run), ``Cancelled``, ``InvalidInput``,
             ``WrongStore``, ``AccessDenied``, ``StoreUnavailable``, ``BackendUnavailable``, ``NoSpace``,
             ``ArchiveCorrupt`` (record or manifest cannot be read, or is another workspace's), ``Unsupported``, and
@@ -26,20 +26,20 @@ class StorageProvider(Protocol):
 
         Raises:
             StorageError: ``LineageConflict`` (an archive exists), ``VolumeLost`` (it had a home, which is gone),
-                ``VolumeConflict`` (another volume has the name), ``VolumeInUse`` (somebody has what an earlier run
-                left), ``ArchiveNotFound`` (its home was archived, and that archive is gone).
+                ``VolumeConflict`` (another volume has the name), ``VolumeInUse`` (what an earlier run left is in use),
+                ``ArchiveNotFound`` (its home was archived, and that archive is gone).
         """
         ...
 
     async def archive(self, home_store_key: str) -> str:
         """Volume to proven archive, then the volume deleted; return the ``archive_key``.
 
-        It returns, too, where the archive is proven but the volume could not be deleted. The full result then says
+        It returns, too, where the archive is proven but the volume could not be deleted. The full result then has
         ``cleanup_required``, and calling again finishes the deletion.
 
         Raises:
             StorageError: the volume is kept. ``VolumeNotFound`` (there is neither the volume nor an archive of it),
-                ``VolumeLost``, ``VolumeInUse``, ``VolumeUnreadable``, ``VolumeChanged`` (somebody writes to it),
+                ``VolumeLost``, ``VolumeInUse``, ``VolumeUnreadable``, ``VolumeChanged`` (a process writes to it),
                 ``VolumeConflict``, ``LineageConflict``, ``ArchiveTooLarge``, ``ArchiveCorrupt`` (the store did not
                 keep what was written), ``ArchiveNotFound`` (the proven object went away), ``MoverFailed``.
         """
@@ -48,13 +48,13 @@ class StorageProvider(Protocol):
     async def restore(self, archive_key: str) -> str:
         """Archive to new volume; return its ``home_store_key``. The archive stays.
 
-        An archived workspace is taken from another place. A home that was lost is told in the full result.
+        An archived workspace is taken from another place. A home that was lost is reported in the full result.
 
         Raises:
             StorageError: no half-filled volume is handed out. ``ArchiveNotFound``, ``ArchiveUnproven``,
                 ``ArchiveCorrupt`` (its bytes are not what was stored: a person must step in), ``ArchiveLocked``,
                 ``ArchiveTooLarge`` (the volume's file system cannot hold it), ``VolumeConflict`` (another volume
-                stands there), ``VolumeInUse``, ``VolumeUnreadable``, ``MoverFailed``.
+                is there), ``VolumeInUse``, ``VolumeUnreadable``, ``MoverFailed``.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""What the server says of a run: its outcome, its progress, and that it says nothing at all."""
+"""What the server reports of a run: its outcome and its progress; and the errors where it reports nothing."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.serving import WORKFLOWS, Hindrance, hindrance, pollers, was_taken
 
 UNTAKEN = "cancelled before any worker had taken it"
-"""The reason of a terminate that stands for a cancel."""
+"""The reason of a terminate that is used as a cancel."""
 _NO_CONNECTION = "client connect"
 _TOO_LARGE = "larger than max"
 _QUERY_SECONDS = 5.0
 _FIRST_LOOKS, _LATER_LOOKS = (1.0, 3.0, 10.0), 30.0
 _CANCEL_LOOKS = 2.0
 DENIED = (RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNAUTHENTICATED)
-"""What a server answers to whom it does not let in, or not that far."""
+"""What a server answers to a client that it does not let in, or that lacks a permission."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -87,7 +87,7 @@ def _line(error: BaseException) -> str:
 
 
 def unreachable(error: RPCError) -> StorageError:
-    """The error for a call that the server did not answer, or refused."""
+    """The error for a call that got no response from the server, or that the server refused."""
     message = f"the Temporal server says: {_line(error)}"
     namespace = _missing_namespace(error)
     if namespace is not None:
@@ -153,7 +153,7 @@ async def outcome(client: Client, handle: WorkflowHandle[Any, OperationResult]) 
 async def _terminated(
     client: Client, handle: WorkflowHandle[Any, OperationResult], error: TerminatedError
 ) -> StorageError:
-    """The cancel that it stands for, if the run had begun nothing."""
+    """The cancel that the terminate was used as, if the run had begun nothing."""
     if error.message == UNTAKEN and not await was_taken(client, handle.id, handle.run_id or ""):
         return StorageError(ErrorCode.CANCELLED, f"the operation was {UNTAKEN}")
     return StorageError(
@@ -181,7 +181,7 @@ async def _warn(client: Client, handle: WorkflowHandle[Any, Any]) -> None:
 async def request_cancel(client: Client, handle: WorkflowHandle[Any, Any]) -> bool:
     """Ask an open run to stop and undo; fine if it has ended.
 
-    True where it was ended at once, since nobody had begun it and nobody would: no worker asks for its tasks.
+    True where it was ended at once, since no worker had begun it and none would: no worker asks for its tasks.
     """
     try:
         await handle.cancel()
@@ -190,18 +190,18 @@ async def request_cancel(client: Client, handle: WorkflowHandle[Any, Any]) -> bo
             return False
         if await pollers(client, (await handle.describe()).task_queue, WORKFLOWS):
             return False
-        # A worker may begin the first task right here, and its claim land after this. That is safe: the run never signs
-        # off then, so the next claim waits for what it may have under way, and says so [H4].
+        # A worker may begin the first task right here, and its claim land after this. That is safe: the run never
+        # releases the record then, so the next claim waits for what it may have under way, and reports that [H4].
         await handle.terminate(reason=UNTAKEN)
     except RPCError as error:
-        if not is_no_run(error):  # that: it ended just now, and its outcome tells
+        if not is_no_run(error):  # if it is: the run ended just now, and its outcome is final
             raise
         return False
     return True
 
 
 async def cancelled_outcome(client: Client, handle: WorkflowHandle[Any, OperationResult]) -> OperationResult:
-    """``outcome`` of a run that was asked to cancel; asked again until somebody serves it, or nobody will."""
+    """``outcome`` of a run that was asked to cancel. The cancel is repeated until a worker serves it, or none will."""
     ending = asyncio.ensure_future(outcome(client, handle))
     try:
         while not (ending.done() or await request_cancel(client, handle)):
@@ -213,11 +213,11 @@ async def cancelled_outcome(client: Client, handle: WorkflowHandle[Any, Operatio
         ending.cancel()
 
 
-# ------------------------------------------------------------ how it stands
+# ------------------------------------------------------------ how far it is
 
 
 async def progress_of(client: Client, handle: WorkflowHandle[Any, Any], workspace_id: str) -> Progress:
-    """What the workflow says of itself, what the server knows of the step under way, and what hinders it."""
+    """What the workflow reports of itself, what the server knows of the step under way, and what hinders it."""
     description = await handle.describe()
     running = description.status == WorkflowExecutionStatus.RUNNING
     progress = Progress(
@@ -231,7 +231,7 @@ async def progress_of(client: Client, handle: WorkflowHandle[Any, Any], workspac
             fields = {"phase", "bytes_done", "bytes_total", "last_error", "waits_for"}
             progress = progress.model_copy(update=said.model_dump(include=fields))
         except (RPCError, TimeoutError, WorkflowQueryFailedError, WorkflowQueryRejectedError):
-            pass  # no worker answers: the server's own view remains
+            pass  # no worker responds: the server's own view remains
     if description.status == WorkflowExecutionStatus.COMPLETED:
         return progress.model_copy(update={"phase": Phase.DONE})
     return progress.model_copy(

@@ -1,4 +1,4 @@
-"""Who serves a run, and why an open one does not get on: asked of the server, which no worker has to help for."""
+"""Which workers serve a run, and why an open one makes no progress: asked of the server, without help of a worker."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from temporalio.client import Client, WorkflowExecutionDescription
 from codehub_storage.keys import movers_queue, place_of_queue, storage_queue
 
 POLL_SECONDS = 90.0
-"""A worker asks anew each minute. For minutes more the server names those that are gone."""
+"""A worker asks again each minute. For minutes more the server names those that are gone."""
 _TIMEOUT = timedelta(seconds=8)
 _FIRST_EVENTS, _LAST_EVENTS = 100, 20
 
@@ -36,7 +36,7 @@ ACTIVITIES = TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
 
 
 class Hindrance(NamedTuple):
-    """Why a run does not get on, as ``Progress`` has it. ``may_pass``: perhaps it only has to wait for its turn."""
+    """Why a run makes no progress, as ``Progress`` has it. ``may_pass``: perhaps it only has to wait for its turn."""
 
     waits_for: str | None = None
     task_attempt: int = 1
@@ -55,7 +55,8 @@ def hindered(waits_for: str | None, task_attempt: int, task_failure: str | None)
 
 
 async def known_pollers(client: Client, queue: str, kind: TaskQueueType.ValueType) -> Sequence[PollerInfo]:
-    """Who asked for work on a queue, some of them gone for minutes. ``RPCError`` where the server does not say."""
+    """The workers that asked for work on a queue, some of them gone for minutes. ``RPCError`` where the server gives no
+    list."""
     request = DescribeTaskQueueRequest(
         namespace=client.namespace, task_queue=TaskQueue(name=queue), task_queue_type=kind
     )
@@ -70,7 +71,7 @@ async def pollers(client: Client, queue: str, kind: TaskQueueType.ValueType) -> 
 
 
 async def was_taken(client: Client, workflow_id: str, run_id: str) -> bool:
-    """True once a worker has begun a task of this run. ``RPCError`` where the server does not say."""
+    """True once a worker has begun a task of this run. ``RPCError`` where the server does not report it."""
     request = GetWorkflowExecutionHistoryRequest(
         namespace=client.namespace,
         execution=WorkflowExecution(workflow_id=workflow_id, run_id=run_id),
@@ -82,9 +83,9 @@ async def was_taken(client: Client, workflow_id: str, run_id: str) -> bool:
 
 
 async def hindrance(client: Client, description: WorkflowExecutionDescription) -> Hindrance:
-    """Why the run that was described does not get on. ``RPCError`` where the server does not say.
+    """Why the run that was described makes no progress. ``RPCError`` where the server does not report it.
 
-    That nobody serves a *mover's* queue is its lease's matter, which starts another mover.
+    A *mover's* queue that no worker serves is the lease's matter: it starts another mover.
     """
     raw, found = description.raw_description, Hindrance()
     if raw.HasField("pending_workflow_task"):

@@ -65,7 +65,7 @@ class _NoRoom(Exception):
 
 @contextmanager
 def _folder(given: Path | None) -> Iterator[Path]:
-    """The folder to work in; a temporary one is removed."""
+    """The directory to work in; a temporary one is removed."""
     if given is not None:
         given.mkdir(parents=True, exist_ok=True)
         _check_room(given)

@@ -1,6 +1,6 @@
 """SIGKILL in the middle of an archive: to the mover that copies, then to the worker.
 
-The middle is not guessed. It is what the operation itself says: it copies, and some bytes are done but not all.
+The middle is not guessed. It is what the operation itself reports: it copies, and some bytes are done but not all.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class MissedTheMiddle(Exception):
 
 @dataclass(frozen=True)
 class Kills:
-    """Who is killed, and what is told of it.
+    """The processes that are killed, and what is reported of it.
 
     ``look``: the progress of the archive. ``mover``, ``worker``: their process ids, ``None`` while there is none.
     """

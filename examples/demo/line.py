@@ -14,7 +14,7 @@ _CHUNK = 1 << 16
 class Line:
     """``async with Line(target)`` listens on a free port of loopback and passes each connection on to ``target()``.
 
-    ``target`` is asked anew for each connection, so the server behind it may be started later.
+    ``target`` is called for each connection, so the server behind it may be started later.
     """
 
     def __init__(self, target: Callable[[], str]) -> None:
@@ -65,7 +65,7 @@ class Line:
 
 
 async def _nothing(size: int) -> None:
-    """Answers are neither counted nor slowed."""
+    """Responses are neither counted nor slowed."""
 
 
 async def _pump(

@@ -34,7 +34,7 @@ _CAPABILITY = bytes.fromhex("0100000200040000000000000000000000000000")
 
 
 class Oddities:
-    """Makes them in a folder. ``refused``: what the kernel or the file system did not let us make, and why."""
+    """Makes them in a directory. ``refused``: what the kernel or the file system did not let us make, and why."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -154,7 +154,7 @@ class Oddities:
         os.chown(folder, 1000, 1000)
 
     def _times(self) -> None:
-        """Last: whatever is made in a folder changes its time."""
+        """Last: whatever is made in a directory changes its time."""
         folder = self._new("times")
         for number, moment in enumerate(_TIMES_NS):
             for path in (folder / f"file {number}", folder / f"folder {number}"):

@@ -1,4 +1,4 @@
-"""The judge: a copy made by rsync before, and compared by rsync after. Only what rsync does not see is looked at here:
+"""The judge: a copy made by rsync before, and compared by rsync after. Only what rsync does not see is compared here:
 links that are too many, and holes."""
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ async def inventory(tree: Path) -> Inventory:
 
 
 def remove(tree: Path) -> None:
-    """A tree with all below it, also folders that we made unwritable to ourselves."""
+    """A tree with all below it, also directories that we made unwritable to ourselves."""
     for parent, folders, _ in os.walk(tree):
         for name in folders:
             path = os.path.join(parent, name)

@@ -110,7 +110,7 @@ class Story:
         try:
             await asyncio.wait([killing, ending], return_when=asyncio.FIRST_COMPLETED)
             if not killing.done():
-                await ending  # a failure of its own says more
+                await ending  # a failure of its own is the better error
                 raise MissedTheMiddle("the archive ended before a mover and a worker were killed in its middle")
             await killing
             self._line.bytes_per_second = None

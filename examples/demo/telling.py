@@ -1,4 +1,4 @@
-"""What a person sees of the demo: each step as it goes, and a table of them at the end."""
+"""What a person sees of the demo: each step as it happens, and a table of them at the end."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Step:
 
 
 class Telling:
-    """Collects the steps and says each."""
+    """Collects the steps and prints each."""
 
     def __init__(self, output: Output) -> None:
         self.output = output

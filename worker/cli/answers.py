@@ -32,7 +32,7 @@ class Answer(BaseModel):
 
 
 def _maybe(description: str) -> Any:
-    """A field that is absent, and not null, where it has nothing to tell."""
+    """A field that is absent, and not null, where there is nothing to report."""
     return Field(
         default=None,
         description=description,
@@ -57,7 +57,7 @@ class ErrorObject(Answer):
 
     @classmethod
     def of(cls, error: StorageError, *, safe: str | None = None, web_ui: str | None = None) -> ErrorObject:
-        """The error, and what the command can tell besides."""
+        """The error, and what the command knows besides."""
         return cls(
             code=error.code.value,
             message=error.message,
@@ -80,13 +80,13 @@ class Known(Answer):
 
 
 class Failed(Known):
-    """A command that failed. The exit status tells the kind of failure."""
+    """A command that failed. The exit status shows the kind of failure."""
 
     error: ErrorObject = Field(description="why")
 
 
 class Interrupted(Known):
-    """A command that was ended by Ctrl-C or SIGTERM. An operation that it started goes on."""
+    """A command that was ended by Ctrl-C or SIGTERM. An operation that it started continues."""
 
     interrupted: Literal[True] = Field(default=True, description="always true")
 
@@ -216,7 +216,7 @@ class ListAnswer(Answer):
 
 
 class ShownArchive(Answer):
-    """What is stored of an archive, and what its manifest says; null where no manifest says it."""
+    """What is stored of an archive, and what its manifest holds; null where no manifest holds it."""
 
     archive_key: str = Field(description="object key of the archive")
     archive_id: str | None = Field(description="which archive the manifest names")
@@ -263,7 +263,7 @@ class ShownVolume(Answer):
 
 
 class ShowAnswer(Answer):
-    """With a workspace: all that bucket, backend and Temporal know of it. With ``error``, the others still tell it."""
+    """With a workspace: all that bucket, backend and Temporal know of it. With ``error``: what the others know."""
 
     workspace_id: str = Field(description="the workspace")
     operation: Progress | None = Field(
@@ -382,4 +382,4 @@ ANSWERS: Mapping[str, tuple[type[BaseModel], ...]] = {
     "version": (VersionAnswer,),
     "completion": (CompletionAnswer,),
 }
-"""What a command prints when it does not fail: one of these. Nothing for those that end only when told to."""
+"""What a command prints when it does not fail: one of these. Nothing for those that run until a signal."""

@@ -92,7 +92,7 @@ def _presses() -> Iterator[asyncio.Queue[None]]:
 
 @contextmanager
 def _lines() -> Iterator[asyncio.Queue[str]]:
-    """What is typed; an empty one at the end of the input, which then tells nothing more."""
+    """What is typed; an empty line at the end of the input, after which nothing more comes."""
     loop, lines, stdin = asyncio.get_running_loop(), asyncio.Queue[str](), sys.stdin.fileno()
 
     def read() -> None:

@@ -31,7 +31,7 @@ MEANINGS = {
     "6": "`cancel`: too late, the operation is done",
     "130, 143": "stopped by Ctrl-C or SIGTERM; an operation that was started goes on",
 }
-"""What `--help` and the documentation say about each."""
+"""The text of `--help` and of the documentation about each."""
 
 
 def exit_of(error: StorageError) -> Exit:

@@ -1,4 +1,4 @@
-"""Waiting for an operation: the bar, the question that Ctrl-C asks, and what to say where the wait ends earlier."""
+"""Waiting for an operation: the bar, the question that Ctrl-C asks, and what to print if the wait ends earlier."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _DONE_WORDS = {"provision": "provisioned", "archive": "archived", "restore": "re
 
 
 async def finish(handle: OperationHandle, args: Namespace, output: Output, *, key: str = "") -> int:
-    """Wait for the end of an operation and print its result; with `--no-wait`, say only which run it is.
+    """Wait for the end of an operation and print its result; with `--no-wait`, print only which run it is.
 
     ``key``: the field that is the answer for people.
     """
@@ -62,7 +62,7 @@ async def finish(handle: OperationHandle, args: Namespace, output: Output, *, ke
 
 
 async def follow(ending: Awaitable[T], look: Callable[[], Awaitable[Progress | None]], output: Output) -> T:
-    """Await ``ending``; meanwhile ask ``look`` now and then and show what it says."""
+    """Await ``ending``; meanwhile call ``look`` now and then and show what it returns."""
     looking = asyncio.create_task(_show(look, output))
     try:
         return await ending
@@ -85,7 +85,7 @@ async def _show(look: Callable[[], Awaitable[Progress | None]], output: Output) 
 
 
 def note_hindrance(progress: Progress, output: Output, said: str = "") -> str:
-    """Say on stderr what keeps the operation from getting on, once; answers it, empty where nothing does."""
+    """Print on stderr, once, what hinders the operation. Returns that text, empty where nothing does."""
     found = "" if progress.closed else _hindered(progress)
     if found and found != said:
         output.note(f"{progress.operation} of {progress.workspace_id} {found}")
@@ -113,7 +113,7 @@ def _hindered(progress: Progress) -> str:
 
 
 def progress_line(progress: Progress) -> str:
-    """Phase, bytes, and why it does not get on if it does not."""
+    """Phase, bytes, and why it makes no progress if it makes none."""
     if progress.closed:
         why = f": {one_line(progress.last_error)}" if progress.last_error else ""
         return f"{progress.operation}: " + ("done" if progress.phase is Phase.DONE else f"ended without success{why}")

@@ -44,7 +44,7 @@ def run(argv: Sequence[str], stdout: TextIO | None = None, stderr: TextIO | None
 def _run(args: Namespace, output: Output) -> int:
     from codehub_storage.errors import StorageError
 
-    logging.getLogger("codehub_storage").addHandler(logging.NullHandler())  # `following` says it, on a line of its own
+    logging.getLogger("codehub_storage").addHandler(logging.NullHandler())  # `following` prints it, on its own line
     signals: list[int] = []
     try:
         return asyncio.run(_interruptible(args, output, signals))

@@ -1,4 +1,4 @@
-"""What was typed where a key is wanted: the key, or the workspace whose key it is.
+"""What was typed where a key is wanted: the key, or the workspace that it belongs to.
 
 What has the shape of a key is that key, on every backend. So ``ws-a-home`` is the volume of workspace ``a``, although
 a workspace may be called so; the keys of such a workspace are typed in full.

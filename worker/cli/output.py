@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Output:
-    """Where a command speaks.
+    """Where a command prints.
 
     The rest is for failures. ``known``: fields of ``answers.Known``, such as the run that was started. ``operation``:
     the one that the command is about, if any. ``link``: where the web UI shows a workspace's run, if that is known.
@@ -57,7 +57,7 @@ class Output:
         print(line, file=self._stderr, flush=True)
 
     def progress(self, at: ProgressState) -> None:
-        """Show where it stands, in place of what was shown last. Only on a terminal, and not amid a question."""
+        """Show how far it is, in place of what was shown last. Only on a terminal, and not amid a question."""
         if self.is_terminal and not self._is_asking:
             self._bar = self._bar or Bar(self._stderr)
             self._bar.show(at)

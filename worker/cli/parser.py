@@ -50,7 +50,7 @@ class UsageError(Exception):
 class Parser(ArgumentParser):
     """Raises ``UsageError`` where argparse would print and exit, so that `--json` holds for that too.
 
-    ``more_help`` is asked for the end of the help only when somebody wants to read it.
+    ``more_help`` is asked for the end of the help only when the help is printed.
     """
 
     def __init__(self, *, more_help: Callable[[], str] = str, **options: Any) -> None:
@@ -73,7 +73,7 @@ class Parser(ArgumentParser):
 
 
 class _Version(argparse.Action):
-    """Asks for the version only when somebody wants it."""
+    """Asks for the version only when it is printed."""
 
     def __init__(self, option_strings: Sequence[str], dest: str, **options: Any) -> None:
         super().__init__(option_strings, argparse.SUPPRESS, nargs=0, **options)
@@ -125,7 +125,7 @@ def commands_of(parser: ArgumentParser | None = None) -> dict[str, ArgumentParse
 
 
 def _common() -> Parser:
-    """Options that may stand before or behind the command. Made anew for each parser: defaults belong to the action."""
+    """Options that may be before or behind the command. Made for each parser: defaults belong to the action."""
     common = Parser(add_help=False, argument_default=argparse.SUPPRESS)
     common.add_argument("--json", action="store_true", help="print exactly one JSON object on stdout")
     common.add_argument(

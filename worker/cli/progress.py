@@ -1,4 +1,4 @@
-"""The bar that shows where a long command stands: phase, bytes, rate, time left, and what is in the way."""
+"""The bar that shows how far a long command is: phase, bytes, rate, time left, and what is in the way."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _BAR_COLUMNS = 24
 
 @dataclass(frozen=True)
 class ProgressState:
-    """Where it stands. ``done`` and ``total`` are bytes; 0 where nobody knows. ``trouble``: why it does not get on."""
+    """How far it is. ``done`` and ``total`` are bytes; 0 where unknown. ``trouble``: why it makes no progress."""
 
     what: str
     done: int = 0

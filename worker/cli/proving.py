@@ -1,8 +1,8 @@
 """Writes the proof of an archive whose manifest was lost, without ever replacing another archive's.
 
-It is no run and claims nothing, so it keeps out of the way: no run may be open, the record must stand unchanged from
-before the reading to right before the write, and the manifest is replaced by PUT If-Match on what stood there. Where
-nothing stands, an empty manifest is written first: a purge that comes in between removes it, and the proof is refused.
+It is no run and claims nothing, so it keeps out of the way. No run may be open. The record must stay unchanged from
+before the reading to right before the write. The manifest is replaced by PUT If-Match on what was there. Where there is
+none, an empty manifest is written first: a purge that comes in between removes it, and the proof is refused.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ async def _record_etag(store: ObjectStore, workspace_id: str) -> str | None:
 
 
 async def _object_of_ours(store: ObjectStore, key: str, *, is_named: bool) -> ObjectInfo:
-    """``is_named``: a manifest stands beside it, so it is ours although it may have lost what says so."""
+    """``is_named``: there is a manifest beside it, so it is ours although it may have lost its own mark."""
     info = await store.head(key)
     if info is None:
         raise StorageError(ErrorCode.ARCHIVE_NOT_FOUND, f"{store.bucket} has no {key}")
@@ -89,7 +89,7 @@ async def _object_of_ours(store: ObjectStore, key: str, *, is_named: bool) -> Ob
 
 
 async def _manifest_there(store: ObjectStore, key: str) -> tuple[Manifest | None, str | None]:
-    """The manifest, ``None`` if there is none that can be read; and the ETag of what stands there."""
+    """The manifest, ``None`` if there is none that can be read; and the ETag of the object there."""
     found = await store.get(manifest_key(key))
     if found is None:
         return None, None

@@ -40,7 +40,7 @@ async def executions(client: Client, query: str, limit: int | None = None) -> As
 
 
 async def hindered_runs(client: Client, runs: Sequence[WorkflowExecution]) -> list[tuple[WorkflowExecution, Hindrance]]:
-    """Those of the open ones that do not get on, and why. ``RPCError``."""
+    """The open runs that make no progress, and why. ``RPCError``."""
     turns = asyncio.Semaphore(_AT_A_TIME)
 
     async def why(run: WorkflowExecution) -> Hindrance:

@@ -17,7 +17,7 @@ _ANY_OPERATION = {
     ErrorCode.NOT_YOURS: "this run changed nothing any more; a newer one owns the workspace",
     ErrorCode.VOLUME_LOST: "nothing was touched; the volume was gone before, and an archive that exists is kept",
     ErrorCode.LINEAGE_CONFLICT: "nothing was touched: volume and archive are both kept",
-    # Perhaps it is only this command that no longer hears of it.
+    # Perhaps only this command can no longer reach it.
     ErrorCode.BACKEND_UNAVAILABLE: "a complete copy exists; an operation that was started may still go on",
     ErrorCode.UNKNOWN: "a complete copy exists; which one, `codehub-storage show` tells",
 }

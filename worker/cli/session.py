@@ -24,12 +24,12 @@ from worker.store import s3_settings
 
 
 def load_settings(args: Namespace) -> Settings:
-    """The settings, of the stack in `--data-dir` where the environment says nothing."""
+    """The settings, of the stack in `--data-dir` where the environment sets nothing."""
     return Settings.load(args.data_dir)
 
 
 async def connect_temporal(settings: Settings) -> Client:
-    """Temporal, as the environment or the running stack says. ``BackendUnavailable`` if it does not answer."""
+    """Temporal, by the environment or the running stack. ``BackendUnavailable`` if it does not respond."""
     config = settings.temporal_connect_config()
     with _hint(settings, None if config.get("target_host") != DEFAULT_ADDRESS else "TEMPORAL_ADDRESS"):
         return await connect(**config)
@@ -41,7 +41,7 @@ async def connect_storage(args: Namespace, settings: Settings) -> StorageClient:
 
 
 async def connect_for(operation: Operation, args: Namespace, settings: Settings, output: Output) -> StorageClient:
-    """``connect_storage`` for an operation: failures from now on tell what is safe and where to look."""
+    """``connect_storage`` for an operation: failures from now on show what is safe and where to look."""
     output.operation = operation
     web_ui = settings.web_ui_address
     if web_ui is not None:
@@ -61,7 +61,7 @@ async def open_bucket(settings: Settings) -> AsyncIterator[ObjectStore]:
 async def open_marked(
     settings: Settings, connection: S3Settings | None = None
 ) -> AsyncIterator[tuple[S3Store, StoreIdentity]]:
-    """The bucket and its identity. ``connection``: with other timeouts, say."""
+    """The bucket and its identity. ``connection``: for example with other timeouts."""
     async with open_store(connection or s3_settings(settings)) as store:
         with _hint(settings, None if settings.s3_endpoint else variable("s3_endpoint")):
             identity = await load_identity(store)
@@ -70,7 +70,7 @@ async def open_marked(
 
 @contextmanager
 def _hint(settings: Settings, unset: str | None) -> Iterator[None]:
-    """Who forgot to start the stack is told so, and not of the default that holds where ``unset`` is not set."""
+    """If the stack was not started, the error names that, and not the default that holds where ``unset`` is not set."""
     try:
         yield
     except StorageError as error:

@@ -34,7 +34,7 @@ async def check(
 
 
 def proven(info: ObjectInfo, manifest: Manifest, *, written: bool = False) -> VerifyAnswer:
-    """The answer about an object that is what its manifest says."""
+    """The answer about an object that is as its manifest describes it."""
     return VerifyAnswer(
         archive_key=info.key,
         archive_id=manifest.archive_id or "",

@@ -1,4 +1,4 @@
-"""What records say of this place's volumes beside what stands there: homes that are lost, and what was left behind."""
+"""The records compared with the volumes that are at this place: homes that are lost, and what was left behind."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ VolumesHere = Mapping[str, str | None]
 
 
 async def volumes_here(settings: Settings, identity: StoreIdentity | None) -> VolumesHere:
-    """What stands at the place of these settings. ``WrongStore`` for another place under its address, and the
-    backend's own errors: absent is believed only in the right place."""
+    """The volumes at the place of these settings. ``WrongStore`` for another place under its address, and the
+    backend's own errors: a missing volume is believed only in the right place."""
     async with open_backend(settings) as backend:
         await check_here(backend, settings, identity)
         if not isinstance(backend, ReadOnlyBackend):
@@ -37,29 +37,29 @@ async def check_here(backend: VolumeBackend, settings: Settings, identity: Store
 
 
 def is_told_ready(record: Record, place: str) -> bool:
-    """True if the record says that a volume of ``place`` is somebody's, and no run is about to change that."""
+    """True if by the record a volume of ``place`` was handed out, and no run is about to change that."""
     volume = record.volume
     is_ready = volume is not None and volume.state is VolumeState.READY
     return is_ready and record.owner.signed_off and place == record.place == record.volume_place
 
 
 async def is_lost(store: ObjectStore, record: Record, standing: VolumesHere) -> bool:
-    """True if the ready volume of ``record`` did not stand there, and its record says the same still."""
+    """True if the ready volume of ``record`` was not there, and its record is still the same."""
     volume = record.volume
     if volume is None or standing.get(record.workspace_id) == volume.uid:
         return False
-    found = await read_record(store, record.workspace_id)  # an archive may have ended between the two looks
+    found = await read_record(store, record.workspace_id)  # an archive may have ended between the two reads
     return found is not None and found[0] == record
 
 
 def left_here(record: Record, place: str, standing: VolumesHere) -> LeftBehind | None:
-    """The volume that stands at ``place`` and that the record gave up when it left. Nobody is handed it any more."""
+    """The volume that is at ``place`` and that the record gave up when it left. No user is given it any more."""
     uid = standing.get(record.workspace_id)
     return next((each for each in record.left_behind if (each.place, each.uid) == (place, uid)), None)
 
 
 def is_home_here(record: Record, place: str, standing: VolumesHere) -> bool:
-    """True if the record's own volume stands at ``place`` while the record is at another: it comes back to it."""
+    """True if the record's own volume is at ``place`` while the record is at another place: it comes back to it."""
     volume = record.volume
     is_here = volume is not None and standing.get(record.workspace_id) == volume.uid
     return is_here and record.is_elsewhere and record.volume_place == place

@@ -65,7 +65,7 @@ async def _stored(store: ObjectStore, workspace_id: str) -> Found:
 
 
 async def _archive(store: ObjectStore, key: str, manifest: Manifest | None) -> ShownArchive | None:
-    """The archive, or what its manifest says of one that is gone, or one that was made elsewhere."""
+    """The archive, or what its manifest holds about one that is gone, or one that was made elsewhere."""
     stated = manifest if manifest is not None and not manifest.is_placeholder else None
     info, is_proven = await stored_archive(store, key, stated)
     if info is None and stated is None:

@@ -1,7 +1,7 @@
 """What bucket and Temporal know of every workspace, for `list`.
 
 The bucket is listed once, then records and manifests are read, a few at a time; Temporal is asked once, page by page.
-Where one of the two is away, the other still tells what it knows.
+Where one of the two is away, what the other knows is still shown.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ Progress = Callable[[int, int], None]
 
 @dataclass
 class Stored:
-    """What the bucket says of a workspace. ``keys``: of what it has, by kind. ``seen``: whether the volume that its
-    record calls ready stands at the place of these settings; ``None`` where nobody could look."""
+    """What the bucket holds about a workspace. ``keys``: of what it has, by kind. ``seen``: whether the volume that its
+    record calls ready is at the place of these settings; ``None`` where that could not be read."""
 
     keys: dict[str, str] = field(default_factory=dict)
     record: Record | None = None
@@ -80,7 +80,7 @@ async def workspaces_of(
 
 
 async def _ask(settings: Settings, limit: int | None, progress: Progress) -> Sides:
-    """Ask both at once. ``limit``: so many workspaces of the bucket are looked at."""
+    """Ask both at once. ``limit``: maximum number of workspaces of the bucket that are read."""
     stored: dict[str, Stored] = {}
     listed: asyncio.Future[Collection[str] | None] = asyncio.get_running_loop().create_future()
     sides = await asyncio.gather(
@@ -103,7 +103,7 @@ async def _read_bucket(
     listed: asyncio.Future[Collection[str] | None],
     progress: Progress,
 ) -> None:
-    """Fill ``stored``; ``listed`` tells early which workspaces there are, where only some of them count."""
+    """Fill ``stored``; ``listed`` gets the workspaces early, where only some of them count."""
     try:
         async with open_marked(settings) as (store, identity):
             found = _by_workspace(await store.list_keys(""))
@@ -156,7 +156,7 @@ def _is_newer(run: WorkflowExecution, known: WorkflowExecution | None) -> bool:
 
 
 async def _read_all(store: ObjectStore, stored: Mapping[str, Stored], progress: Progress) -> None:
-    """Read what each has; a store that stops answering is not asked for the rest."""
+    """Read what each has; a store that stops responding is not asked for the rest."""
     turns, numbers = asyncio.Semaphore(_AT_A_TIME), itertools.count(1)
     away: list[StorageError] = []
 
@@ -179,7 +179,7 @@ async def _read_all(store: ObjectStore, stored: Mapping[str, Stored], progress: 
 async def _look_around(
     settings: Settings, store: ObjectStore, identity: StoreIdentity, stored: Mapping[str, Stored]
 ) -> None:
-    """See which of the volumes that are said to be ready stand here. A place out of reach is no failure."""
+    """Find which of the volumes that records call ready are here. A place out of reach is no failure."""
     ready = [
         (entry, entry.record)
         for entry in stored.values()
@@ -232,7 +232,7 @@ def _row(name: str, sides: Sides, now: datetime) -> WorkspaceRow:
 
 
 def _time_of(stored: Stored) -> datetime | None:
-    """When the archive was made: its manifest says so, else the store."""
+    """When the archive was made: by its manifest, else by the store."""
     if stored.object is None:
         return None
     with suppress(ValueError, OverflowError):
@@ -242,7 +242,7 @@ def _time_of(stored: Stored) -> datetime | None:
 
 
 def _state(stored: Stored, run: WorkflowExecution | None, sides: Sides) -> State:
-    """See ``WorkspaceRow.state``. Without Temporal, who has not signed off counts as moving."""
+    """See ``WorkspaceRow.state``. Without Temporal, a workspace whose record was not released counts as moving."""
     if run is not None and _is_open(run):
         return "moving"
     if stored.problem is not None or sides.stored is None:

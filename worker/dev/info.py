@@ -1,4 +1,4 @@
-"""Where the embedded stack keeps its things, and what it tells others about itself (``dev.json``)."""
+"""Where the embedded stack keeps its things, and what it publishes about itself (``dev.json``)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 @dataclass(frozen=True)
 class Layout:
-    """The folders and files below the stack's data folder."""
+    """The directories and files below the stack's data directory."""
 
     data_dir: Path
 
@@ -28,7 +28,7 @@ class Layout:
 
     @property
     def lock(self) -> Path:
-        """Held by the one stack that runs on this folder."""
+        """Held by the one stack that runs on this directory."""
         return self.data_dir / "dev.lock"
 
     @property
@@ -58,7 +58,7 @@ class Layout:
 
     @property
     def folders(self) -> tuple[Path, ...]:
-        """All folders of the stack."""
+        """All directories of the stack."""
         return self.store, self.volumes, self.logs, self.run
 
 
@@ -79,7 +79,7 @@ class DevInfo(BaseModel):
 
     @classmethod
     def read(cls, data_dir: Path) -> Self | None:
-        """What the stack of this folder said; ``None`` if none runs. ``ValidationError`` for a broken file."""
+        """What the stack of this directory published; ``None`` if none runs. ``ValidationError`` for a broken file."""
         try:
             return cls.model_validate_json(Layout(data_dir).info.read_bytes())
         except (FileNotFoundError, NotADirectoryError):

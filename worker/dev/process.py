@@ -52,9 +52,9 @@ class Process(Protocol):
 
 
 class Child:
-    """One program. ``start`` after ``stop`` or ``kill`` runs it anew.
+    """One program. ``start`` after ``stop`` or ``kill`` runs it again.
 
-    ``pid_file`` holds pid and start time while it runs, so that whoever starts next can end what a killed owner left.
+    ``pid_file`` holds pid and start time while it runs, so that the next owner can end what a killed owner left.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class Child:
             self._forget()
 
     def failure(self, what: str) -> PartFailed:
-        """An error that says what happened to this child, with the end of its log."""
+        """The error for what happened to this child, with the end of its log."""
         lines = self.log.read_text(errors="replace").splitlines()[-_TAIL_LINES:] if self.log.exists() else []
         return PartFailed("\n".join([f"{self.name} {what}; its log is {self.log}", *lines]))
 

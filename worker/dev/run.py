@@ -1,4 +1,4 @@
-"""`codehub-storage dev`: the embedded stack until somebody ends it."""
+"""`codehub-storage dev`: the embedded stack, until a signal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from worker.settings import default_data_dir
 
 
 async def run(data_dir: Path, out: TextIO = sys.stdout, *, reset: bool = False) -> None:
-    """Start the stack, say `ready` and what to type next, and run until SIGINT or SIGTERM.
+    """Start the stack, print `ready` and what to type next, and run until SIGINT or SIGTERM.
 
     ``reset``: begin with nothing. Raises ``StackError`` if a part fails.
     """

@@ -1,6 +1,6 @@
-"""A real S3 server as a child process: SeaweedFS in one folder, for the embedded stack and for tests.
+"""A real S3 server as a child process: SeaweedFS in one directory, for the embedded stack and for tests.
 
-It binds to loopback only, reports to nobody, refuses unknown buckets, and keeps what it acknowledged through a kill
+It binds to loopback only, sends no reports, refuses unknown buckets, and keeps what it acknowledged through a kill
 (a power cut is another matter: the host's write-back must have run). Calls block; an event loop calls them in a thread.
 """
 
@@ -55,10 +55,11 @@ class Identity:
 
 
 class Seaweed:
-    """One server on one folder. ``start`` after ``stop`` or ``kill`` goes on with the same data, ports and identities.
+    """One server on one directory. ``start`` after ``stop`` or ``kill`` continues with the same data, ports and
+    identities.
 
     ``buckets`` are made at the first start; the first identity is the administrator. ``ports``: ten, S3 first; free
-    ones unless given. Log and pid file stand beside the folder unless named. ``memory_limit``: what its collector aims
+    ones unless given. Log and pid file are beside the directory unless named. ``memory_limit``: what its collector aims
     at; not a bound.
     """
 
@@ -90,7 +91,7 @@ class Seaweed:
 
     @property
     def endpoint_url(self) -> str:
-        """Where the S3 API answers."""
+        """The address of the S3 API."""
         return f"http://127.0.0.1:{self.ports[0]}"
 
     @property
@@ -129,7 +130,7 @@ class Seaweed:
         self.start()
 
     def client(self, identity: Identity | None = None, endpoint_url: str | None = None) -> Any:
-        """A plain boto3 client, for set-up and for looking at the store past our own code."""
+        """A plain boto3 client, for set-up and for reading the store without our own code."""
         return plain_client(identity or self.admin, endpoint_url or self.endpoint_url)
 
     def make_bucket(self, name: str, *, versioned: bool = False, object_lock: bool = False) -> None:
@@ -146,7 +147,7 @@ class Seaweed:
         self._identities_path.write_text(json.dumps({"identities": [_identity(each) for each in self.identities]}))
 
     def _remove_sockets(self) -> None:
-        """It leaves sockets in the temporary folder, named by its ports."""
+        """It leaves sockets in the temporary directory, named by its ports."""
         for path in Path(tempfile.gettempdir()).glob("seaweedfs-*-grpc-*.sock"):
             if path.stem.endswith(tuple(f"-{port}" for port in self.ports)):
                 path.unlink(missing_ok=True)
@@ -179,7 +180,7 @@ class Seaweed:
 
 
 def plain_client(identity: Identity, endpoint_url: str) -> Any:
-    """A boto3 client of its own defaults, for set-up and for looking at a store past our own code."""
+    """A boto3 client with its own defaults, for set-up and for reading a store without our own code."""
     return boto3.client(
         "s3",
         endpoint_url=endpoint_url,
@@ -205,7 +206,7 @@ def create_bucket(client: Any, name: str, *, versioned: bool = False, object_loc
 
 
 def _answers(client: Any, buckets: Sequence[str]) -> bool:
-    """Ready is a GET that answers the bytes: after a restart listings work seconds before reads do.
+    """Ready is a GET that returns the bytes: after a restart listings work seconds before reads do.
 
     Buckets are made from here, the probe's last: by itself the server tries once, and never again if its disk stalls.
     """

@@ -1,7 +1,7 @@
-"""The embedded stack: Temporal with web UI, SeaweedFS and a worker, from packages, in one folder, on loopback.
+"""The embedded stack: Temporal with web UI, SeaweedFS and a worker, from packages, in one directory, on loopback.
 
-Everything that must outlive a kill is in the folder: Temporal's database, SeaweedFS's data, ports, credentials and the
-volumes. Started again there, it goes on with the operations that were open.
+Everything that must outlive a kill is in the directory: Temporal's database, SeaweedFS's data, ports, credentials and
+the volumes. Started again there, it continues with the operations that were open.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ _WORKER_GRACE_SECONDS = 60.0
 _WATCH_SECONDS = 0.5
 _LOOK_SECONDS = 0.1
 _OTHERS = ("AWS_", "TEMPORAL_", "CODEHUB_STORAGE_S3_", "CODEHUB_STORAGE_SETTLE")
-"""Variables that say where other servers are; the stack's worker must not hear of them."""
+"""Variables with the addresses of other servers; the stack's worker must not get them."""
 
 
 class DevStack:
     """``async with DevStack(folder) as stack`` starts all parts and ends them in the opposite order.
 
-    ``note`` hears of what a person should know. ``reset``: begin with nothing, whatever is there. ``settings``: what
-    the worker is told besides, by the names of ``Settings``. Entering raises ``StackRuns`` if one runs on the folder
-    already, and ``PartFailed``, which names the part and its log.
+    ``note`` is called with what a person should know. ``reset``: begin with nothing, whatever is there. ``settings``:
+    more settings for the worker, by the names of ``Settings``. Entering raises ``StackRuns`` if one runs on the
+    directory already, and ``PartFailed``, which names the part and its log.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class DevStack:
 
     @property
     def settle_sync_dir(self) -> Path:
-        """The folder that is synced to disk where another store would be waited for."""
+        """The directory that is synced to disk where another store would be waited for."""
         return self.layout.store
 
     async def __aenter__(self) -> Self:
@@ -186,7 +186,7 @@ class DevStack:
             await initialize(settings, adopt=False)
 
     async def _start_worker(self) -> None:
-        """Start it and return when Temporal hears it ask for work. Raises ``PartFailed``."""
+        """Start it and return when Temporal sees it ask for work. Raises ``PartFailed``."""
         since = time.time_ns()
         await asyncio.to_thread(self._worker.start)
         client = await Client.connect(self.info.temporal_address, namespace=self.info.namespace)
@@ -201,7 +201,7 @@ class DevStack:
 
 
 async def _is_asked(client: Client, since: int) -> bool:
-    """True once somebody polls the queue; for minutes the server also names pollers that are gone."""
+    """True once a worker polls the queue; for minutes the server also names pollers that are gone."""
     try:
         found = await known_pollers(client, storage_queue(DEFAULT_PLACE), WORKFLOWS)
     except RPCError:

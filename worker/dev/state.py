@@ -32,11 +32,11 @@ _TURN_SECONDS = 60.0
 
 
 class StackRuns(StackError):
-    """Another stack runs on this folder."""
+    """Another stack runs on this directory."""
 
 
 class StackState(BaseModel):
-    """Kept in the data folder, for its owner's eyes only."""
+    """Kept in the data directory; only its owner may read it."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
@@ -47,7 +47,7 @@ class StackState(BaseModel):
 
     @classmethod
     def load(cls, layout: Layout) -> Self:
-        """The state of the last start, or a first one; with other ports where somebody else has them by now."""
+        """The state of the last start, or a first one; with other ports where another process has them by now."""
         try:
             state, seconds = cls.model_validate_json(layout.state.read_bytes()), _PATIENCE_SECONDS
         except FileNotFoundError:
@@ -74,11 +74,11 @@ def usable_ports(wanted: Sequence[int], seconds: float) -> tuple[int, ...]:
 
 
 def take_turn(seconds: float = _TURN_SECONDS) -> socket.socket:
-    """Wait for the turn to choose ports, and hold it until what is answered is closed: when the servers are bound.
+    """Wait for the turn to choose ports. It is held until the returned socket is closed: when the servers are bound.
 
     Two stacks that start at once would find the same ports free. The turn is a name among the sockets of the network
-    namespace, as ports are, and ends with its holder, however that goes. After ``seconds`` seconds it is no longer
-    waited for: whoever holds it so long is stuck, and ports are mostly free.
+    namespace, as ports are, and ends with its holder, however that ends. After ``seconds`` it is no longer
+    waited for: a process that holds it so long is stuck, and ports are mostly free.
     """
     turn, deadline = socket.socket(socket.AF_UNIX), time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -100,10 +100,11 @@ def _is_free(port: int) -> bool:
 
 
 def reset(layout: Layout) -> bool:
-    """Remove all that stacks left in the folder: servers' data, volumes, archives, ports, credentials, logs. False if
-    there was nothing. For the holder of ``sole_stack``, whose file stays. What else is in the folder is not touched.
+    """Remove all that stacks left in the directory: servers' data, volumes, archives, ports, credentials, logs. False
+    if there was nothing. For the holder of ``sole_stack``, whose file stays. What else is in the directory is not
+    touched.
 
-    ``StackError`` for a folder that no stack has made, and for what may not be removed.
+    ``StackError`` for a directory that no stack has made, and for what may not be removed.
     """
     if not layout.state.exists():
         strange = [path for path in layout.folders if path.exists()]
@@ -127,7 +128,7 @@ def reset(layout: Layout) -> bool:
 
 @contextlib.contextmanager
 def sole_stack(path: Path) -> Iterator[None]:
-    """Hold the lock of the folder. Raises ``StackRuns`` if somebody else does; a killed holder holds nothing."""
+    """Hold the lock of the directory. Raises ``StackRuns`` if another process does; a killed holder holds nothing."""
     with open(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,7 +1,7 @@
 """A real Temporal server with its web UI as a child process, for the embedded stack and for tests.
 
-One binary, loopback only, state in one SQLite file (or in memory). Ready means that its HTTP interface answers for
-the namespace with our search attributes, and that the web UI answers.
+One binary, loopback only, state in one SQLite file (or in memory). Ready means that its HTTP interface responds for
+the namespace with our search attributes, and that the web UI responds.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class TemporalServer:
-    """One server. ``start`` after ``stop`` or ``kill`` goes on with the same ports, and the same state if ``database``.
+    """One server. ``start`` after ``stop`` or ``kill`` keeps the same ports, and the same state if ``database``.
 
     ``ports``: Temporal itself, web UI, HTTP interface; free ones unless given.
     """
@@ -60,7 +60,7 @@ class TemporalServer:
         return f"http://{_HOST}:{self.ports[1]}"
 
     def start(self) -> None:
-        """Start it and return when it answers. Raises ``PartFailed``."""
+        """Start it and return when it responds. Raises ``PartFailed``."""
         self.child.start()
         try:
             self.child.wait_until(self._answers, _READY_SECONDS)

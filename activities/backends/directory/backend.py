@@ -40,7 +40,8 @@ Evictable = Callable[[Holder, Record], bool]
 
 
 class FolderWalk(Protocol):
-    """Walks a folder and answers its change fingerprint. ``VolumeInUse`` for what is in ``held``, naming who has it."""
+    """Walks a directory and returns its change fingerprint. ``VolumeInUse`` for what is in ``held``, naming who has
+    it."""
 
     async def __call__(self, root: str, /, *, held: Mapping[FileId, str] = ...) -> str: ...
 
@@ -55,10 +56,10 @@ class _Hold:
 
 
 class DirectoryBackend:
-    """Folders below ``root``, moved by children of this process.
+    """Directories below ``root``, moved by children of this process.
 
-    ``mover_entry``: ``package.module:function``, called in the mover as (spec, folder, lock descriptor).
-    ``environment``: what movers are told besides that of this process.
+    ``mover_entry``: ``package.module:function``, called in the mover as (spec, directory, lock descriptor).
+    ``environment``: variables that movers get besides those of this process.
     Several may serve one root, in one process or in several of one machine and pid namespace: a mover that another
     worker started is found, and killed if need be, by its process id.
     """
@@ -99,14 +100,14 @@ class DirectoryBackend:
     async def create(
         self, workspace_id: str, uid: str, *, restored_from: str | None, spec: Mapping[str, str], fence: Fence
     ) -> VolumeView:
-        """A new empty folder of mode 0700. Size and class are noted, not enforced."""
+        """A new empty directory of mode 0700. Size and class are noted, not enforced."""
         async with self._hold(workspace_id, fence, "create") as hold:
             if hold.record.is_given_up(uid):
                 raise StorageError(ErrorCode.VOLUME_CONFLICT, f"uid {uid} was given up; no volume is made for it")
             return await run_to_end(lambda: hold.directory.create(uid, restored_from, spec))
 
     async def inspect(self, workspace_id: str, *, fence: Fence) -> VolumeView | None:
-        """The folder and who uses it, but for the run's own mover; while that lives, nothing is settled or locked."""
+        """The directory and its users, but for the run's own mover; while that lives, nothing is settled or locked."""
         check_workspace_id(workspace_id)
         await self._check_place()
         record = await fence()
@@ -118,12 +119,12 @@ class DirectoryBackend:
             return await run_to_end(lambda: _view(hold.directory))
 
     async def peek(self, workspace_id: str, record: Record) -> VolumeView | None:
-        """The folder and who uses it, a mover of ours among them."""
+        """The directory and its users, a mover of ours among them."""
         directory = VolumeDirectory(self._layout, check_workspace_id(workspace_id))
         return await run_to_end(lambda: _view(directory))
 
     async def list_volumes(self) -> Mapping[str, str | None]:
-        """The folders of the root that have the name of a volume; those in the trash stand too."""
+        """The directories of the root that have the name of a volume, and those in the trash."""
         await self._check_place()
         return await run_to_end(lambda: dict(volumes_in(self._layout)))
 
@@ -138,9 +139,9 @@ class DirectoryBackend:
     async def delete(self, workspace_id: str, uid: str, *, fence: Fence, deletion: Deletion | None) -> None:
         """Rename to the trash, look for users, check, seal, remove.
 
-        What was opened before the rename shows as a user, and after it nobody new gets in. The window that remains is
-        what /proc does not show. Any failure before the removal renames back, which is right even if the seal was
-        written: whoever finds `deleting` goes on.
+        What was opened before the rename shows as a user, and after it no new process gets in. The window that remains
+        is what /proc does not show. Any failure before the removal renames back. That is right even if the seal was
+        written: the next run that finds `deleting` continues.
         """
         async with self._hold(workspace_id, fence, "delete") as hold:
             found = await run_to_end(hold.directory.volume)
@@ -156,7 +157,7 @@ class DirectoryBackend:
             await failpoints.reach(_DELETED)
 
     async def remove_stopped_users(self, workspace_id: str, *, fence: Fence) -> None:
-        """Nothing: whoever uses a folder is a process, and runs."""
+        """Nothing: every user of a directory is a process, and runs."""
         await fence()
 
     async def attach(self, spec: MoverSpec, *, fence: Fence, adopt_only: bool = False) -> Mover:
@@ -227,7 +228,7 @@ class DirectoryBackend:
         try:
             trash = await run_to_end(lambda: directory.to_trash(found))
             if deletion is not None:
-                seen = await run_to_end(lambda: survey(trash.path))  # after the rename: nobody gets in behind it
+                seen = await run_to_end(lambda: survey(trash.path))  # after the rename: no new process gets in
                 _refuse_users(found, seen)
                 # The walk is last before the seal: what /proc shows no user of is not written to behind it.
                 await self._check(trash, seen, deletion)
@@ -240,7 +241,8 @@ class DirectoryBackend:
         return trash
 
     async def _check(self, trash: FoundVolume, seen: Survey, deletion: Deletion) -> None:
-        """One walk, which answers the fingerprint and looks for all that anybody has; also where only users count."""
+        """One walk: it gets the fingerprint and looks for all that any process has. Done also where only users
+        count."""
         is_walked = False
 
         async def walk() -> str:

@@ -1,4 +1,4 @@
-"""What the operating system says, as the codes of this service; translated here and nowhere else."""
+"""Errors of the operating system, as the codes of this service; translated here and nowhere else."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""Where things stand below a volume root, and the note beside each volume.
+"""Where things are below a volume root, and the note beside each volume.
 
 ws_{id}_home                  the volume
 .codehub/place.json           identity of the root; absent on a disk that is not mounted
-.codehub/volumes/{id}.json    note: which folder the volume is (by inode), its uid and origin
+.codehub/volumes/{id}.json    note: which directory the volume is (by inode), its uid and origin
 .codehub/making/{id}          a volume before it has its name
 .codehub/trash/{id}           a volume whose deletion is being decided or done
-.codehub/locks/{id}.lock      held by whoever changes any of these, and by the mover
+.codehub/locks/{id}.lock      held by the process that changes any of these, and by the mover
 .codehub/logs/{id}.log        output of the last mover
 """
 
@@ -38,15 +38,15 @@ class Layout:
         return volume_key(workspace_id, "directory")
 
     def volume(self, workspace_id: str) -> Path:
-        """The folder that is handed out."""
+        """The directory that is handed out."""
         return self.root / self.name(workspace_id)
 
     def note(self, workspace_id: str) -> Path:
-        """What says which folder the volume is."""
+        """The note that names the directory which is the volume."""
         return self.own / "volumes" / f"{workspace_id}.json"
 
     def making(self, workspace_id: str) -> Path:
-        """Where a new volume stands until its note is durable."""
+        """Where a new volume is until its note is durable."""
         return self.own / "making" / workspace_id
 
     def trash(self, workspace_id: str) -> Path:
@@ -54,7 +54,7 @@ class Layout:
         return self.own / "trash" / workspace_id
 
     def lock(self, workspace_id: str) -> Path:
-        """The lock file. Never removed: a lock on a file without a name excludes nobody."""
+        """The lock file. Never removed: a lock on a file without a name excludes no process."""
         return self.own / "locks" / f"{workspace_id}.lock"
 
     def log(self, workspace_id: str) -> Path:
@@ -63,9 +63,10 @@ class Layout:
 
 
 class Note(BaseModel):
-    """The sidecar of a volume. It names the folder by inode, so the uid moves with the folder and not with the name.
+    """The sidecar of a volume. It names the directory by inode, so the uid moves with the directory and not with the
+    name.
 
-    The device number is not kept, since it changes from boot to boot: the folder must lie on the root's own device.
+    The device number is not kept, since it changes from boot to boot: the directory must be on the root's own device.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -79,13 +80,13 @@ class Note(BaseModel):
     spec: Mapping[str, str] = Field(default_factory=dict)
 
     def is_of(self, folder: Inode, root: Inode) -> bool:
-        """True if ``folder`` is the one that this note was written for."""
+        """True if this note was written for ``folder``."""
         same_birth = self.born_ns is None or folder.born_ns is None or self.born_ns == folder.born_ns
         return folder.is_folder and folder.is_same_mount(root) and folder.number == self.inode and same_birth
 
 
 def read_note(path: Path) -> Note | None:
-    """``None`` if there is none, or none that can be read: the folder is then a stranger's."""
+    """``None`` if there is none, or none that can be read: the directory is then not ours."""
     try:
         return Note.model_validate_json(path.read_bytes())
     except (FileNotFoundError, ValidationError):

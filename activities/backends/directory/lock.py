@@ -1,8 +1,8 @@
-"""The exclusive lock of a workspace: held by whoever changes its folder or trash, and by its mover.
+"""The exclusive lock of a workspace: held by the process that changes its directory or trash, and by its mover.
 
-It is a flock on an open file description. A mover inherits the description and hands it to its children, so the lock is
-free only when the last of them is gone, however it went: the kernel keeps the books. The file says who holds it; that
-text is written by the holder after it has the lock and means nothing while the lock is free.
+It is a flock on an open file description. A mover inherits the description and hands it to its children. So the lock is
+free only when the last of them is gone, however it ended: the kernel sees to that. The file names the holder. That text
+is written by the holder after it has the lock and means nothing while the lock is free.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Lock:
         self.fd = fd
 
     def sign(self, holder: Holder) -> None:
-        """Say who holds it. Written in place, so that on a full disk it still can be; if not, nobody is named."""
+        """Write who holds it. In place, so that it works on a full disk, too; if it does not, no holder is named."""
         with contextlib.suppress(OSError):
             os.pwrite(self.fd, json.dumps(asdict(holder)).encode().ljust(_SIGNED_BYTES), 0)
 
@@ -81,7 +81,7 @@ class Lock:
 
 
 def try_lock(path: Path) -> Lock | None:
-    """The lock, or ``None`` if somebody has it. ``FileNotFoundError`` where the place is not mounted."""
+    """The lock, or ``None`` if another process has it. ``FileNotFoundError`` where the place is not mounted."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -95,7 +95,7 @@ def try_lock(path: Path) -> Lock | None:
 
 
 def read_holder(path: Path) -> Holder | None:
-    """Who signed the lock last; ``None`` if nobody did, or is just doing so."""
+    """The holder that signed the lock last; ``None`` if none did, or one is just doing so."""
     try:
         return Holder(**json.loads(path.read_bytes()))
     except (FileNotFoundError, ValueError, TypeError):
@@ -103,7 +103,7 @@ def read_holder(path: Path) -> Holder | None:
 
 
 def is_free(path: Path) -> bool:
-    """True if nobody has the lock at this moment."""
+    """True if no process has the lock at this moment."""
     lock = try_lock(path)
     if lock is None:
         return False

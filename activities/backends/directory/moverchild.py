@@ -26,7 +26,7 @@ _NAME = b"storage-mover"
 _BEGUN = failpoints.declare("directory.mover.begun", effect="the mover lives and has the lock, its work not begun")
 
 MoverEntry = Callable[[MoverSpec, str, int], None]
-"""The mover's work: (spec, folder, descriptor of the lock that its children must inherit)."""
+"""The mover's work: (spec, directory, descriptor of the lock that its children must inherit)."""
 
 
 class InheritedFd:
@@ -45,7 +45,7 @@ def _received(wrapped: Any) -> InheritedFd:
 
 @dataclass(frozen=True)
 class Task:
-    """All that a mover is told. ``entry`` is ``package.module:function``, a ``MoverEntry``."""
+    """All that a mover is passed. ``entry`` is ``package.module:function``, a ``MoverEntry``."""
 
     entry: str
     spec: MoverSpec
@@ -71,7 +71,7 @@ def run(task: Task) -> None:
 
 def _die_with_worker() -> None:
     die_with_parent_thread(_NAME)
-    # The fork server ends when nobody has the other end of its pipe; as long as movers kept it, it would outlive us.
+    # The fork server ends when no process has the other end of its pipe. If movers kept it, it would outlive us.
     server: Any = multiprocessing.forkserver._forkserver
     if server._forkserver_alive_fd is not None:
         os.close(server._forkserver_alive_fd)

@@ -71,7 +71,7 @@ class DirectoryMover:
         return self._reason()
 
     async def stop(self) -> None:
-        """SIGTERM, then SIGKILL for it and its children; returns when the lock says that none of them is left."""
+        """SIGTERM, then SIGKILL for it and its children; returns when the lock shows that none of them is left."""
         if self.is_alive():
             processes.send(self._process, signal.SIGTERM)
             await asyncio.wait([self._ended], timeout=self._wait_policy.grace_seconds)
@@ -94,7 +94,7 @@ class DirectoryMover:
             shutil.rmtree(left, ignore_errors=True)
 
     def _kill(self) -> bool:
-        """True if the lock is free, or somebody else's: then nothing of this mover has it any more."""
+        """True if the lock is free, or another holder's: then nothing of this mover has it any more."""
         me = self._process
         processes.kill_session(me.pid, me.started, self._lock)
         # Not waitpid: the mover's children are not ours to wait for, and each of them holds the lock until it is gone.
@@ -125,7 +125,7 @@ class DirectoryMover:
 class MoverStarter:
     """How movers are started. ``preload``: modules that the fork server imports once, for all of them.
 
-    ``environment``: what they are told besides the environment of this process.
+    ``environment``: variables that they get besides those of this process.
     """
 
     entry: str
@@ -149,7 +149,7 @@ class MoverStarter:
             if child.pid is not None:
                 child.kill()
             raise
-        # Signed before ours is let go: a lock that is held by nobody with a name is waited for, not evicted.
+        # Signed before ours is let go: a lock whose holder is not named is waited for, not evicted.
         if process is not None:
             lock.sign(_holder(process, spec))
         lock.release()

@@ -1,4 +1,4 @@
-"""The root as a place with an identity: what `init` writes, and what every other step looks at first."""
+"""The root as a place with an identity: what `init` writes, and what every other step checks first."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def read_identity(layout: Layout) -> str | None:
 
 
 def write_identity(layout: Layout, identity: str, *, adopt: bool) -> str:
-    """Mark the root, or answer the mark that it bears. Of two at a time one wins, and both answer its identity.
+    """Mark the root, or return the mark that it has. Of two calls at a time one wins, and both return its identity.
 
     ``WrongStore`` for a root that holds something, unless ``adopt``; ``BackendUnavailable`` where the file system
     cannot rename without replacing.

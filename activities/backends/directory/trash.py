@@ -1,7 +1,7 @@
-"""The removal of a tree: below one folder, on one mount, through no link, whatever the tree is like.
+"""The removal of a tree: below one directory, on one mount, through no link, whatever the tree is like.
 
-Every step goes by descriptor from a folder that was opened without following links, so a tree that is changed while
-it is removed leads nowhere else. Open descriptors stay few at any depth. Called again after a crash it goes on.
+Every step is by descriptor, from a directory that was opened without following links. So a tree that is changed while
+it is removed leads nowhere else. Open descriptors stay few at any depth. Called again after a crash it continues.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from codehub_storage.errors import ErrorCode, StorageError
 
 _HALF = failpoints.declare("directory.remove.half", effect="some of a sealed volume's entries are removed, not all")
 _REFILLS = 100
-"""So often a folder that is not empty after it was emptied is emptied again."""
+"""Maximum number of times a directory is emptied again, when it is filled while it is removed."""
 
 
 @dataclass
 class _Folder:
-    """A folder on the way down, and its subfolders that are still to be removed."""
+    """A directory on the way down, and its subdirectories that are still to be removed."""
 
     name: bytes
     number: int
@@ -33,11 +33,11 @@ class _Folder:
 
 
 def remove_tree(path: Path, expected: Inode, *, is_stopped: Callable[[], bool] = lambda: False) -> None:
-    """Remove the folder at ``path`` with all below it; gone already is fine.
+    """Remove the directory at ``path`` with all below it; gone already is fine.
 
-    ``VolumeConflict`` if another folder than ``expected`` stands there, ``VolumeInUse`` for a mount below it or for
-    somebody who keeps writing, ``BackendUnavailable`` when ``is_stopped``. As an ordinary user, folders of mode 0000
-    that belong to us are opened up first; those of others raise ``PermissionError``.
+    ``VolumeConflict`` if another directory than ``expected`` is there, ``VolumeInUse`` for a mount below it or for
+    a process that keeps writing, ``BackendUnavailable`` when ``is_stopped``. As an ordinary user, directories of mode
+    0000 that belong to us are opened up first; those of others raise ``PermissionError``.
     """
     parent = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -95,7 +95,7 @@ class _Removal:
         return above if is_gone else here
 
     def _leave(self, above: int, folder: _Folder, here: int) -> bool:
-        """Remove the emptied folder; False if it has been filled again."""
+        """Remove the emptied directory; False if it has been filled again."""
         try:
             os.rmdir(folder.name, dir_fd=above)
         except OSError as error:
@@ -110,7 +110,7 @@ class _Removal:
         return True
 
     def _enter(self, above: int, name: bytes) -> int:
-        """Open a folder, its files removed. Its mode first, by what was opened."""
+        """Open a directory and remove its files. Its mode is set first, through the descriptor."""
         if self._is_stopped():
             raise StorageError(ErrorCode.BACKEND_UNAVAILABLE, f"the removal of {self._path} was stopped; it goes on")
         spot = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above)
@@ -140,7 +140,7 @@ class _Removal:
             )
 
     def _empty(self, here: int) -> None:
-        """Remove all that is no folder, and note the folders."""
+        """Remove all that is no directory, and note the directories."""
         subfolders = []
         with os.scandir(here) as entries:
             for entry in entries:

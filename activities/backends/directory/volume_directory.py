@@ -1,6 +1,6 @@
-"""The folders of a root, moved between their places: what is done while the workspace's lock is held.
+"""The directories of a root, moved between their places: what is done while the workspace's lock is held.
 
-Every method here blocks and is called in a thread. A crash between any two lines leaves what the next look settles.
+Every method here blocks and is called in a thread. The next inspection settles what a crash between any two lines left.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import workspace_of_volume
 
 MODE = 0o700
-"""Of a new volume. A restore sets what the archive says; a new home is its owner's alone, as useradd makes it."""
+"""Of a new volume. A restore sets the archive's own; a new home is its owner's alone, as useradd makes it."""
 
 _MADE = failpoints.declare("directory.create.made", effect="the folder stands under its temporary name, without a note")
 _NOTED = failpoints.declare("directory.create.noted", effect="the note is durable, the folder has not its name yet")
@@ -37,7 +37,7 @@ _REMOVED = failpoints.declare("directory.trash.removed", effect="the folder is g
 
 @dataclass(frozen=True)
 class FoundVolume:
-    """A folder that stands somewhere, and the note that proves it ours; without a note it is a stranger's."""
+    """A directory that exists somewhere, and the note that proves it ours; without a note it is not ours."""
 
     path: Path
     inode: Inode
@@ -45,12 +45,12 @@ class FoundVolume:
 
     @property
     def uid(self) -> str | None:
-        """``None`` for a folder that is not ours."""
+        """``None`` for a directory that is not ours."""
         return self.note.uid if self.note else None
 
 
 class VolumeDirectory:
-    """All folders of one workspace."""
+    """All directories of one workspace."""
 
     def __init__(self, layout: Layout, workspace_id: str) -> None:
         self._layout = layout
@@ -61,7 +61,7 @@ class VolumeDirectory:
         self._note = layout.note(workspace_id)
 
     def volume(self) -> FoundVolume | None:
-        """What stands under the volume's name, be it a stranger's folder, a file or a link."""
+        """What exists under the volume's name, even a directory that is not ours, a file or a link."""
         return self._at(self._volume)
 
     def settle(self, record: Record, *, is_stopped: Callable[[], bool] = lambda: False) -> None:
@@ -81,7 +81,7 @@ class VolumeDirectory:
                 self.put_back()
 
     def create(self, uid: str, restored_from: str | None, spec: Mapping[str, str]) -> VolumeView:
-        """A new empty volume; the one of this uid if it stands there already. ``VolumeConflict`` for any other."""
+        """A new empty volume; the one of this uid if it exists already. ``VolumeConflict`` for any other."""
         found = self.volume()
         if found is not None:
             if found.uid != uid:
@@ -103,7 +103,7 @@ class VolumeDirectory:
                 restored_from=restored_from,
                 spec=dict(spec),
             )
-            # The note before the name: a directory with a volume's name and no note would be a stranger's for ever.
+            # The note before the name: a directory with a volume's name and no note would never count as ours.
             write_durably(self._note, note.model_dump_json(exclude_none=True).encode() + b"\n")
             failpoints.reach_in_thread(_NOTED)
             try:
@@ -117,7 +117,7 @@ class VolumeDirectory:
         return self.view(FoundVolume(self._volume, made, note))
 
     def to_trash(self, found: FoundVolume) -> FoundVolume:
-        """Take the volume away from its name, so that nobody new can open it. ``VolumeInUse`` for a mount in it."""
+        """Take the volume away from its name, so that no new process can open it. ``VolumeInUse`` for a mount in it."""
         mounts = mounts_below(found.path)
         if mounts:
             raise StorageError(ErrorCode.VOLUME_IN_USE, f"{found.path} has mounts: {', '.join(mounts)}")
@@ -125,7 +125,7 @@ class VolumeDirectory:
             failpoints.reach_in_thread(_TO_TRASH)
             rename_new(found.path, self._trash)
             failpoints.reach_in_thread(_IN_TRASH)
-        moved = self._at(self._trash)  # by its inode: what was moved may not be what was looked at
+        moved = self._at(self._trash)  # by its inode: what was moved may not be what was inspected
         if moved is None or moved.uid != found.uid:
             self.put_back()
             raise StorageError(ErrorCode.VOLUME_CONFLICT, f"{found.path} was replaced meanwhile; it is kept")
@@ -150,19 +150,19 @@ class VolumeDirectory:
             sync_folder(self._layout.root)
 
     def remove(self, trash: FoundVolume, *, is_stopped: Callable[[], bool] = lambda: False) -> None:
-        """Destroy what stands in the trash, then its note: as long as any of it stands, it can be identified."""
+        """Destroy what is in the trash, then its note: as long as any of it is left, it can be identified."""
         with translated(f"{self._trash} cannot be removed"):
             failpoints.reach_in_thread(_TO_REMOVE)
             remove_tree(trash.path, trash.inode, is_stopped=is_stopped)
             failpoints.reach_in_thread(_REMOVED)
-            # On disk before the note goes: after a power cut bytes without a note could not be told from a stranger's.
+            # On disk before the note is removed: after a power cut, bytes without a note would not be known as ours.
             sync_folder(self._trash.parent)
             sync_folder(self._layout.root)
             self._note.unlink(missing_ok=True)
             sync_folder(self._note.parent)
 
     def view(self, found: FoundVolume) -> VolumeView:
-        """What the Protocol answers of it, but for its users. Size and class are what was asked for, not enforced."""
+        """What the Protocol returns for it, but for its users. Size and class are what was asked for, not enforced."""
         return VolumeView(
             home_store_key=self._volume.name,
             uid=found.uid,
@@ -183,7 +183,7 @@ class VolumeDirectory:
             return FoundVolume(path, found, note if is_ours else None)
 
     def _drop_note(self, record: Record) -> None:
-        """A note whose folder is gone goes too, unless the record still counts on that volume (somebody moved it)."""
+        """Remove a note whose directory is gone, unless the record still has that volume (a person moved it)."""
         note = read_note(self._note)
         if note is not None and self.volume() is None:
             is_awaited = record.volume is not None and record.volume.uid == note.uid

@@ -118,7 +118,7 @@ class DockerBackend:
     async def create(
         self, workspace_id: str, uid: str, *, restored_from: str | None, spec: Mapping[str, str], fence: Fence
     ) -> VolumeView:
-        """Create, inspect, compare: of a name that is taken the engine says that it was created."""
+        """Create, inspect, compare: for a name that is taken the engine also reports success."""
         name = self.home_store_key(workspace_id)
         record = await fence()
         if record.is_given_up(uid):
@@ -161,7 +161,7 @@ class DockerBackend:
         """Walk, look for containers, seal, delete.
 
         What a container that starts after the walk writes is lost if it is gone again before the deletion. A DELETE
-        that nobody saw answered when its run ended can hit a newer volume of the name.
+        that had no response when its run ended can hit a newer volume of the name.
         """
         name = self.home_store_key(workspace_id)
         record = await fence()
@@ -231,7 +231,7 @@ class DockerBackend:
         await self._engine.close()
 
     async def adopt(self, workspace_id: str) -> str:
-        """The uid under which a volume that somebody else made can be taken into the record."""
+        """The uid under which a volume that we did not make can be taken into the record."""
         name = self.home_store_key(workspace_id)
         facts = await self._engine.volume(name)
         if facts is None:
@@ -253,7 +253,7 @@ class DockerBackend:
         return DockerMover(container, spec, self._engine, self._wait_policy)
 
     async def _ours(self, workspace_id: str, uid: str, record: Record) -> None:
-        """``VolumeNotFound``, or ``VolumeConflict`` for a volume that nobody may work on under this uid."""
+        """``VolumeNotFound``, or ``VolumeConflict`` for a volume that no run may work on under this uid."""
         name = self.home_store_key(workspace_id)
         facts = await self._engine.volume(name)
         if facts is None:
@@ -311,9 +311,9 @@ class DockerBackend:
         return container_config(self._image, spec, home, role=role, network=self._network)
 
     async def _delete(self, name: str, uid: str, fence: Fence) -> None:
-        """Delete, and look until the engine says for sure that the volume is gone, or another stands there.
+        """Delete, and ask until the engine reports for sure that the volume is gone, or that another has its name.
 
-        A DELETE that was not answered may still be under way: nothing else is done before that is known.
+        A DELETE without a response may still be under way: nothing else is done before that is known.
         """
 
         async def attempt() -> bool | None:
@@ -334,7 +334,7 @@ class DockerBackend:
 
 
 def _uid_by_itself(volume: Facts) -> str | None:
-    """An adopted one has the uid that it would be adopted under; whether it was, the record says."""
+    """An adopted one has the uid that it would be adopted under. Only the record shows whether it was adopted."""
     if UID_LABEL not in labels_of(volume):
         return adopted_uid(volume)
     return labels_of(volume)[UID_LABEL] if workspace_of(volume) == workspace_of_volume(volume["Name"]) else None

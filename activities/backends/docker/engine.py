@@ -1,6 +1,6 @@
 """The Docker engine, as far as the backend needs it: a few calls, with the project's errors.
 
-Missing is an answer (``None``), everything else that fails is a ``StorageError``.
+A missing thing is a result (``None``); everything else that fails is a ``StorageError``.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _NO_SPACE = ("no space left on device", "disk quota exceeded")
 _DENIED = ("operation not permitted", "permission denied")
 _LAST_LINES = 20
 _SPARES_NAMED_VOLUMES = 23
-"""Docker Engine 23.0 release notes: `volume prune` removes anonymous volumes only, unless told otherwise."""
+"""Docker Engine 23.0 release notes: by default `volume prune` removes anonymous volumes only."""
 _LISTED = ("Id", "Names", "Labels", "State", "Mounts")
 
 Facts = Mapping[str, Any]
-"""What the engine answers of a thing, with the engine's own names."""
+"""What the engine returns for a thing, with the engine's own names."""
 
 
 class Engine:

@@ -1,4 +1,4 @@
-"""What we write on volumes and containers, and what it says when we read it again. Labels never change."""
+"""What we write on volumes and containers, and what it means when we read it again. Labels never change."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ def labels_of(facts: Facts) -> Mapping[str, str]:
 
 
 def uid_of(facts: Facts, record: Record) -> str | None:
-    """The uid of a volume that is ours: by its label, or because the record adopted it. ``VolumeConflict`` for one that
-    says that it belongs to another workspace than its name does.
+    """The uid of a volume that is ours: by its label, or because the record adopted it. ``VolumeConflict`` where label
+    and name disagree about the workspace.
 
-    An adopted one bears no label, since the engine cannot add one. It is known by name and time of creation, in whole
-    seconds: that tells it from a later volume of the name, unless that one was made within the same second.
+    An adopted one has no label, since the engine cannot add one. It is known by name and time of creation, in whole
+    seconds. That distinguishes it from a later volume of the name, unless that one was made within the same second.
     """
     labelled = labels_of(facts).get(_UID)
     if labelled is not None:
@@ -64,7 +64,7 @@ def uid_of(facts: Facts, record: Record) -> str | None:
 
 
 def adopted_uid(facts: Facts) -> str:
-    """The uid of a volume that somebody else made, derived from what the engine says of it."""
+    """The uid of a volume that we did not make, derived from what the engine reports about it."""
     told = json.dumps([facts["Name"], facts.get("CreatedAt"), facts.get("Driver"), facts.get("Mountpoint")])
     return "adopted-" + hashlib.sha256(told.encode()).hexdigest()[:32]
 
@@ -90,7 +90,7 @@ def is_of(facts: Facts, spec: MoverSpec, role: str = MOVER, *, any_protocol: boo
 
 
 def workspace_of(facts: Facts) -> str | None:
-    """The workspace that a container of ours, or a volume, says that it belongs to."""
+    """The workspace that a container of ours, or a volume, is labelled with."""
     return labels_of(facts).get(_WORKSPACE)
 
 
@@ -111,7 +111,7 @@ def run_of(facts: Facts) -> str | None:
 
 
 def protocol_of(facts: Facts) -> int:
-    """What a mover speaks; 0 where its label does not say so."""
+    """The protocol that a mover speaks; 0 where its label has none."""
     said = labels_of(facts).get(_PROTOCOL, "")
     return int(said) if said.isdecimal() else 0
 

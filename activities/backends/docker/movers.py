@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 def container_config(
     image: MoverImage, spec: MoverSpec, home: str, *, role: str, network: str | None
 ) -> dict[str, object]:
-    """What the engine is asked for. Nothing but the volume and a scratch folder can be written to."""
+    """What the engine is asked for. Nothing but the volume and a scratch directory can be written to."""
     is_mover = role == MOVER
     writable = is_mover and spec.writable
     volume = {
@@ -145,7 +145,7 @@ async def holder(engine: Engine, uid: str, workspace_id: str) -> Facts | None:
 async def walk(engine: Engine, uid: str, config: dict[str, object], wait_policy: WaitPolicy) -> str:
     """What a walk's container prints. It is gone when this returns, however it ends.
 
-    The walk's own error where it says one; ``BackendUnavailable`` where another container took the name.
+    The walk's own error where it prints one; ``BackendUnavailable`` where another container took the name.
     """
     container = await start_named(engine, uid, config)
     if container is None:

@@ -1,7 +1,7 @@
 """Who has a Docker volume: every container that refers to it, whether it runs or not, but for our own movers.
 
-By the volume's name, or by a path into the folder in which the engine keeps it; for the latter the engine itself would
-not keep the volume.
+By the volume's name, or by a path into the directory in which the engine keeps it. For the latter the engine itself
+would not keep the volume.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ _STOPPED = ("created", "exited", "dead")
 async def users_of(
     engine: Engine, name: str, uid: str | None, *, workspace_id: str, label: str
 ) -> list[tuple[Facts, VolumeUser]]:
-    """Containers that have volume ``name``, as the engine lists them and as users. ``label`` tells whose they are.
+    """Containers that have volume ``name``, as the engine lists them and as users. ``label`` names their workspace.
 
-    The engine's filter also finds a container that mounts another volume *at* a path of that name; which cannot be, as
+    The engine's filter also finds a container that mounts another volume *at* a path of that name. That cannot be, as
     a path is absolute and a volume's name has no slash.
     """
     found = {each["Id"]: each for each in (*await engine.containers(volume=name), *await _binding(engine, name))}
@@ -32,7 +32,8 @@ async def users_of(
 
 
 async def _binding(engine: Engine, name: str) -> list[Facts]:
-    """Containers that bind the volume's folder, or something in it, by its path. Drivers of others may have none."""
+    """Containers that bind the volume's directory, or something in it, by its path. Volumes of other drivers may have
+    no directory."""
     folder = PurePath((await engine.volume(name) or {}).get("Mountpoint") or "")
     if not folder.is_absolute():
         return []

@@ -1,7 +1,7 @@
 """Would the cluster admit a mover: asked once, as a worker starts, by a creation that is not carried out.
 
-Admission answers it as it would a real one: the level of PodSecurity, priority class and service account, limits,
-webhooks, our own right to create. What only a node finds out (image, Secret, room) is told when a mover starts.
+Admission treats it like a real one: the level of PodSecurity, priority class and service account, limits, webhooks,
+our own right to create. What only a node finds out (image, Secret, room) is reported when a mover starts.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ class Admission:
         self._is_settled = False
 
     async def check(self) -> None:
-        """Raise what a person must repair, each time until it is; what passes by itself, a quota say, is a warning."""
+        """Raise what a person must repair, each time until it is repaired. What passes by itself, such as a quota, is a
+        warning."""
         if self._is_settled:
             return
         asked = mover_pod(self._shape, _SPEC, claim_name(_SPEC.workspace_id))

@@ -71,7 +71,7 @@ class KubernetesBackend:
     async def identity(self) -> str | None:
         """The uid of the namespace; ``None`` if there is no such namespace.
 
-        Asked first by a worker that starts, which goes no further where no mover would be admitted.
+        A worker asks for it first when it starts, and ends where no mover would be admitted.
         """
         found = await self._namespace.identity()
         if found is not None:
@@ -149,7 +149,7 @@ class KubernetesBackend:
         return None if claim is None else view(claim, await self._namespace.users(workspace_id, uid_of(claim)))
 
     async def list_volumes(self) -> Mapping[str, str | None]:
-        """The claims of the namespace that have the name of a home; those that are being deleted stand too."""
+        """The claims of the namespace that have the name of a home, those too that are being deleted."""
         await self._namespace.check()
         return await self._namespace.homes()
 
@@ -197,7 +197,7 @@ class KubernetesBackend:
             await self._api.delete(self._api.path("pods", pod["metadata"]["name"]), pod["metadata"]["uid"])
 
     async def attach(self, spec: MoverSpec, *, fence: Fence, adopt_only: bool = False) -> Mover:
-        """See the Protocol. While a node does not answer nothing is evicted from it, nor started elsewhere."""
+        """See the Protocol. While a node does not respond nothing is evicted from it, nor started elsewhere."""
         record = await self._begin(spec.workspace_id, fence)
         claim = await self._namespace.claim_for(spec, record)
 
@@ -209,7 +209,7 @@ class KubernetesBackend:
                 raise await self._not_adopted(spec, found)
             if found is not None:
                 await self._pods.end(found)
-            if spec.writable:  # a reader disturbs nobody; a second writer would be mixed into what is restored
+            if spec.writable:  # a reader disturbs no user; a second writer would be mixed into what is restored
                 await self._namespace.check_unused(spec.workspace_id, spec.volume_uid, but_stopped=True)
             await failpoints.reach(_CLEARED)
             await self._namespace.claim_for(spec, await fence())  # to end another Pod took time: is it still our volume

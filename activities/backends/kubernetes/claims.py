@@ -14,7 +14,7 @@ from codehub_storage.errors import ErrorCode, StorageError
 UID = "codehub-storage/uid"
 WORKSPACE = "codehub-storage/workspace"
 RESTORED_FROM = "codehub-storage/restored-from"
-"""An annotation: an archive id may be longer than a label, and nobody selects by it."""
+"""An annotation: an archive id may be longer than a label, and nothing selects by it."""
 
 _QUANTITY = re.compile(r"([0-9.]+(?:[eE][+-]?[0-9]+)?)(Ki|Mi|Gi|Ti|Pi|Ei|n|u|m|k|M|G|T|P|E)?")
 _POWERS = {"n": -3, "u": -2, "m": -1, "k": 1, "M": 2, "G": 3, "T": 4, "P": 5, "E": 6}
@@ -23,7 +23,7 @@ _BINARY = {"Ki": 1, "Mi": 2, "Gi": 3, "Ti": 4, "Pi": 5, "Ei": 6}
 
 @dataclass(frozen=True)
 class ClaimDefaults:
-    """What a new claim is like where nobody asks for something else. No class: the cluster's default."""
+    """What a new claim is like where the caller asks for nothing else. No class: the cluster's default."""
 
     size_bytes: int = 10 << 30
     storage_class: str | None = None
@@ -97,7 +97,7 @@ def uid_of(claim: Json) -> str | None:
 
 
 def workspace_of(thing: Json) -> str | None:
-    """The workspace that a claim or Pod of ours says that it belongs to."""
+    """The workspace that a claim or Pod of ours is labelled with."""
     return (thing["metadata"].get("labels") or {}).get(WORKSPACE)
 
 

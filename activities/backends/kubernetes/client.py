@@ -177,7 +177,7 @@ class Api:
             return True
         if asyncio.get_running_loop().time() < self._loaded + _RELOAD_SECONDS:
             return False
-        self._retired.append(client)  # others may be waiting for answers on it
+        self._retired.append(client)  # others may be waiting for responses on it
         self._client = None
         return True
 

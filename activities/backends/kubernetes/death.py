@@ -1,16 +1,16 @@
-"""When a Pod of ours whose object is gone counts as dead: objects also go without a look at the node.
+"""When a Pod of ours whose object is gone counts as dead: objects are also removed without a check of the node.
 
-One of these is needed; what may not be looked at is no evidence, and neither is what was not noted in time:
+One of these is needed. What we have no right to read is no evidence, and neither is what was not noted in time:
 
-- it never had a node, or its kubelet had said that it is over;
+- it never had a node, or its kubelet had reported that it is over;
 - its node is ready: a kubelet ends what is no longer in its list;
-- its machine was started anew after it had been seen running. The boot is noted by each worker that starts or adopts
+- its machine was restarted after the Pod had been seen running. The boot is noted by each worker that starts or adopts
   the Pod, in memory only: one that first meets it on a lost node has none to compare with;
-- its disk is detached from its node: the process may live, but writes nothing that anybody will read. Told by the
-  absence of a `VolumeAttachment`, and so only where the driver has them, and for a Pod that ran, which it cannot have
-  done without one.
+- its disk is detached from its node: the process may live, but writes nothing that will ever be read. The absence of a
+  `VolumeAttachment` shows this. So it counts only where the driver has them, and for a Pod that ran: it cannot have
+  done so without one.
 
-A machine that took over the name of the node says nothing about the one that the Pod ran on.
+A machine that took over the name of the node is no evidence about the one that the Pod ran on.
 """
 
 from __future__ import annotations
@@ -46,10 +46,11 @@ class TerminationEvidence:
         self._boots: dict[str, _Boot] = {}
 
     async def note(self, pod: Json) -> None:
-        """Remember the boot that a running container belongs to, if it may be looked at.
+        """Remember the boot that a running container belongs to, if we have the right to read it.
 
-        It must have been seen running before this asks: the boot is then its own or a later one, and one that is later
-        still comes after its end. In the other order a restart in between would pass for its death.
+        The container must have been seen running before the boot is read here. The boot is then its own or a later
+        one, and one that is later still comes after its end. In the other order a restart in between would pass for
+        its death.
         """
         container = states.container_of(pod)
         with contextlib.suppress(StorageError):  # what is not noted is no evidence
@@ -100,7 +101,7 @@ class TerminationEvidence:
         return False
 
     async def _attachable(self, last: Json) -> str | None:
-        """The persistent volume that it had, if its driver attaches volumes to nodes and says so."""
+        """The persistent volume that it had, if its driver attaches volumes to nodes and reports that."""
         labels = last["metadata"].get("labels") or {}
         claim = await self._api.get(self._api.path("persistentvolumeclaims", _claim_of(last)))
         if claim is None or uid_of(claim) is None or uid_of(claim) != labels.get(UID):

@@ -13,7 +13,7 @@ from codehub_storage.errors import ErrorCode, StorageError
 
 
 class Refused(StorageError):
-    """The API server answered, and said no. ``reason`` is Kubernetes' own word for it."""
+    """The API server refused. ``reason`` is Kubernetes' own word for it."""
 
     def __init__(self, code: ErrorCode, message: str, *, status: int, reason: str, hint: str | None = None) -> None:
         super().__init__(code, message, hint=hint)
@@ -32,7 +32,7 @@ class Refused(StorageError):
 
     @property
     def is_forbidden(self) -> bool:
-        """True if our rights, a quota or an admission plugin stand against it."""
+        """True if our rights, a quota or an admission plugin forbid it."""
         return self.status == HTTPStatus.FORBIDDEN
 
 
@@ -60,7 +60,7 @@ _RIGHTS = "Grant the rights of deploy/kubernetes to the worker's account."
 
 
 def refused(what: str, status: int, body: Mapping[str, Any]) -> Refused:
-    """The error for an answer of the API server. ``what``: what was tried, as the message begins."""
+    """The error for a response of the API server. ``what``: what was tried, as the message begins."""
     message, reason = str(body.get("message") or ""), str(body.get("reason") or "")
     code, hint = _code(status, message, str((body.get("details") or {}).get("kind") or ""))
     return Refused(code, f"{what}: {message or f'status {status}'}", status=status, reason=reason, hint=hint)
@@ -87,5 +87,5 @@ def _code(status: int, message: str, kind: str) -> tuple[ErrorCode, str | None]:
 
 
 def unreachable(what: str, error: BaseException) -> StorageError:
-    """The error for an API server that does not answer."""
+    """The error for an API server that does not respond."""
     return StorageError(ErrorCode.BACKEND_UNAVAILABLE, f"{what}: the Kubernetes API server does not answer ({error!r})")

@@ -1,7 +1,8 @@
-"""Pods of ours from creation to proof of death: started and watched, told why they do not start, ended and waited for.
+"""Pods of ours from creation to proof of death: started and watched, ended and waited for. If one does not start, the
+error gives the reason.
 
-Deleted with their uid as precondition and their own grace, never by force: force removes the object and not the
-process.
+They are deleted with their uid as precondition and their own grace period, never by force: force removes the object
+and not the process.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ _NODE_TRIES = 4
 @dataclass(frozen=True)
 class Waits:
     """``ready_seconds``: for a Pod to run. ``obstacle_seconds``: before an obstacle that may pass is an error, which is
-    how it is shown while the step tries again. ``look_seconds``: between two looks at a mover that runs."""
+    how it is shown while the step tries again. ``look_seconds``: between two checks of a mover that runs."""
 
     ready_seconds: float = 120.0
     obstacle_seconds: float = 10.0
@@ -60,8 +61,8 @@ class PodLifecycle:
         return await self._api.get(self._api.path("pods", name))
 
     async def find(self, uid: str, workspace_id: str) -> Json | None:
-        """The Pod of ours that has volume ``uid``. ``VolumeConflict`` if somebody else took its name, or it is of
-        another workspace."""
+        """The Pod of ours that has volume ``uid``. ``VolumeConflict`` if its name was taken, or if it is of another
+        workspace."""
         pod = await self.get(pod_name(uid))
         says = workspace_of(pod) if pod is not None and is_for(pod, uid) else workspace_id
         if says != workspace_id:
@@ -88,14 +89,14 @@ class PodLifecycle:
             return await self._until_running(pod, claim["metadata"]["uid"], may_end=may_end)
 
     async def adopt(self, pod: Json, claim: Json, *, keep: bool) -> Json:
-        """A Pod that is there, running. ``keep``: it stays even if that cannot be told now."""
+        """A Pod that is there, running. ``keep``: it stays even if it cannot be found out now whether it runs."""
         if keep:
             return await self._until_running(pod, claim["metadata"]["uid"])
         async with self._removed_on_failure(pod):
             return await self._until_running(pod, claim["metadata"]["uid"])
 
     async def until_over(self, pod: Json, what: str) -> None:
-        """Wait for it to end, without a hand in it. ``BackendUnavailable`` with ``what`` when patience is over."""
+        """Wait for it to end, without ending it. ``BackendUnavailable`` with ``what`` when the wait is over."""
         name = pod["metadata"]["name"]
 
         async def attempt() -> bool | None:
@@ -110,7 +111,7 @@ class PodLifecycle:
         try:
             yield
         except BaseException:
-            with contextlib.suppress(StorageError):  # whoever comes next evicts it; what is raised says more
+            with contextlib.suppress(StorageError):  # the next attempt evicts it; the error being raised matters more
                 await shield_until_done(self.end(pod))
             raise
 
@@ -194,7 +195,7 @@ class PodLifecycle:
             raise _Another from error
 
     async def _events(self, uid: str) -> list[Json]:
-        """Best effort: they are kept for an hour, and not everybody may see them."""
+        """Best effort: they are kept for an hour, and reading them may be forbidden."""
         try:
             return await self._api.items(self._api.path("events"), fieldSelector=f"involvedObject.uid={uid}")
         except Refused:
@@ -212,7 +213,7 @@ class _Another(Exception):
 
 
 def lost_node(pod: Json) -> StorageError:
-    """What is said while a node does not answer: what runs there may still write, so nothing else is started."""
+    """The error while a node does not respond: what runs there may still write, so nothing else is started."""
     return StorageError(
         ErrorCode.BACKEND_UNAVAILABLE,
         f"waiting for node {states.node_of(pod)}, which does not answer: "

@@ -1,4 +1,4 @@
-"""A mover in a Pod, as its lease sees it. Two of these are equal if they stand for the same Pod."""
+"""A mover in a Pod, as its lease sees it. Two of these are equal if they are the same Pod."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class PodMover:
         """``None`` while it lives after ``timeout`` seconds, else why it ended.
 
         However often it is called, the API server is asked once in ``look_seconds``. ``BackendUnavailable`` while its
-        node does not answer: alive or dead, nobody knows.
+        node does not respond: it is not known whether it lives.
         """
         clock = asyncio.get_running_loop().time
         deadline = clock() + timeout

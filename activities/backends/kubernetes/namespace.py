@@ -54,7 +54,7 @@ class Namespace:
         return sorted(name for name in names if _is_home(name))
 
     async def claim(self, workspace_id: str) -> Json | None:
-        """The claim of a workspace, ours or a stranger's. ``VolumeConflict`` for one of another workspace of ours."""
+        """The claim of a workspace, ours or not. ``VolumeConflict`` for one of another workspace of ours."""
         name = claim_name(workspace_id)
         found = await self._api.get(self._api.path("persistentvolumeclaims", name))
         if found is not None and uid_of(found) is not None and workspace_of(found) != workspace_id:
@@ -62,7 +62,7 @@ class Namespace:
         return found
 
     async def homes(self) -> dict[str, str | None]:
-        """The workspaces that have a claim here, and its uid, if it says that it is theirs."""
+        """The workspaces that have a claim here, with its uid, if the claim is labelled as theirs."""
         claims = await self._api.items(self._api.path("persistentvolumeclaims"))
         named = [(workspace_of_volume(each["metadata"]["name"]), each) for each in claims if _is_home(_name(each))]
         return {home: uid_of(claim) if workspace_of(claim) == home else None for home, claim in named}
@@ -107,7 +107,8 @@ class Namespace:
         ]
 
     async def check_class(self, storage_class: str | None) -> None:
-        """``InvalidInput`` for a class that is not there; without the right to look, the claim's events will tell."""
+        """``InvalidInput`` for a class that is not there. Without the right to read it, the claim's events will show
+        it."""
         if storage_class is None:
             return
         try:

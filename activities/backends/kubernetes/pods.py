@@ -62,7 +62,7 @@ def run_of(pod: Json) -> str | None:
 
 
 def protocol_of(pod: Json) -> int:
-    """What a mover speaks; 0 where its label does not say so."""
+    """The protocol that a mover speaks; 0 where its label has none."""
     said = (pod["metadata"].get("labels") or {}).get(PROTOCOL, "")
     return int(said) if said.isdecimal() else 0
 

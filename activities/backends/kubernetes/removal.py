@@ -60,7 +60,7 @@ class Removal:
         return await self._until_volume_gone(claim)
 
     async def settled(self, claim: Json) -> Json | None:
-        """For a claim that is being deleted: ``None`` once it is gone, else as it stands when patience ends."""
+        """For a claim that is being deleted: ``None`` once it is gone, else as it is when the wait ends."""
         try:
             await self._wait_policy.until(lambda: self._is_gone(claim), lambda: "")
         except StorageError:
@@ -72,7 +72,7 @@ class Removal:
         return True if found is None or found["metadata"]["uid"] != claim["metadata"]["uid"] else None
 
     async def _until_volume_gone(self, claim: Json) -> str | None:
-        """The persistent volume goes with its claim, unless it is retained or its node is away: then it is named.
+        """The persistent volume is removed with its claim, unless it is retained or its node is away. Then it is named.
 
         Known weakness: an attempt that dies between claim and persistent volume leaves the next one nothing to name.
         """

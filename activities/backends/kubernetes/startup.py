@@ -1,6 +1,6 @@
 """Why a Pod of ours does not start: its conditions, then its container, then events of the Pod and of its claim.
 
-Found within seconds, and told apart: what passes by itself is tried again, what a person must repair is an error.
+Found within seconds, and of two kinds: what passes by itself is tried again, what a person must repair is an error.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from codehub_storage.errors import ErrorCode, StorageError
 
 @dataclass(frozen=True)
 class Obstacle:
-    """What stands in the way. ``passes``: waiting may help, so it is raised only when it stays.
+    """What is in the way. ``passes``: waiting may help, so it is raised only when it stays.
 
-    ``is_past``: what is told may be over. An event of the Pod stands there still when the node's next try succeeds, and
-    the scheduler may not have heard yet of a claim that is new.
+    ``is_past``: what is reported may be over. An event of the Pod is still there when the node's next try succeeds, and
+    the scheduler may not have seen a new claim yet.
     """
 
     code: ErrorCode
@@ -48,7 +48,7 @@ _STARTING = (None, "ContainerCreating", "PodInitializing")
 
 
 def obstacle(pod: Json, pod_events: Sequence[Json] = (), claim_events: Sequence[Json] = ()) -> Obstacle | None:
-    """Why it does not run, as far as it can be told; ``None`` while everything goes its way."""
+    """Why it does not run, as far as that is known; ``None`` while there is no sign of trouble."""
     if states.phase(pod) in states.FINISHED:
         return _ended(pod)
     return _unscheduled(pod, claim_events) or _waiting(pod, pod_events)
@@ -82,7 +82,7 @@ def _unscheduled(pod: Json, claim_events: Sequence[Json]) -> Obstacle | None:
             hint="Name a storage class that exists." if is_final else None,
         )
     if scheduled.get("status") == "False" and message:
-        is_missing = "not found" in message or "could not find" in message  # two places of the scheduler say it
+        is_missing = "not found" in message or "could not find" in message  # two places of the scheduler report it
         is_late = "persistentvolumeclaim" in message.lower() and is_missing  # it was read before the Pod was made
         return Obstacle(ErrorCode.BACKEND_UNAVAILABLE, f"no node takes it: {message}", passes=True, is_past=is_late)
     return None
@@ -109,7 +109,7 @@ def _waiting(pod: Json, pod_events: Sequence[Json]) -> Obstacle | None:
 
 
 def _last_warning(events: Sequence[Json]) -> str | None:
-    """The newest warning; the reason alone says little without its message."""
+    """The newest warning; the reason alone is not enough without its message."""
     warnings = [event for event in events if event.get("type") == "Warning"]
     if not warnings:
         return None

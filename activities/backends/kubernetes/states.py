@@ -1,7 +1,7 @@
-"""What a Pod's status says, and what it does not: neither 404 nor phase `Failed` proves that a process is dead.
+"""What a Pod's status proves, and what it does not: neither 404 nor phase `Failed` proves that a process is dead.
 
-Terminal phases are also written by those who cannot see the node: garbage collection, and whoever deletes by force.
-Only a kubelet reports a container as terminated, and it never reports a terminal phase while one may run.
+Terminal phases are also written without a view of the node: by garbage collection, and by a deletion with force. Only
+a kubelet reports a container as terminated, and it never reports a terminal phase while one may run.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def container_of(pod: Json) -> str | None:
 
 
 def is_over(pod: Json) -> bool:
-    """True if the kubelet says that all of it has ended, or never began."""
+    """True if the kubelet reports that all of it has ended, or never began."""
     if phase(pod) not in FINISHED:
         return False
     if any("running" in (found.get("state") or {}) for found in _containers(pod)):
@@ -39,15 +39,15 @@ def is_over(pod: Json) -> bool:
 
 
 def is_running(pod: Json) -> bool:
-    """True if its container runs, and nobody has asked it to end."""
+    """True if its container runs, and it was not asked to end."""
     states = [found.get("state") or {} for found in _containers(pod)]
     return bool(states) and phase(pod) == "Running" and all("running" in state for state in states)
 
 
 def is_out_of_touch(pod: Json) -> bool:
-    """True if its node does not answer: the cluster then calls the Pod not ready, though its container was.
+    """True if its node does not respond: the cluster then calls the Pod not ready, though its container was.
 
-    Needs no right to look at nodes.
+    Needs no right to read nodes.
     """
     ready = next((found for found in _conditions(pod) if found.get("type") == "Ready"), {})
     was_ready = any(found.get("ready") and "running" in (found.get("state") or {}) for found in _containers(pod))

@@ -1,6 +1,7 @@
-"""What operators may say about the Pods of movers: a closed list, read at start-up, with our own fields put on last.
+"""What operators may set for the Pods of movers: a closed list, read at start-up, with our own fields put on last.
 
-Where movers run, and with what resources, is theirs to say. What they run, as whom and with which rights is not.
+Operators decide where movers run, and with what resources. What movers run, as which user and with which rights, is
+ours.
 """
 
 from __future__ import annotations

@@ -36,6 +36,6 @@ def names_claim(pod: Json, claim: str) -> bool:
 
 
 def _described(pod: Json) -> str:
-    """With whoever would bring it back: stopping the Pod alone would not help."""
+    """The Pod with its controller, which would bring it back: stopping the Pod alone would not help."""
     owners = ", ".join(f"{owner['kind']} {owner['name']}" for owner in pod["metadata"].get("ownerReferences") or ())
     return f"Pod {pod['metadata']['name']}" + (f" of {owners}" if owners else "")

@@ -1,6 +1,6 @@
 """The change fingerprint of a claim, by a Pod that mounts it and keeps holding it until the block ends.
 
-While a Pod holds a claim its deletion is not carried out, so what came between the last look and the deletion is seen.
+While a Pod holds a claim its deletion is not carried out. So what came between the last check and the deletion is seen.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Who uses a folder: processes that have something of it, and mounts of it or in it.
+"""Who uses a directory: processes that have something of it, and mounts of it or in it.
 
-The question is about device and inode, asked through each process's own links in /proc, which lead to what it has
-whatever that is called: by another mount, in another mount namespace, below another root. They do not say what lies
-*below* the folder. Where the mount is known that something was reached through, its path on the file system does; and
-whoever walks the folder can look for all that anybody has.
+Device and inode decide. They are read through each process's own links in /proc. Those lead to what the process has,
+whatever its name there: by another mount, in another mount namespace, below another root. They do not show what lies
+*below* the directory. Where we know the mount that something was reached through, its path on the file system does. A
+walk of the directory can look for all that any process has.
 
 What cannot be seen is listed in DESIGN.md, under "What cannot be fenced". A volume is made with mode 0700, so that
 without root only its owner and root get in.
@@ -32,8 +32,8 @@ _CAP_SYS_PTRACE = 1 << 19
 class Survey:
     """One look at all processes.
 
-    ``users`` have something that is known to lie in the folder. ``held`` is all that anybody has, wherever it lies, and
-    one who has it: for a walk of the folder to look for.
+    ``users`` have something that is known to lie in the directory. ``held`` is all that any process has, wherever it
+    lies, each with one process that has it. A walk of the directory looks for these.
     """
 
     users: tuple[str, ...]
@@ -58,7 +58,7 @@ class _Held:
 
 
 def users_of(folder: Path, *, sessions: Collection[int] = ()) -> tuple[str, ...]:
-    """Names of who is known to use ``folder``, without walking it. ``sessions``: see ``survey``."""
+    """Names of the users of ``folder`` that are known without a walk. ``sessions``: see ``survey``."""
     return survey(folder, sessions=sessions).users
 
 
@@ -89,7 +89,8 @@ def _is_in(spot: Spot | None, folder: Spot | None) -> bool:
 
 
 def _held(process: Process) -> Iterator[_Held]:
-    """Through its working folder, root, program, descriptors and mappings, and those of threads that have their own."""
+    """Through its working directory, root, program, descriptors and mappings, and through those of threads that have
+    their own."""
     for thread in _threads(process.pid):
         base = os.fsencode(PROC / str(thread))
         for link in (base + b"/cwd", base + b"/root", base + b"/exe", *_listed(base + b"/fd"), *_mapped(base)):
@@ -100,13 +101,13 @@ def _held(process: Process) -> Iterator[_Held]:
                 yield _Held(process, path, inode_behind(link))
             except PermissionError:  # to follow map_files takes CAP_CHECKPOINT_RESTORE, to read them does not
                 yield _Held(process, path, None)
-            except OSError:  # it is gone, or of a file system that does not answer: ours does
+            except OSError:  # it is gone, or of a file system that does not respond: ours does
                 continue
 
 
 def _mapped(base: bytes) -> list[bytes]:
-    """A link for each file that is mapped. Most are mapped in several pieces, and ``maps`` tells which those are: to
-    read a link costs more than a line there. What device and path it names is believed in nothing else."""
+    """A link for each file that is mapped. Most are mapped in several pieces. ``maps`` shows which pieces are of one
+    file: to read a link costs more than a line there. Its devices and paths are believed in nothing else."""
     try:
         with open(base + b"/maps", "rb") as file:
             lines = file.read().splitlines()
@@ -114,7 +115,7 @@ def _mapped(base: bytes) -> list[bytes]:
         return []
     pieces = {}
     for line in lines:
-        addresses, _, _, *which = line.split(maxsplit=5)  # rights and offset differ; device, inode and path say which
+        addresses, _, _, *which = line.split(maxsplit=5)  # rights and offset differ; device, inode, path identify it
         if which[1] != b"0" or which[-1].startswith(b"/"):  # a file system may number a file 0
             pieces[*which] = addresses
     ends = (each.split(b"-") for each in pieces.values())
@@ -122,7 +123,7 @@ def _mapped(base: bytes) -> list[bytes]:
 
 
 def _threads(pid: int) -> list[int]:
-    """Of the threads of a process the first, and all that do not share its working folder, root and descriptors."""
+    """The first thread of a process, and all that do not share its working directory, root and descriptors."""
     told: list[int] = []
     for folder in _listed(os.fsencode(PROC / str(pid) / "task")):
         thread = int(folder.rpartition(b"/")[2])
@@ -148,7 +149,7 @@ def _path(link: bytes) -> bytes | None:
 
 
 def blind_spots() -> list[str]:
-    """Of whom this process cannot see what they use, in words, by its rights and by where it runs."""
+    """The processes whose files this process cannot see, in words, by its rights and by where it runs."""
     return [
         *([] if _sees_others() else ["processes of other users"]),
         *([] if _is_namespace("ns/pid", _FIRST_PID_NAMESPACE) else ["processes outside of this container"]),

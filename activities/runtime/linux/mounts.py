@@ -1,7 +1,7 @@
 """The mounts of every mount namespace that can be seen, and where on its file system a path lies.
 
-A path alone says little: a bind mount shows the same file under another one, and another namespace may have anything
-mounted anywhere. Together with the mount that it was reached through it says which part of which file system is meant.
+A path alone is not enough: a bind mount shows the same file under another one, and another namespace may have anything
+mounted anywhere. A path and the mount that it was reached through identify one part of one file system.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _ESCAPE = re.compile(rb"\\([0-7]{3})")
 
 
 def is_at_or_below(path: bytes, folder: bytes) -> bool:
-    """True for the folder itself and all in it."""
+    """True for the directory itself and all in it."""
     return path == folder or path.startswith(folder.rstrip(b"/") + b"/")
 
 
@@ -30,13 +30,13 @@ class Spot:
     path: bytes
 
     def is_in(self, folder: Spot) -> bool:
-        """True for the folder itself and all in it."""
+        """True for the directory itself and all in it."""
         return self.device == folder.device and is_at_or_below(self.path, folder.path)
 
 
 @dataclass(frozen=True)
 class Mount:
-    """One line of a mountinfo: which part of which file system stands where. ``owner`` is whom it was learnt from."""
+    """One line of a mountinfo: which part of which file system is mounted where. ``owner``: the process it is from."""
 
     number: int
     parent: int
@@ -85,8 +85,8 @@ class Mounts:
             self._by_number.setdefault(mount.number, mount)  # the numbers are one for all namespaces
 
     def spot(self, number: int | None, path: bytes) -> Spot | None:
-        """Where ``path`` lies, which was reached through the mount of this number; ``None`` for a mount that nobody who
-        was added has (any more), and which for that may be detached."""
+        """Where ``path`` lies, which was reached through the mount of this number. ``None`` for a mount that no added
+        process has (any more); it may be detached."""
         mount = self._by_number.get(number or 0)
         return mount.spot(path) if mount else None
 
@@ -99,7 +99,7 @@ class Mounts:
         return nearest.spot(path)
 
     def is_in(self, mount: Mount, folder: Spot) -> bool:
-        """True for a mount of the folder or of something in it, wherever it stands, and for one that stands in it."""
+        """True for a mount of the directory or of something in it, at any path, and for one mounted in it."""
         around = self._by_number.get(mount.parent)
         stands = around.spot(mount.target) if around else None
         return Spot(mount.device, mount.source).is_in(folder) or (stands is not None and stands.is_in(folder))
@@ -111,7 +111,7 @@ def own_mounts() -> Iterator[Mount]:
 
 
 def mounts_below(folder: Path) -> list[str]:
-    """Where something is mounted at or below ``folder``, as this process sees it."""
+    """Paths at or below ``folder`` where something is mounted, as this process sees it."""
     return [os.fsdecode(mount.target) for mount in own_mounts() if is_at_or_below(mount.target, os.fsencode(folder))]
 
 

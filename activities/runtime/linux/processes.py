@@ -20,7 +20,7 @@ _LISTINGS = 10
 
 @dataclass(frozen=True)
 class Process:
-    """One process as it was when it was looked at. ``started`` is in clock ticks since boot."""
+    """One process as it was when it was read. ``started`` is in clock ticks since boot."""
 
     pid: int
     name: str
@@ -37,7 +37,7 @@ class Process:
 def look(pid: int) -> Process | None:
     """``None`` if there is no such process. A zombie counts as none: it holds nothing any more.
 
-    If only the first of its threads has ended, the process looks like one and is none.
+    A process of which only the first thread has ended looks like a zombie, and is none.
     """
     try:
         text = (PROC / str(pid) / "stat").read_bytes().decode("utf-8", "replace")
@@ -51,7 +51,7 @@ def look(pid: int) -> Process | None:
 
 
 def everybody() -> Iterator[Process]:
-    """All processes that /proc shows us, those too that were forked while the others were looked at."""
+    """All processes that /proc shows us, those too that were forked while the others were read."""
     told: set[int] = set()
     for _ in range(_LISTINGS):
         fresh = {int(entry) for entry in os.listdir(PROC) if entry.isdecimal()} - told
@@ -108,10 +108,10 @@ def send(process: Process, number: signal.Signals) -> None:
 
 
 def kill_session(leader: int, started: int, lock: Path) -> list[Process]:
-    """Kill a mover and all that it started; answers whom. Call again until nobody is left.
+    """Kill a mover and all that it started; returns what was killed. Call again until no process is left.
 
-    While the leader lives its start time proves that the session is the mover's. When it is dead, those members are
-    meant that hold ``lock``: so a session of the same number that is somebody else's is never touched.
+    While the leader lives its start time proves that the session is the mover's. When it is dead, only members that
+    hold ``lock`` are killed: so another session of the same number is never touched.
     """
 
     def is_leader(one: Process) -> bool:

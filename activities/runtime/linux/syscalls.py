@@ -34,10 +34,11 @@ FileId = tuple[int, int]
 
 @dataclass(frozen=True)
 class Inode:
-    """Which file it is, wherever it stands.
+    """Which file it is, whatever its path.
 
-    ``born_ns`` tells an inode number that was used again from the first one; ``None`` where the file system does not
-    keep it. ``mount`` tells a bind mount of the same file system from the tree around it; ``None`` before Linux 5.8.
+    ``born_ns`` distinguishes an inode number that is used again from the first one; ``None`` where the file system does
+    not keep it. ``mount`` distinguishes a bind mount of the same file system from the tree around it; ``None`` before
+    Linux 5.8.
     """
 
     device: int
@@ -75,7 +76,7 @@ def inode_behind(link: bytes) -> Inode:
 
 
 def share_files(one: int, other: int) -> bool:
-    """True if two threads have the same descriptors, working folder and root; False too where that cannot be told."""
+    """True if two threads share descriptors, working directory and root. False too where that cannot be found out."""
     if _KCMP is None:
         return False
     return all(_libc.syscall(_KCMP, one, other, kind, 0, 0) == 0 for kind in (_KCMP_FILES, _KCMP_FS))
@@ -101,7 +102,7 @@ def _statx(fd: int, path: bytes, flags: int) -> Inode:
 
 
 def rename_new(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
-    """Rename, and never replace: ``FileExistsError`` if anything stands at ``target``, be it an empty folder."""
+    """Rename, and never replace: ``FileExistsError`` if anything is at ``target``, even an empty directory."""
     if _libc.renameat2(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), _RENAME_NOREPLACE) != 0:
         error = _error(os.fsencode(target))
         if error.errno == errno.EINVAL:
@@ -121,7 +122,7 @@ def die_with_parent_thread(name: bytes) -> None:
 
 
 def sync_folder(path: str | os.PathLike[str]) -> None:
-    """Make the names in a folder survive a power cut."""
+    """Make the names in a directory survive a power cut."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(fd)

@@ -1,7 +1,7 @@
 """Tie a child to the life of its parent: run as a program, it becomes the command that follows.
 
-A server that outlives the session or the tests that started it keeps its ports and its data folder busy. The kernel
-ends a tied child with SIGKILL when the parent is gone, however it went. The tie is to the parent's *thread*: start
+A server that outlives the session or the tests that started it keeps its ports and its data directory busy. The kernel
+ends a tied child with SIGKILL when the parent is gone, however it ended. The tie is to the parent's *thread*: start
 children from one that lives as long as they shall (the main thread, or an executor's).
 """
 

@@ -138,7 +138,7 @@ def judge_lifecycle(
 ) -> Finding:
     """What the rules do to keys of ours. ``used``: prefixes that keys have now. ``keeps_versions``: older ones count.
 
-    ``wants_abort``: that no rule ends uploads which nobody completes is worth a warning.
+    ``wants_abort``: warn if no rule ends uploads that are never completed.
     """
     found: list[Finding] = []
     aborts: list[int] = []

@@ -53,7 +53,7 @@ def _packages() -> Finding:
 
 
 def _kernel(walls_are_here: bool) -> Finding:
-    """What stands between an archive's names and the world; in containers it is the kernel of their machine."""
+    """What keeps an archive's names inside the volume; in containers it is the kernel of their machine."""
     abi, beneath = landlock_abi(), has_openat2()
     walls = f"Landlock ABI {abi}" if abi else "no Landlock"
     text = f"Linux {platform.release()}, {walls}, {'openat2' if beneath else 'no openat2'}"
@@ -71,7 +71,7 @@ def _kernel(walls_are_here: bool) -> Finding:
 
 
 def has_openat2() -> bool:
-    """True if the kernel, and whatever filters calls to it, lets us open beneath a folder."""
+    """True if the kernel, and whatever filters calls to it, lets us open beneath a directory."""
     folder = os.open("/", os.O_PATH | os.O_DIRECTORY)
     try:
         os.close(open_beneath(folder, b".", os.O_PATH))
@@ -85,7 +85,7 @@ def has_openat2() -> bool:
 
 
 def _servers(uses_stack: bool) -> Finding:
-    """What `codehub-storage dev` starts; without it nobody needs them."""
+    """What `codehub-storage dev` starts; nothing else needs them."""
     found, missing = [], []
     for program, package in _PROGRAMS.items():
         try:

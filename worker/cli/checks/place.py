@@ -1,4 +1,4 @@
-"""The volume place: the folder, engine or namespace that these settings name, and what movers need there."""
+"""The volume place: the directory, engine or namespace that these settings name, and what movers need there."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _identity(settings: Settings, known: Known, needs: str, ask: Callable[[], Aw
     return Check("place.identity", look, ("store.bucket", needs), _BACKEND_SECONDS)
 
 
-# ------------------------------------------------------------ a folder
+# ------------------------------------------------------------ a directory
 
 
 def _directory(settings: Settings, known: Known) -> list[Check]:
@@ -120,7 +120,7 @@ def _mount(root: Path, *, is_stack: bool) -> Finding:
 
 
 def _abilities(layout: Layout, *, is_stack: bool) -> Finding:
-    """By trying, on a file without a name of a workspace, in the folder of volumes that are being made."""
+    """By trying, on a file without a name of a workspace, in the directory of volumes that are being made."""
     with Beneath(layout.own / "making") as beneath:
         found = probe_abilities(beneath)
     who, lost = _who(), _lost(found)
@@ -141,7 +141,7 @@ def _lost(found: Abilities) -> list[str]:
 
 
 def _users(*, is_stack: bool) -> Finding:
-    """Whose use of a home would not stop its archive."""
+    """The users of a home that would not stop its archive, since they cannot be seen."""
     who, hidden = _who(), " or ".join(blind_spots())
     if not hidden:
         return ok(f"{who}: whoever uses a home is seen, and stops its archive")

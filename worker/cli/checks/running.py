@@ -50,7 +50,7 @@ def failed(error: StorageError) -> Finding:
 
 @dataclass(frozen=True)
 class Check:
-    """``look`` answers what it finds, or raises ``StorageError``. ``needs``: checks that must not have failed."""
+    """``look`` returns what it finds, or raises ``StorageError``. ``needs``: checks that must not have failed."""
 
     name: str
     look: Callable[[], Awaitable[Finding]]
@@ -108,7 +108,7 @@ def _finding(check: Check, work: asyncio.Future[Finding]) -> Finding:
 
 
 def _forget(work: asyncio.Future[Finding]) -> None:
-    """Nobody waits for it any more."""
+    """Drop the result: no caller waits for it any more."""
     if not work.cancelled():
         work.exception()
 

@@ -101,7 +101,7 @@ class TemporalChecks:
         return ok(f"place {place} is served by {', '.join(sorted(workers))}")
 
     async def _runs(self) -> Finding:
-        """Of any place: a run that nobody serves shows only here where its place was misspelled."""
+        """Of any place: a run whose place was misspelled, so that no worker serves it, shows only here."""
         client = self._connected()
         runs = [each async for each in executions(client, OPEN)]
         hindered = await _asked(hindered_runs(client, runs))

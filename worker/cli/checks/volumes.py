@@ -1,4 +1,4 @@
-"""The volumes of this place beside what their records say: is one lost, was one left behind."""
+"""The volumes of this place compared with their records: is one lost, was one left behind."""
 
 from __future__ import annotations
 

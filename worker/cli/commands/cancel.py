@@ -13,7 +13,7 @@ ARGUMENTS = (options.WORKSPACE_ID, options.PLACE)
 
 
 async def run(args: Namespace, output: Output) -> int:
-    """Prints the outcome, which the exit status tells, too."""
+    """Prints the outcome, which the exit status shows, too."""
     from codehub_storage.contracts import CancelOutcome
     from worker.cli.answers import CancelAnswer
     from worker.cli.following import follow

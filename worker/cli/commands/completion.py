@@ -33,13 +33,13 @@ def script_for(shell: str) -> str:
 
 
 def _tell_folders(parser: ArgumentParser) -> None:
-    """Options that take a folder say so, in this parser and in those of its commands."""
+    """Mark the options that take a directory, in this parser and in those of its commands."""
     import shtab
 
     from worker.cli.parser import commands_of
 
     for action in parser._actions:
         if "--data-dir" in action.option_strings:
-            action.complete = shtab.DIRECTORY  # type: ignore[attr-defined]  # how shtab is told
+            action.complete = shtab.DIRECTORY  # type: ignore[attr-defined]  # shtab reads this attribute
     for command in commands_of(parser).values():
         _tell_folders(command)

@@ -1,4 +1,4 @@
-"""`dev [--reset]`: the whole service in one folder, until a signal."""
+"""`dev [--reset]`: the whole service in one directory, until a signal."""
 
 from __future__ import annotations
 

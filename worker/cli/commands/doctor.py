@@ -1,4 +1,4 @@
-"""`doctor`: checks all that the service needs where it is called, and says what to do about what is missing."""
+"""`doctor`: checks all that the service needs where it is called, and prints what to do about what is missing."""
 
 from __future__ import annotations
 

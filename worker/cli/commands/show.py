@@ -24,7 +24,7 @@ _RUNS_HEADING = ("WORKSPACE", "OPERATION", "STATUS", "PHASE", "BYTES", "STARTED"
 
 
 async def run(args: Namespace, output: Output) -> int:
-    """Prints what is known, also where one who should know does not answer."""
+    """Prints what is known, also where one of the servers does not respond."""
     from codehub_storage.keys import check_workspace_id
     from worker.cli.session import load_settings
     from worker.cli.workspace import workspace_of

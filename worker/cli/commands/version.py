@@ -1,4 +1,4 @@
-"""`version`: of the service, of Python, and of the servers that answer."""
+"""`version`: of the service, of Python, and of the servers that respond."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SECONDS = 3.0
 
 
 async def run(args: Namespace, output: Output) -> int:
-    """Prints a list; a server that does not answer at once is left out."""
+    """Prints a list; a server that does not respond at once is left out."""
     from activities.dataplane.manifest import FORMAT_VERSION
     from worker.cli.answers import VersionAnswer
     from worker.cli.session import load_settings
