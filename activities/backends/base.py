@@ -51,13 +51,15 @@ class VolumeUser:
 
 @dataclass(frozen=True)
 class VolumeView:
-    """A volume as it is now. ``uid`` is ``None`` for a volume that is not ours."""
+    """A volume as it is now. ``uid`` is ``None`` for a volume that is not ours. ``users`` is ``None`` where no
+    users were looked for: that is no volume without users.
+    """
 
     home_store_key: str
     uid: str | None
     restored_from: str | None = None
     presence: Presence = Presence.PRESENT
-    users: tuple[VolumeUser, ...] = ()
+    users: tuple[VolumeUser, ...] | None = ()
     capacity_bytes: int | None = None
     spec: Mapping[str, str] = field(default_factory=dict)
 
@@ -147,11 +149,13 @@ class VolumeBackend(Protocol):
         """Make the volume; there already with this uid: fine. With another uid: ``VolumeConflict``."""
         ...
 
-    async def inspect(self, workspace_id: str, *, fence: Fence) -> VolumeView | None:
+    async def inspect(self, workspace_id: str, *, fence: Fence, users: bool = True) -> VolumeView | None:
         """The volume as it is now, with its users; ``None`` if it does not exist.
 
         What an interrupted deletion left behind is settled first: finished where the record says that the uid is
         disposable, else undone.
+
+        ``users=False``: no users are looked for, which costs a look at every process, container or Pod.
         """
         ...
 

@@ -30,9 +30,11 @@ class Cleanup:
         async def is_rubbish(record: Record, uid: str) -> bool:
             return uid != keep and record.is_disposable(uid)
 
-        return await self._cleared(fenced, is_rubbish, keep)
+        return await self._cleared(fenced, is_rubbish, keep, users=False)
 
-    async def settled_for_archive(self, fenced: FencedRecord) -> tuple[VolumeView | None, Record]:
+    async def settled_for_archive(
+        self, fenced: FencedRecord, *, users: bool = True
+    ) -> tuple[VolumeView | None, Record]:
         """The same, but a `restoring` volume is the caller's to refuse. One whose deletion was sealed is returned
         where there is any trace of an archive. So its deletion is finished as a commit, and not by an inspection."""
 
@@ -42,7 +44,7 @@ class Cleanup:
                 return record.is_given_up(uid)
             return await self.archive_state(record) is ArchiveState.NOTHING
 
-        return await self._cleared(fenced, is_rubbish)
+        return await self._cleared(fenced, is_rubbish, users=users)
 
     async def sealed(self, record: Record) -> ArchiveState:
         """What is stored of the archive that replaces a volume whose deletion was sealed and not seen to its end.
@@ -67,10 +69,12 @@ class Cleanup:
         fenced: FencedRecord,
         is_rubbish: Callable[[Record, str], Awaitable[bool]],
         keep: str | None = None,
+        *,
+        users: bool,
     ) -> tuple[VolumeView | None, Record]:
         workspace_id = fenced.workspace_id
         while True:
-            view = await self._backend.inspect(workspace_id, fence=fenced.check)
+            view = await self._backend.inspect(workspace_id, fence=fenced.check, users=users)
             record = await fenced.check()  # after the inspection: the record as it is now decides about what was seen
             if view is None:
                 return None, record
@@ -92,6 +96,7 @@ class Cleanup:
     async def check_unused(self, fenced: FencedRecord, view: VolumeView, *, remove_stopped: bool) -> None:
         """``VolumeInUse``, unless all users are stopped ones of this workspace, which the caller lets us remove."""
         users = view.users
+        assert users is not None, "no users were looked for"
         if remove_stopped and users and all(user.stopped and user.ours for user in users):
             workspace_id = fenced.workspace_id
             await self._backend.remove_stopped_users(workspace_id, fence=fenced.check)

@@ -111,7 +111,7 @@ class InspectionActivities:
         unproven = await self._unproven(fenced)
         if unproven is not None:
             return unproven
-        view, record = await self._cleanup.settled_for_archive(fenced)
+        view, record = await self._cleanup.settled_for_archive(fenced, users=False)
         if view is None:
             return await self._gone(record)
         volume = self._check_ours(record, view)
@@ -202,7 +202,10 @@ class InspectionActivities:
         may_drop = record.is_rolled_back or (record.owner.epoch > 1 and not is_named)
         if view is None or uid is None or step.accept_loss != uid or not may_drop:
             return view, record
-        await self._cleanup.check_unused(fenced, view, remove_stopped=False)
+        seen = await self._backend.inspect(step.workspace_id, fence=fenced.check)  # with its users this time
+        if seen is None or seen.uid != uid:
+            raise conflict(view, "it was replaced while it was looked at")
+        await self._cleanup.check_unused(fenced, seen, remove_stopped=False)
         await fenced.change(lambda now: now.with_given_up(uid))
         return await self._cleanup.settled(fenced)
 

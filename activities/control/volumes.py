@@ -78,7 +78,7 @@ class VolumeActivities:
         fenced = self._fenced(step)
         # First no writer, then the inspection, then `ready`: from that PUT on a user may have the volume.
         await self._backend.detach(step.workspace_id, step.volume_uid, fence=fenced.check)
-        view = await self._backend.inspect(step.workspace_id, fence=fenced.check)
+        view = await self._backend.inspect(step.workspace_id, fence=fenced.check, users=False)
         if view is None or view.uid != step.volume_uid:
             raise StorageError(ErrorCode.VOLUME_NOT_FOUND, f"volume {step.volume_uid} is gone before it was handed out")
 

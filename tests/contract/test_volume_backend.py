@@ -108,6 +108,8 @@ class VolumeBackendContract:
         assert await backend.peek(WS, await record.fence()) is None
         await self.ready(place, record)
         seen = await backend.inspect(WS, fence=record.fence)
+        unasked = await backend.inspect(WS, fence=record.fence, users=False)
+        assert unasked is not None and unasked.users is None
         assert seen is not None
         assert await backend.peek(WS, await record.fence()) == seen
         place.make_foreign("ws2")

@@ -22,7 +22,7 @@ async def users(place: DockerPlace, record: RecordFile) -> tuple[VolumeUser, ...
     """Who has the volume, as a look says."""
     view = await place.backend.inspect(WS, fence=record.fence)
     assert view is not None
-    return view.users
+    return view.users or ()
 
 
 async def test_every_state_of_a_container_counts(place: DockerPlace, record: RecordFile) -> None:

@@ -34,7 +34,7 @@ class MemoryBackend:
     def home_store_key(self, workspace_id: str) -> str:
         return f"ws_{workspace_id}_home"
 
-    async def inspect(self, workspace_id: str, *, fence: Fence) -> VolumeView | None:
+    async def inspect(self, workspace_id: str, *, fence: Fence, users: bool = True) -> VolumeView | None:
         await self._begin("inspect")
         await fence()
         return self.volume
@@ -61,7 +61,9 @@ class MemoryBackend:
         await fence()
         self.done.append("remove stopped users")
         if self.volume is not None:
-            self.volume = replace(self.volume, users=tuple(user for user in self.volume.users if not user.stopped))
+            self.volume = replace(
+                self.volume, users=tuple(user for user in (self.volume.users or ()) if not user.stopped)
+            )
 
     async def detach(self, workspace_id: str, uid: str, *, fence: Fence, run_id: str | None = None) -> None:
         await self._begin("detach")

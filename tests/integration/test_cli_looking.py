@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 from temporalio.client import WorkflowExecutionStatus
 
 from activities.state.record import Owner, Record, VolumeRecord, VolumeState
@@ -14,6 +16,7 @@ from tests.harness.commands import Done, cli
 from tests.harness.homes import provisioned, write
 from tests.harness.seaweed import Seaweed, free_ports
 from tests.harness.site import Site, common_ground, common_site, open_site
+from tests.harness.temporal import temporal_in
 from worker.cli.answers import ANSWERS
 from worker.cli.exits import Exit
 from worker.dev.temporal import TemporalServer
@@ -38,9 +41,16 @@ async def until_listed(site: Site, workspace: str, *, open_runs: int = 0) -> Non
             await asyncio.sleep(0.1)
 
 
-async def test_list_tells_each_state(tmp_path: Path, temporal_server: TemporalServer, seaweed: Seaweed) -> None:
+@pytest.fixture
+def own_temporal(tmp_path: Path) -> Iterator[TemporalServer]:
+    """Where nothing runs but what the test starts: `list` shows all that is open."""
+    with temporal_in(tmp_path) as server:
+        yield server
+
+
+async def test_list_tells_each_state(tmp_path: Path, own_temporal: TemporalServer, seaweed: Seaweed) -> None:
     """One workspace in each state that the bucket and Temporal can tell; filters take what they name."""
-    async with open_site(tmp_path / "site", temporal_server, seaweed) as site:
+    async with open_site(tmp_path / "site", own_temporal, seaweed) as site:
         site.start_worker()
         made = await asyncio.gather(*(provisioned(site) for _ in range(6)))
         warm, cold, both, emptied, bare, lost = [workspace for workspace, _ in made]

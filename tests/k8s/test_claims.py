@@ -66,7 +66,7 @@ async def test_users_of_every_kind(place: ClaimPlace, record: RecordFile) -> Non
     await asyncio.to_thread(place.until_phase, "ended", "Succeeded")
     seen = await place.backend.inspect(WS, fence=record.fence)
     assert seen is not None
-    users = {user.name: (user.stopped, user.ours) for user in seen.users}
+    users = {user.name: (user.stopped, user.ours) for user in (seen.users or ())}
     assert users == {"Pod runs": (False, True), "Pod ended": (True, True), "Pod waits": (False, True)}
     with pytest.raises(StorageError) as error:
         await place.backend.delete(WS, "u1", fence=record.fence, deletion=record.deletion())
@@ -87,7 +87,7 @@ async def test_finished_pods_are_removed_if_they_are_ours(place: ClaimPlace, rec
     await place.backend.remove_stopped_users(WS, fence=record.fence)
     seen = await place.backend.inspect(WS, fence=record.fence)
     assert seen is not None
-    assert [(user.name, user.stopped, user.ours) for user in seen.users] == [("Pod stranger", True, False)]
+    assert [(user.name, user.stopped, user.ours) for user in (seen.users or ())] == [("Pod stranger", True, False)]
     with pytest.raises(StorageError) as error:
         await place.backend.delete(WS, "u1", fence=record.fence, deletion=record.deletion())
     assert error.value.details["stopped"] is True
@@ -202,7 +202,7 @@ async def test_a_shared_claim_is_used_from_both_nodes(place: ClaimPlace, tmp_pat
         for left in (nodes, nodes[1:]):
             seen = await backend.inspect(WS, fence=record.fence)
             assert seen is not None
-            assert {user.name for user in seen.users} == {f"Pod on-{node}" for node in left}
+            assert {user.name for user in (seen.users or ())} == {f"Pod on-{node}" for node in left}
             with pytest.raises(StorageError) as error:
                 await backend.delete(WS, "u1", fence=record.fence, deletion=record.deletion())
             assert error.value.code is ErrorCode.VOLUME_IN_USE

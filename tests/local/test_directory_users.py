@@ -301,7 +301,7 @@ class Place:
         """Those that are seen to use it by the look ahead of an operation."""
         view = await self.backend.inspect("ws1", fence=self.record.fence)
         assert view is not None
-        return [user.name.split(" (")[0] for user in view.users if not user.name.startswith("mount")]
+        return [user.name.split(" (")[0] for user in (view.users or ()) if not user.name.startswith("mount")]
 
     async def refusal(self, *, is_purge: bool = False) -> StorageError:
         """The error of a deletion, which is not sealed and has put the volume back."""

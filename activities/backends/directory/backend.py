@@ -106,7 +106,7 @@ class DirectoryBackend:
                 raise StorageError(ErrorCode.VOLUME_CONFLICT, f"uid {uid} was given up; no volume is made for it")
             return await run_to_end(lambda: hold.directory.create(uid, restored_from, spec))
 
-    async def inspect(self, workspace_id: str, *, fence: Fence) -> VolumeView | None:
+    async def inspect(self, workspace_id: str, *, fence: Fence, users: bool = True) -> VolumeView | None:
         """The directory and its users, but for the run's own mover; while that lives, nothing is settled or locked."""
         check_workspace_id(workspace_id)
         await self._check_place()
@@ -114,9 +114,9 @@ class DirectoryBackend:
         holder = locks.read_holder(self._layout.lock(workspace_id))
         if holder is not None and holder.is_mover and holder.run_id == record.owner.run_id and holder.is_alive():
             directory = VolumeDirectory(self._layout, workspace_id)
-            return await run_to_end(lambda: _view(directory, sessions=(holder.pid,)))
+            return await run_to_end(lambda: _view(directory, sessions=(holder.pid,), users=users))
         async with self._hold(workspace_id, fence, "inspect") as hold:
-            return await run_to_end(lambda: _view(hold.directory))
+            return await run_to_end(lambda: _view(hold.directory, users=users))
 
     async def peek(self, workspace_id: str, record: Record) -> VolumeView | None:
         """The directory and its users, a mover of ours among them."""
@@ -307,11 +307,12 @@ class DirectoryBackend:
         self._identity = found
 
 
-def _view(directory: VolumeDirectory, *, sessions: tuple[int, ...] = ()) -> VolumeView | None:
+def _view(directory: VolumeDirectory, *, sessions: tuple[int, ...] = (), users: bool = True) -> VolumeView | None:
     found = directory.volume()
     if found is None:
         return None
-    return replace(directory.view(found), users=tuple(map(VolumeUser, users_of(found.path, sessions=sessions))))
+    seen = tuple(map(VolumeUser, users_of(found.path, sessions=sessions))) if users else None
+    return replace(directory.view(found), users=seen)
 
 
 def _refuse_users(found: FoundVolume, seen: Survey) -> None:

@@ -131,12 +131,12 @@ class DockerBackend:
             raise StorageError(ErrorCode.VOLUME_CONFLICT, f"{name} is {found}, not {uid}; it is kept")
         return await self._view(workspace_id, facts, record)
 
-    async def inspect(self, workspace_id: str, *, fence: Fence) -> VolumeView | None:
+    async def inspect(self, workspace_id: str, *, fence: Fence, users: bool = True) -> VolumeView | None:
         """The volume, and the containers that refer to it. There is never anything to settle."""
         name = self.home_store_key(workspace_id)
         record = await fence()
         facts = await self._engine.volume(name)
-        return None if facts is None else await self._view(workspace_id, facts, record)
+        return None if facts is None else await self._view(workspace_id, facts, record, users=users)
 
     async def peek(self, workspace_id: str, record: Record) -> VolumeView | None:
         """The volume, and the containers that refer to it."""
@@ -266,14 +266,14 @@ class DockerBackend:
                 ErrorCode.VOLUME_CONFLICT, f"{name} (uid {found}) is not volume {uid}, or is to be deleted"
             )
 
-    async def _view(self, workspace_id: str, facts: Facts, record: Record) -> VolumeView:
+    async def _view(self, workspace_id: str, facts: Facts, record: Record, *, users: bool = True) -> VolumeView:
         uid = uid_of(facts, record)
-        users = await self._users(workspace_id, uid)
+        seen = await self._users(workspace_id, uid) if users else None
         return VolumeView(
             home_store_key=facts["Name"],
             uid=uid,
             restored_from=origin_of(facts),
-            users=tuple(user for _, user in users),
+            users=tuple(user for _, user in seen) if seen is not None else None,
             spec=spec_of(facts),
         )
 

@@ -124,7 +124,7 @@ class KubernetesBackend:
             )
         return view(claim)
 
-    async def inspect(self, workspace_id: str, *, fence: Fence) -> VolumeView | None:
+    async def inspect(self, workspace_id: str, *, fence: Fence, users: bool = True) -> VolumeView | None:
         """The claim and the Pods that name it, but for the run's own mover. Pods of ours that were left are evicted.
 
         A deletion cannot be undone, only waited for: for a short while here.
@@ -141,7 +141,7 @@ class KubernetesBackend:
             claim = await self._removal.settled(claim)
             if claim is None:
                 return None
-        return view(claim, await self._namespace.users(workspace_id, uid))
+        return view(claim, await self._namespace.users(workspace_id, uid) if users else None)
 
     async def peek(self, workspace_id: str, record: Record) -> VolumeView | None:
         """The claim, and the Pods that name it."""

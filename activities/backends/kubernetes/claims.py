@@ -57,7 +57,7 @@ def manifest(
     }
 
 
-def view(claim: Json, users: tuple[VolumeUser, ...] = ()) -> VolumeView:
+def view(claim: Json, users: tuple[VolumeUser, ...] | None = ()) -> VolumeView:
     """The claim as a volume. ``Unsupported`` for a block device, ``VolumeUnreadable`` for one that lost its volume."""
     meta, spec, status = claim["metadata"], claim.get("spec") or {}, claim.get("status") or {}
     name = meta["name"]
