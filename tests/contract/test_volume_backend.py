@@ -109,7 +109,8 @@ class VolumeBackendContract:
         await self.ready(place, record)
         seen = await backend.inspect(WS, fence=record.fence)
         unasked = await backend.inspect(WS, fence=record.fence, users=False)
-        assert unasked is not None and unasked.users is None
+        assert unasked is not None
+        assert unasked.users is None
         assert seen is not None
         assert await backend.peek(WS, await record.fence()) == seen
         place.make_foreign("ws2")
