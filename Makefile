@@ -26,7 +26,7 @@ N ?=
 MINUTES ?= 10
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-integration test-fault test-local coverage test-parts test-docker test-k8s test-compose test-packaging test-web screenshots test-pages test-first-use test-all test-beside-k8s walkthrough dist bench-quick bench bench-scale bench-start bench-backends fidelity docs docs-serve check format model model-short faults fuzz clean
+.PHONY: help setup demo test test-integration test-fault test-local coverage test-parts test-docker test-k8s test-k8s-cluster test-k8s-operations test-compose test-packaging test-web screenshots test-pages test-first-use test-all test-beside-k8s walkthrough dist bench-quick bench bench-scale bench-start bench-backends fidelity docs docs-serve check format model model-short faults fuzz clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -89,7 +89,15 @@ test-docker: $(STAMP) ## the tests on a real Docker engine: our own (root, docke
 test-k8s: $(STAMP) ## the tests on a real Kubernetes of two nodes; needs root, Go, and the Debian packages that it names
 	$(BIN)/python -m tests.harness.parts kubernetes local-path
 	$(BIN)/python -m tests.harness.image
-	$(TO_FIELD) STORAGE_TESTS_K8S=1 STORAGE_TESTS_BACKEND=k8s $(BIN)/python -m pytest tests/k8s $(ON_ALL) $(ARGS)
+	$(MAKE) -j2 -Otarget test-k8s-cluster test-k8s-operations
+
+ON_K8S := STORAGE_TESTS_K8S=1 STORAGE_TESTS_BACKEND=k8s $(BIN)/python -m pytest
+
+test-k8s-cluster: ## the half of test-k8s that is about Kubernetes itself; the halves have a cluster each, and mostly wait
+	$(TO_FIELD) $(ON_K8S) tests/k8s $(ARGS)
+
+test-k8s-operations: ## the other half: what holds on every backend
+	$(TO_FIELD) $(ON_K8S) $(ON_ALL) $(ARGS)
 
 test-compose: $(STAMP) ## docker-compose.yml on an engine of our own; needs root, docker.io, debootstrap and Go
 	$(TO_FIELD) STORAGE_TESTS_COMPOSE=1 $(BIN)/python -m pytest tests/compose $(ARGS)
