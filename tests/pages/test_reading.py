@@ -41,9 +41,10 @@ docker ps
 ```
 """
 DEV = """#!/bin/sh
-trap 'echo ended; exit {status}' INT
+sleep 100000 &
+trap 'kill $!; echo ended; exit {status}' INT
 echo it is ready
-while :; do sleep 0.02; done
+wait  # a trap ends it; one that comes as a shell forks, as a loop of short sleeps does all the time, can be lost
 """
 
 
