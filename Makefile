@@ -26,7 +26,7 @@ N ?=
 MINUTES ?= 10
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-integration test-fault test-local coverage test-parts test-docker test-k8s test-k8s-cluster test-k8s-operations test-compose test-packaging test-web screenshots test-pages test-first-use test-all test-beside-k8s walkthrough dist bench-quick bench bench-scale bench-start bench-backends fidelity docs docs-serve check format model model-short faults fuzz clean
+.PHONY: help setup demo test test-integration test-fault test-local coverage test-parts test-docker test-k8s test-k8s-cluster test-k8s-operations test-compose test-packaging test-web screenshots test-pages test-all test-here test-engines walkthrough dist bench-quick bench bench-scale bench-start bench-backends fidelity docs docs-serve check format model model-short faults fuzz clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -108,19 +108,20 @@ test-packaging: $(STAMP) ## both distributions, built, installed into empty envi
 test-pages: $(STAMP) ## the commands of README.md and docs/quick-start.md, typed on an empty Debian; needs root and debootstrap
 	$(TO_FIELD) STORAGE_TESTS_PAGES=1 $(BIN)/python -m pytest tests/pages $(ARGS)
 
-test-all: $(STAMP) test-parts ## what CI runs: each test once, but for the few of `coverage`; suites on engines mostly wait, so beside others
+test-all: $(STAMP) test-parts ## what CI runs: each test once, but for the few of `coverage`; the suites that mostly wait beside the others
 	rm -rf $(FIELD)
-	$(MAKE) -j2 -Otarget test-k8s test-beside-k8s
+	$(MAKE) -j3 -Otarget test-k8s test-here test-engines
 	$(BIN)/python -m tests.field
 
-test-beside-k8s:
+test-here: # what needs neither an engine nor a cluster
 	$(MAKE) coverage
 	$(MAKE) test-local LIMIT=60
-	$(MAKE) -j3 -Otarget test-docker test-compose test-first-use
 
-test-first-use: ## test-packaging, then test-pages: stacks of both would want the usual ports
-	$(MAKE) test-packaging
+test-engines: # one after the other; pages first: their stack wants the usual ports, and so do those of `test-local` later
 	$(MAKE) test-pages
+	$(MAKE) test-docker
+	$(MAKE) test-compose
+	$(MAKE) test-packaging
 
 walkthrough: $(STAMP) ## the quick start on an empty Debian, written down in docs/transcript.md; needs root and debootstrap
 	$(BIN)/python -m tests.pages $(ARGS)
