@@ -64,7 +64,8 @@ class Shell:
 
     def __init__(self, prefix: Sequence[str], environment: Mapping[str, str]) -> None:
         self._process = subprocess.Popen(
-            [*prefix, "bash", "--noprofile", "--norc", "-ec", _TYPING],
+            # A shell cannot trap what it was started to ignore: SIGINT, if these tests run in the background.
+            [*prefix, "env", "--default-signal=INT", "bash", "--noprofile", "--norc", "-ec", _TYPING],
             env=dict(environment),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -41,10 +41,9 @@ docker ps
 ```
 """
 DEV = """#!/bin/sh
-sleep 100000 &
-trap 'kill $!; echo ended; exit {status}' INT
+trap 'echo ended; exit {status}' INT
 echo it is ready
-wait  # a trap ends it; one that comes as a shell forks, as a loop of short sleeps does all the time, can be lost
+while :; do sleep 0.02; done
 """
 
 
