@@ -98,6 +98,7 @@ def test_bad_way_to_a_known_state_is_noted() -> None:
     assert "3 archive returned without proof*" in map(without_tags, found)
 
 
+@pytest.mark.slow  # it starts processes of its own for all cores, which are busy in `make test`
 def test_exit_code_and_last_line_say_what_was_exhausted(capsys: pytest.CaptureFixture[str]) -> None:
     """What CI relies on."""
     assert cli.main(["undo-k8s", "--fixed", "--jobs", "1"]) == 0
