@@ -83,8 +83,14 @@ def ask(address: str, what: str) -> dict[str, Any]:
 
 
 def _temporal(folder: Path, ports: tuple[int, ...]) -> TemporalServer:
-    """In memory: nobody starts it again, and a file costs it twice the work."""
-    return TemporalServer(database=None, log=folder / "temporal.log", pid_file=folder / "temporal.pid", ports=ports)
+    """In memory: nobody starts it again. One partition of each task queue, as every mover has a queue of its own."""
+    return TemporalServer(
+        database=None,
+        log=folder / "temporal.log",
+        pid_file=folder / "temporal.pid",
+        ports=ports,
+        dynamic_config={"matching.numTaskqueueReadPartitions": 1, "matching.numTaskqueueWritePartitions": 1},
+    )
 
 
 def _seaweed(servers: Servers, folder: Path, ports: tuple[int, ...]) -> Seaweed:

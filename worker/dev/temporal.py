@@ -20,8 +20,6 @@ NAMESPACE = "default"
 USUAL_PORTS = (7233, 8233)
 """Where people look for Temporal and its web UI first."""
 
-_ONE_PARTITION = {"matching.numTaskqueueReadPartitions": 1, "matching.numTaskqueueWritePartitions": 1}
-"""Of each task queue, not four: every mover has a queue of its own, and each partition costs the server writes."""
 _HOST = "127.0.0.1"
 _READY_SECONDS = 60.0
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -44,7 +42,7 @@ class TemporalServer:
     ) -> None:
         self.ports = tuple(ports) or free_ports(3)
         self._database = database
-        self._dynamic_config = {"frontend.enableServerVersionCheck": False, **_ONE_PARTITION, **(dynamic_config or {})}
+        self._dynamic_config = {"frontend.enableServerVersionCheck": False, **(dynamic_config or {})}
         # The server asks who runs it, and refuses to start for a uid without a name.
         environment = {"USER": "codehub-storage", **os.environ}
         self.child = Child("Temporal", self._command(), log=log, pid_file=pid_file, environment=environment)
