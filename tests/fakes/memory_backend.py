@@ -37,7 +37,7 @@ class MemoryBackend:
     async def inspect(self, workspace_id: str, *, fence: Fence, users: bool = True) -> VolumeView | None:
         await self._begin("inspect")
         await fence()
-        return self.volume
+        return self.volume if users or self.volume is None else replace(self.volume, users=None)
 
     async def fingerprint(self, workspace_id: str, uid: str, *, fence: Fence) -> str:
         await self._begin("fingerprint")
