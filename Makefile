@@ -91,10 +91,10 @@ test-k8s: $(STAMP) ## the tests on a real Kubernetes of two nodes; needs root, G
 	$(BIN)/python -m tests.harness.image
 	$(MAKE) -j2 -Otarget test-k8s-cluster test-k8s-operations
 
-ON_K8S := STORAGE_TESTS_K8S=1 STORAGE_TESTS_BACKEND=k8s $(BIN)/python -m pytest
+ON_K8S := STORAGE_TESTS_BACKEND=k8s $(BIN)/python -m pytest
 
 test-k8s-cluster: ## the half of test-k8s that is about Kubernetes itself; the halves have a cluster each, and mostly wait
-	$(TO_FIELD) $(ON_K8S) tests/k8s $(ARGS)
+	$(TO_FIELD) STORAGE_TESTS_K8S=1 $(ON_K8S) tests/k8s $(ARGS)
 
 test-k8s-operations: ## the other half: what holds on every backend
 	$(TO_FIELD) $(ON_K8S) $(ON_ALL) $(ARGS)

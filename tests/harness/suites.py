@@ -22,10 +22,11 @@ _VARIABLES = {
 
 
 class OnDemand:
-    """A plugin. In CI a suite that its variable asks for fails unless at least one of its tests has passed."""
+    """A plugin. In CI a run fails unless a test has passed, and one of each suite that its variable asks for."""
 
     def __init__(self) -> None:
         self._passed: set[Path] = set()
+        self._any_passed = False
 
     def pytest_ignore_collect(self, collection_path: Path, config: pytest.Config) -> bool | None:
         """Leave out what nobody asked for."""
@@ -37,6 +38,7 @@ class OnDemand:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Count what ran."""
         if report.when == "call" and report.passed:
+            self._any_passed = True
             self._passed.update(path for path in _VARIABLES if path.name in Path(report.location[0]).parts)
 
     @pytest.hookimpl(tryfirst=True)
@@ -44,6 +46,9 @@ class OnDemand:
         """A suite of which everything was skipped has proved nothing."""
         if not os.environ.get("CI") or session.config.option.collectonly or hasattr(session.config, "workerinput"):
             return
+        if not self._any_passed:
+            sys.stderr.write("\nno test passed\n")
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
         for path, variable in _VARIABLES.items():
             if os.environ.get(variable) and path not in self._passed:
                 sys.stderr.write(f"\n{variable} is set, and no test of tests/{path.name} passed\n")
