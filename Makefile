@@ -24,6 +24,8 @@ WITH_SERVERS := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reor
 LIMIT ?= 10
 N ?=
 MINUTES ?= 10
+# Kept, whatever the environment says: tests start thousands of processes, and each would compile all of our modules.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-integration test-fault test-local coverage test-parts test-docker test-k8s test-k8s-cluster test-k8s-operations test-compose test-packaging test-web screenshots test-pages test-all test-here test-engines walkthrough dist bench-quick bench bench-scale bench-start bench-backends fidelity docs docs-serve check format model model-short faults fuzz clean

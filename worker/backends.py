@@ -6,7 +6,6 @@ import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
@@ -18,6 +17,7 @@ from activities.backends.wait_policy import WaitPolicy
 from activities.dataplane.walk import change_fingerprint
 from codehub_storage.errors import ErrorCode, StorageError
 from worker.settings import Settings, variable
+from worker.version import service_version
 
 if TYPE_CHECKING:
     from activities.backends.docker.backend import DockerBackend
@@ -76,7 +76,7 @@ def wait_policy(settings: Settings) -> WaitPolicy:
 
 def mover_image(settings: Settings) -> MoverImage:
     """The containers of movers."""
-    image = settings.mover_image or f"codehub-storage:{version('codehub-storage-service')}"
+    image = settings.mover_image or f"codehub-storage:{service_version()}"
     return MoverImage(image, mover_environment(settings), memory_bytes=settings.mover_memory)
 
 

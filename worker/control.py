@@ -32,6 +32,7 @@ from worker.logging import configure
 from worker.readiness import ReadyFile, new_identity
 from worker.registration import ensure_search_attributes, workflow_options
 from worker.settings import Settings
+from worker.version import service_version
 from worker.wiring import open_services
 from workflows import policies
 
@@ -50,6 +51,7 @@ def control_worker(client: Client, services: Services) -> Worker:
     archives, purges = ArchiveObjectActivities(services), PurgeActivities(services)
     return Worker(
         client,
+        build_id=service_version(),
         task_queue=storage_queue(services.place),
         activities=[
             records.claim,
@@ -90,6 +92,7 @@ def lease_worker(client: Client, services: Services, max_movers: int) -> Worker:
     """The leases of the place's movers; ``max_movers`` at a time in this process."""
     return Worker(
         client,
+        build_id=service_version(),
         task_queue=movers_queue(services.place),
         activities=[LeaseActivities(services).hold_mover],
         interceptors=[SteadyHeartbeats()],

@@ -36,6 +36,7 @@ from worker.failpoint_wrappers import store_with_failpoints
 from worker.logging import configure
 from worker.settings import Settings
 from worker.store import open_known_store
+from worker.version import service_version
 from workflows.messages import MOVER_PROTOCOL
 
 log = logging.getLogger(__name__)
@@ -106,6 +107,7 @@ async def serve(settings: Settings, spec: MoverSpec, folder: Path, pool: ChildPo
         packing, filling = ArchiveActivities(context), RestoreActivities(context, WALLS[settings.backend])
         worker = Worker(
             client,
+            build_id=service_version(),
             task_queue=spec.queue,
             activities=[
                 packing.scan_volume,

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from codehub_storage import ErrorCode, StorageError
+from codehub_storage.keys import workflow_id
 from tests.harness.site import Site
+from worker.version import service_version
 
 
 def fill(folder: Path) -> None:
@@ -42,10 +44,19 @@ async def test_a_home_goes_cold_and_comes_back(common_site: Site, tmp_path: Path
     archive_key = await site.storage.archive(volume_key)
     assert not site.volume(workspace).exists()
     assert await site.storage.restore(archive_key) == volume_key
+    assert await _build_ids(site, workspace) == {service_version()}
     assert differences(tmp_path / "reference", site.volume(workspace)) == ""
     await site.storage.purge(volume_key, archive_key)
     assert not site.volume(workspace).exists()
     assert await site.truth.list_keys(f"{workspace}/") == [f"{workspace}/home.state"]
+
+
+async def _build_ids(site: Site, workspace: str) -> set[str]:
+    """What the workers that took the last run's tasks said they are."""
+    history = await site.temporal.get_workflow_handle(workflow_id(workspace)).fetch_history()
+    runs = [event.workflow_task_completed_event_attributes.worker_version.build_id for event in history.events]
+    steps = [event.activity_task_started_event_attributes.worker_version.build_id for event in history.events]
+    return {build_id for build_id in [*runs, *steps] if build_id}
 
 
 async def test_each_operation_may_be_called_again(common_site: Site) -> None:

