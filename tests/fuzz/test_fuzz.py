@@ -24,4 +24,4 @@ def test_what_was_found_once_stays_mended(case: Path) -> None:
 @pytest.mark.parametrize("target", TARGETS)
 def test_no_promise_is_broken(target: str) -> None:
     """Typed errors only, nothing outside changed, memory bounded, whatever the bytes are."""
-    run(target, 1200 if target in RESTORES else 4000, TARGETS[target])
+    run(target, 600 if target in RESTORES else 2000, TARGETS[target])
