@@ -59,7 +59,7 @@ class Restic(Contender):
         return {
             "archive": shell("restic backup --quiet .", turn.tree, environment),
             "restore": shell(
-                f"restic restore latest --quiet --target {turn.target}",
+                f"restic restore latest --quiet --target {shlex.quote(str(turn.target))}",
                 turn.tree,
                 {**environment, "RESTIC_CACHE_DIR": str(turn.scratch / "cache-of-restore")},
             ),
@@ -91,8 +91,9 @@ class Kopia(Contender):
 
     def steps(self, turn: Turn) -> Mapping[str, Step]:
         """See the base. The restore has an empty cache: it is on another machine, which is connected by then."""
-        archive = f"kopia snapshot create --no-progress --no-auto-maintenance {turn.tree}"
-        restore = f"kopia restore --no-progress {turn.tree} {turn.target}"
+        tree, target = shlex.quote(str(turn.tree)), shlex.quote(str(turn.target))
+        archive = f"kopia snapshot create --no-progress --no-auto-maintenance {tree}"
+        restore = f"kopia restore --no-progress {tree} {target}"
         return {
             "archive": shell(archive, environment=self._environment(turn, "archive")),
             "restore": replace(

@@ -124,16 +124,17 @@ def _seconds_by_step(history: Sequence[HistoryEvent]) -> dict[str, float]:
         if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
             names[event.event_id] = event.activity_task_scheduled_event_attributes.activity_type.name
         elif event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_STARTED:
-            begun[event.activity_task_started_event_attributes.scheduled_event_id] = _at(event)
+            begun[event.activity_task_started_event_attributes.scheduled_event_id] = seconds_at(event)
         elif event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED:
             scheduled = event.activity_task_completed_event_attributes.scheduled_event_id
             name = names[scheduled]
             if name != _LEASE:
-                steps[name] = round(steps.get(name, 0) + _at(event) - begun[scheduled], 3)
+                steps[name] = round(steps.get(name, 0) + seconds_at(event) - begun[scheduled], 3)
     return steps
 
 
-def _at(event: HistoryEvent) -> float:
+def seconds_at(event: HistoryEvent) -> float:
+    """When it happened."""
     return event.event_time.ToMicroseconds() / 1e6
 
 
