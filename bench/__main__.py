@@ -39,9 +39,9 @@ _OFTENER = 5
 """Times as many rounds for a small tree, which takes little and tells of what an operation costs by itself."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main() -> int:
     """The exit status."""
-    options = _parser().parse_args(arguments)
+    options = _parser().parse_args()
     deadline = time.monotonic() + options.minutes * 60
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # servers and folders go with us
     names = options.tree or (list(TREES) if options.all else ["home"])

@@ -11,7 +11,7 @@ import argparse
 import json
 import random
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -106,12 +106,12 @@ def told(result: Result, entries: int, total: int) -> dict[str, object]:
     }
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main() -> int:
     """The exit status."""
     parser = argparse.ArgumentParser(prog="python -m bench.scale", description=__doc__)
     parser.add_argument("--only", action="append", choices=PARTS, help="may be given several times")
     parser.add_argument("--divide", type=int, default=1, help="everything that much smaller, to try it")
-    options = parser.parse_args(arguments)
+    options = parser.parse_args()
     for name in options.only or PARTS:
         if name == "crowd":
             run_crowd(max(2, _WORKSPACES // options.divide), _tell)
