@@ -13,18 +13,20 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 from bench.contenders import SendsOnly
 from bench.figures import OURS, SLOW_PEERS, SLOWEST_PEER, WHOLE, headline
 from bench.floors import FLOORS
 from bench.homes import size_of
-from bench.lineup import CONTENDERS, runnable
+from bench.peers import CONTENDERS, runnable
 from bench.report import RESULTS, write_report
 from bench.results import Run
-from bench.rounds import SinkStage, StoreStage, count_requests, run_rounds
+from bench.rounds import count_requests, run_rounds
 from bench.sink import sink_process
-from bench.store import scratch_folder, store_server
+from bench.store import new_place, scratch_folder, store_server
 from bench.trees import TREES, tree
 from bench.whole import run_whole
 from tests.harness.s3server import S3Server
@@ -37,9 +39,9 @@ _OFTENER = 5
 """Times as many rounds for a small tree, which takes little and tells of what an operation costs by itself."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main() -> int:
     """The exit status."""
-    options = _parser().parse_args(arguments)
+    options = _parser().parse_args()
     deadline = time.monotonic() + options.minutes * 60
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # servers and folders go with us
     names = options.tree or (list(TREES) if options.all else ["home"])
@@ -67,11 +69,11 @@ def _measure_all(run: Run, server: S3Server, name: str, who: Sequence[str]) -> N
     fast, slow = ([each for each in who if (each in SLOW_PEERS) == is_slow] for is_slow in (False, True))
     run.sizes[name] = size_of(tree(name))
     rounds = run.rounds * (_OFTENER if run.sizes[name][1] < _SMALL_BYTES else 1)
-    stage = StoreStage(server)
+    stage = partial(new_place, server)
     run.results += run_rounds(stage, name, tree(name), runnable(fast), range(rounds))
     run.results += run_rounds(stage, name, tree(name), runnable(slow), [0])
     if WHOLE in who:
-        run.results += run_whole(server, {name: tree(name)}, rounds)
+        run.results += run_whole(server, name, tree(name), rounds)
     run.requests[name] = count_requests(server, tree(name), runnable([each for each in who if each != SLOWEST_PEER]))
 
 
@@ -82,12 +84,12 @@ def _measure_quickly(run: Run, server: S3Server, name: str, who: Sequence[str], 
         return time.monotonic() + seconds < deadline
 
     run.sizes[name] = size_of(tree(name))
-    stage, began = StoreStage(server), time.monotonic()
+    stage, began = partial(new_place, server), time.monotonic()
     fast = runnable([each for each in who if each != SLOWEST_PEER])
     run.results += run_rounds(stage, name, tree(name), fast, [0])
     took = time.monotonic() - began
     if WHOLE in who:
-        run.results += run_whole(server, {name: tree(name)}, 1)
+        run.results += run_whole(server, name, tree(name), 1)
     if SLOWEST_PEER in who and has_time(took):
         slowest = [SendsOnly(each) for each in runnable([SLOWEST_PEER])]
         run.results += run_rounds(stage, name, tree(name), slowest, [0])
@@ -100,7 +102,7 @@ def _measure_sink(run: Run, folder: Path, names: Sequence[str], who: Sequence[st
     sending = [SendsOnly(each) for each in runnable([each for each in who if each in _STREAMING])]
     with sink_process(folder) as place:
         for name in names:
-            run.sink += run_rounds(SinkStage(place), name, tree(name), [*sending, *FLOORS], range(run.rounds))
+            run.sink += run_rounds(lambda: nullcontext(place), name, tree(name), [*sending, *FLOORS], range(run.rounds))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -11,23 +11,23 @@ import json
 import os
 import shutil
 import statistics
-import subprocess
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from temporalio.api.enums.v1 import EventType
-from temporalio.api.history.v1 import HistoryEvent
 
 from activities.dataplane.plan import PlanLimits
 from activities.dataplane.restore import ArchiveRestore
 from activities.dataplane.verify import verify_archive
 from bench.homes import make_developer, make_small, size_of
-from codehub_storage.contracts import OperationResult
-from codehub_storage.keys import movers_queue, storage_queue
+from bench.whole import copy_tree, seconds_at
+from codehub_storage import keys
+from codehub_storage.client import OperationHandle
+from tests.fidelity.looking import rsync_would
 from tests.harness.archives import ignore, make_archive
 from tests.harness.habitats import BACKEND
 from tests.harness.minio import Minio
@@ -136,43 +136,34 @@ async def whole(site: Site, home: Path, archive: Spent, restore: Spent) -> None:
     workspace = site.workspace_id()
     key = await site.storage.provision(workspace)
     copy_tree(home, site.volume(workspace))
-    with watching(site, workspace) as watch:
-        began = time.monotonic()
-        handle = await site.storage.start_archive(key)
-        result = await handle.result()
-        archive.whole.append(time.monotonic() - began)
-    await note(archive, site, result, watch)
-    archive_key = result.archive_key
-    assert archive_key is not None
-    with watching(site, workspace) as watch:
-        began = time.monotonic()
-        handle = await site.storage.start_restore(archive_key)
-        result = await handle.result()
-        restore.whole.append(time.monotonic() - began)
-    await note(restore, site, result, watch)
-    assert differences(home, site.volume(workspace)) == ""
+    os.sync()  # so that nobody pays for it later
+    archive_key = keys.archive_key(workspace)
+    await timed(archive, site, workspace, site.storage.start_archive(key))
+    await timed(restore, site, workspace, site.storage.start_restore(archive_key))
+    assert rsync_would(home, site.volume(workspace)) == ""
     await site.storage.purge(key, archive_key)
 
 
-async def note(spent: Spent, site: Site, result: OperationResult, watch: Watch) -> None:
-    """A mover is ready when it takes its first step, and begun when the lease on it is scheduled."""
+async def timed(spent: Spent, site: Site, workspace: str, starting: Awaitable[OperationHandle]) -> None:
+    """One operation. A mover is ready when it takes its first step, and begun when the lease on it is scheduled."""
+    with watching(site, workspace) as watch:
+        began = time.monotonic()
+        handle = await starting
+        await handle.result()
+        spent.whole.append(time.monotonic() - began)
     begun, ready, mine = 0.0, 0.0, set[int]()
-    for event in await history_of(site, result.workspace_id, result.run_id):
+    for event in await history_of(site, workspace, handle.run_id):
         if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
             scheduled = event.activity_task_scheduled_event_attributes
             if scheduled.activity_type.name == "hold_mover":
-                begun = begun or _at(event)
-            elif scheduled.task_queue.name not in (storage_queue(site.place), movers_queue(site.place)):
+                begun = begun or seconds_at(event)
+            elif scheduled.task_queue.name not in (keys.storage_queue(site.place), keys.movers_queue(site.place)):
                 mine.add(event.event_id)
         elif event.activity_task_started_event_attributes.scheduled_event_id in mine:
-            ready = ready or _at(event)
+            ready = ready or seconds_at(event)
     assert 0 < begun < ready
     spent.ready.append(ready - begun)
     spent.pss_bytes = max(spent.pss_bytes, watch.pss_bytes)
-
-
-def _at(event: HistoryEvent) -> float:
-    return event.event_time.ToMicroseconds() / 1e6
 
 
 def watching(site: Site, workspace: str) -> Watch:
@@ -180,18 +171,6 @@ def watching(site: Site, workspace: str) -> Watch:
     if BACKEND == "directory":
         return Watch(site.root, workspace)
     return Watch(site.root, workspace, marks=lambda: site.habitat.control_groups(workspace))
-
-
-def copy_tree(source: Path, target: Path) -> None:
-    """By a tool that is not ours; then onto the disk, so that nobody pays for it later."""
-    subprocess.run(["rsync", "-aHAX", f"{source}/", f"{target}/"], check=True)
-    os.sync()
-
-
-def differences(source: Path, target: Path) -> str:
-    """What rsync would change, contents compared."""
-    command = ["rsync", "-naHAXc", "--delete", "--itemize-changes", f"{source}/", f"{target}/"]
-    return subprocess.run(command, capture_output=True, check=True, text=True).stdout
 
 
 def tell(operation: str, spent: Spent, entries: int, total: int, skip: int) -> None:

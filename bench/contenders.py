@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 from bench import ours
 from bench.measure import Measured, measure, measure_forked
@@ -18,49 +18,13 @@ TOOLS = _ROOT / ".venv-bench" / "bin"
 """Where `make` installs clients whose requirements do not agree with ours."""
 
 
-class Step(Protocol):
-    """One operation of one contender."""
-
-    def prepare(self) -> None:
-        """What comes before it, and is not measured."""
-        ...
-
-    def measure(self) -> Measured:
-        """Do it. Raises ``CommandFailed``."""
-        ...
-
-
 @dataclass(frozen=True)
-class Command:
-    """Somebody's program. ``environment`` adds to ours."""
+class Step:
+    """One operation of one contender. ``measure`` does it, or raises ``CommandFailed``; ``prepare`` comes before it and
+    is not measured."""
 
-    arguments: Sequence[str]
-    cwd: Path | None = None
-    environment: Mapping[str, str] = field(default_factory=dict)
-    before: Callable[[], None] | None = None
-
-    def prepare(self) -> None:
-        """See the Protocol."""
-        if self.before is not None:
-            self.before()
-
-    def measure(self) -> Measured:
-        """See the Protocol."""
-        return measure(self.arguments, cwd=self.cwd, environment=self.environment)
-
-
-@dataclass(frozen=True)
-class MoverStep:
-    """Our data plane, in a process like a mover's."""
-
-    arguments: Sequence[str]
-
-    def prepare(self) -> None:
-        """Nothing."""
-
-    def measure(self) -> Measured:
-        """See the Protocol."""
-        return measure_forked(ours.__name__, ours.run_as_mover, *self.arguments)
+    measure: Callable[[], Measured]
+    prepare: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True)
@@ -73,47 +37,35 @@ class Turn:
     scratch: Path
 
 
-class Contender(Protocol):
-    """One way to bring a tree into a bucket and back."""
+class Contender:
+    """One way to bring a tree into a bucket and back.
 
-    @property
-    def name(self) -> str:
-        """In tables and on the command line."""
-        ...
+    ``needs``: commands without which it cannot run. ``as_typed``: by operation, as a reader would type it; TREE, TARGET
+    and BUCKET stand for ours.
+    """
 
-    @property
-    def needs(self) -> Sequence[str]:
-        """Commands without which it cannot run."""
-        ...
-
-    @property
-    def as_typed(self) -> Mapping[str, str]:
-        """By operation, as a reader would type it: TREE, TARGET and BUCKET stand for ours."""
-        ...
+    name: str
+    needs: Sequence[str] = ()
+    as_typed: Mapping[str, str]
 
     def prepare(self, turn: Turn) -> None:
         """What is done once for a new store, not measured."""
-        ...
 
     def steps(self, turn: Turn) -> Mapping[str, Step]:
         """By operation, in the order in which they run: `archive`, perhaps `verify`, `restore`."""
-        ...
+        raise NotImplementedError
 
 
-class Ours:
+class Ours(Contender):
     """The bare data plane, in a process of its own as a mover is."""
 
     name = "ours"
-    needs: Sequence[str] = ()
     as_typed: Mapping[str, str] = {
         operation: f"python -m bench.ours {operation} JOB PROOF" for operation in ("archive", "verify", "restore")
     }
 
-    def prepare(self, turn: Turn) -> None:
-        """Nothing."""
-
     def steps(self, turn: Turn) -> Mapping[str, Step]:
-        """See the Protocol."""
+        """See the base."""
         return {
             operation: self._step(operation, turn, folder)
             for operation, folder in (("archive", turn.tree), ("verify", turn.tree), ("restore", turn.target))
@@ -124,25 +76,28 @@ class Ours:
         who = place.identity
         path, proof = turn.scratch / f"{operation}.json", turn.scratch / "proof.json"
         ours.Job(str(folder), place.endpoint_url, who.access_key, who.secret_key, place.bucket).write(path)
-        return MoverStep([operation, str(path), str(proof)])
+        return Step(partial(measure_forked, ours.__name__, ours.run_as_mover, operation, str(path), str(proof)))
 
 
-class SendsOnly:
+class SendsOnly(Contender):
     """Another contender, whose archive alone is measured."""
 
     def __init__(self, contender: Contender) -> None:
         self._contender = contender
         self.name = contender.name
-        self.needs = contender.needs
-        self.as_typed = contender.as_typed
 
     def prepare(self, turn: Turn) -> None:
-        """See the Protocol."""
+        """See the base."""
         self._contender.prepare(turn)
 
     def steps(self, turn: Turn) -> Mapping[str, Step]:
-        """See the Protocol."""
+        """See the base."""
         return {"archive": self._contender.steps(turn)["archive"]}
+
+
+def shell(line: str, cwd: Path | None = None, environment: Mapping[str, str] | None = None) -> Step:
+    """A pipeline, which fails where one of its programs does. ``environment`` adds to ours."""
+    return Step(partial(measure, ["bash", "-c", f"set -o pipefail; {line}"], cwd=cwd, environment=environment))
 
 
 def search_path() -> str:

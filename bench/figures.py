@@ -35,11 +35,6 @@ class Result:
     objects: int
     phases: Mapping[str, float] = field(default_factory=dict)
 
-    @classmethod
-    def blank(cls, tree: str, contender: str, number: int) -> Result:
-        """One that is yet to be measured."""
-        return cls(tree, contender, "", number, 0.0, 0.0, 0, 0, 0)
-
 
 @dataclass(frozen=True)
 class Spread:

@@ -8,39 +8,33 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from bench.contenders import Command, Step, Turn
+from bench.contenders import Contender, Step, Turn, shell
 
 _HERE = Path(__file__).parents[1]
 
 
-@dataclass(frozen=True)
-class Floor:
-    """A ``Contender`` without a store. ``typed`` has TREE, TARGET, and the tree as files in memory: TAR, and TGZ."""
+class Floor(Contender):
+    """One without a store. ``typed`` has TREE, TARGET, and the tree as files in memory: TAR, and TGZ."""
 
-    name: str
-    operation: str
-    typed: str
-    needs: Sequence[str] = ("tar",)
+    needs = ("tar",)
 
-    @property
-    def as_typed(self) -> Mapping[str, str]:
-        """See the Protocol."""
-        return {self.operation: self.typed}
+    def __init__(self, name: str, operation: str, typed: str) -> None:
+        self.name = name
+        self.as_typed = {operation: typed}
 
     def prepare(self, turn: Turn) -> None:
         """Make what is read."""
-        words = self.typed.split()
-        if "TAR" in words:
+        (typed,) = self.as_typed.values()
+        if "TAR" in typed.split():
             subprocess.run(["tar", "-C", turn.tree, "-cf", turn.scratch / "tree.tar", "."], check=True)
-        if "TGZ" in words:
+        if "TGZ" in typed.split():
             line = f"tar -C {turn.tree} -cf - . | {sys.executable} -m isal.igzip -1 -c > {turn.scratch}/tree.tar.gz"
             subprocess.run(["bash", "-c", f"set -o pipefail; {line}"], check=True)
 
     def steps(self, turn: Turn) -> Mapping[str, Step]:
-        """See the Protocol."""
+        """See the base."""
         values = {
             "TREE": turn.tree,
             "TARGET": turn.target,
@@ -48,8 +42,10 @@ class Floor:
             "TGZ": turn.scratch / "tree.tar.gz",
             "python": sys.executable,
         }
-        line = " ".join(str(values.get(word, word)) for word in self.typed.split())
-        return {self.operation: Command(["bash", "-c", f"set -o pipefail; {line}"], _HERE)}
+        return {
+            operation: shell(" ".join(str(values.get(word, word)) for word in typed.split()), _HERE)
+            for operation, typed in self.as_typed.items()
+        }
 
 
 FLOORS: Sequence[Floor] = (

@@ -35,21 +35,20 @@ from activities.objectstore.s3 import open_store
 from worker.settings import Settings
 
 _ARCHIVE_ID = "00000000-bench"
+_KEY = "bench/home.tar.gz"
 _SETTINGS = Settings()
 _IMPORTED_BY = os.getpid()
 
 
 @dataclass(frozen=True)
 class Job:
-    """``folder`` is archived, or restored into. ``crc``: whether the store knows the whole object's checksum."""
+    """``folder`` is archived, or restored into."""
 
     folder: str
     endpoint_url: str
     access_key: str
     secret_key: str
     bucket: str
-    crc: bool = True
-    key: str = "bench/home.tar.gz"
 
     def write(self, path: Path) -> None:
         """Store it for the command."""
@@ -91,7 +90,7 @@ async def archive(job: Job, store: ObjectStore, pools: Pools, proof: Path, phase
     with tempfile.TemporaryDirectory(prefix="bench-spool-") as spool:
         with phases.of("scan"):
             plan = await scan_volume(Path(job.folder), Path(spool), PlanLimits(), ignore, walker=pools.walker)
-        upload = UploadRef(job.key, await store.create_upload(job.key, {ARCHIVE_ID: _ARCHIVE_ID}), _ARCHIVE_ID)
+        upload = UploadRef(_KEY, await store.create_upload(_KEY, {ARCHIVE_ID: _ARCHIVE_ID}), _ARCHIVE_ID)
         last = plan.summary.data_segments - 1
         records: list[SegmentRecord] = []
         with phases.of("copy"):
@@ -122,14 +121,14 @@ async def archive(job: Job, store: ObjectStore, pools: Pools, proof: Path, phase
             )
         with phases.of("complete"):
             parts = parts_of(records, tail)
-            info = await store.complete_upload(job.key, upload.upload_id, parts, archive_id=_ARCHIVE_ID)
+            info = await store.complete_upload(_KEY, upload.upload_id, parts, archive_id=_ARCHIVE_ID)
         manifest = await build_manifest(plan, records + tail.records, info, origin=origin)
         proof.write_bytes(manifest.to_json())
 
 
 async def verify(job: Job, store: ObjectStore, pools: Pools, proof: Path, phases: Phases) -> None:
     """The whole object is read back."""
-    info = await store.head(job.key)
+    info = await store.head(_KEY)
     assert info is not None
     with phases.of("verify"):
         await verify_archive(
@@ -177,7 +176,7 @@ async def run(operation: str, path: Path, proof: Path, pools: Pools) -> dict[str
         addressing_style="path",
     )
     with phases.of("dataplane"):
-        async with open_store(settings, Capabilities(full_object_crc=job.crc)) as store:
+        async with open_store(settings, Capabilities(full_object_crc=True)) as store:
             await {"archive": archive, "verify": verify, "restore": restore}[operation](
                 job, store, pools, proof, phases
             )

@@ -1,61 +1,49 @@
-"""What a user would pick instead of us."""
+"""What a user would pick instead of us; and all who are measured, and whether they can run here."""
 
 from __future__ import annotations
 
 import os
+import re
 import shlex
+import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from urllib.parse import urlsplit
 
-from bench.contenders import Command, Step, Turn, client_environment
+from bench.contenders import Contender, Ours, Step, Turn, client_environment, search_path, shell
+from tests.harness import parts
 
 
-@dataclass(frozen=True)
-class Pipe:
+class Pipe(Contender):
     """``tar``, a compressor and a client, each a process, in a pipeline of the shell."""
 
-    name: str
-    compress: str
-    decompress: str
-    put: str
-    get: str
-
-    @property
-    def needs(self) -> Sequence[str]:
-        """See the Protocol."""
-        return ["tar", *(each.split()[0] for each in (self.compress, self.put))]
-
-    @property
-    def as_typed(self) -> Mapping[str, str]:
-        """See the Protocol."""
-        return {
-            "archive": f"tar -C TREE -cf - . | {self.compress} | {self.put.format(bucket='BUCKET')}",
-            "restore": f"{self.get.format(bucket='BUCKET')} | {self.decompress} | tar -C TARGET -xf -",
+    def __init__(self, name: str, compress: str, decompress: str, put: str, get: str) -> None:
+        self.name = name
+        self.needs = ["tar", compress.split()[0], put.split()[0]]
+        self.as_typed = {
+            "archive": f"tar -C TREE -cf - . | {compress} | {put}",
+            "restore": f"{get} | {decompress} | tar -C TARGET -xf -",
         }
 
-    def prepare(self, turn: Turn) -> None:
-        """Nothing."""
-
     def steps(self, turn: Turn) -> Mapping[str, Step]:
-        """See the Protocol."""
-        tree, target = shlex.quote(str(turn.tree)), shlex.quote(str(turn.target))
+        """See the base."""
+        values = {"BUCKET": turn.place.bucket, "TREE": str(turn.tree), "TARGET": str(turn.target)}
         return {
-            operation: Command(
-                ["bash", "-c", "set -o pipefail; " + typed.replace("BUCKET", turn.place.bucket).replace("TREE", tree)
-                 .replace("TARGET", target)],
+            operation: shell(
+                re.sub("|".join(values), lambda found: shlex.quote(values[found[0]]), typed),
                 environment=client_environment(turn.place),
             )
             for operation, typed in self.as_typed.items()
-        }  # fmt: skip
+        }
 
 
-class Restic:
+class Restic(Contender):
     """A tool that stores equal blocks once, so it may send less than the others."""
 
     name = "restic"
-    needs: Sequence[str] = ("restic",)
+    needs = ("restic",)
     as_typed: Mapping[str, str] = {
         "archive": "restic backup .",
         "restore": "restic restore latest --target TARGET",
@@ -66,12 +54,12 @@ class Restic:
         _run(["restic", "init"], self._environment(turn))
 
     def steps(self, turn: Turn) -> Mapping[str, Step]:
-        """See the Protocol. The restore has an empty cache: it is on another machine."""
+        """See the base. The restore has an empty cache: it is on another machine."""
         environment = self._environment(turn)
         return {
-            "archive": Command(["restic", "backup", "--quiet", "."], turn.tree, environment),
-            "restore": Command(
-                ["restic", "restore", "latest", "--quiet", "--target", str(turn.target)],
+            "archive": shell("restic backup --quiet .", turn.tree, environment),
+            "restore": shell(
+                f"restic restore latest --quiet --target {shlex.quote(str(turn.target))}",
                 turn.tree,
                 {**environment, "RESTIC_CACHE_DIR": str(turn.scratch / "cache-of-restore")},
             ),
@@ -86,11 +74,11 @@ class Restic:
         }
 
 
-class Kopia:
+class Kopia(Contender):
     """Like restic. It does not compress unless told to; its documentation advises zstd."""
 
     name = "kopia"
-    needs: Sequence[str] = ("kopia",)
+    needs = ("kopia",)
     as_typed: Mapping[str, str] = {
         "archive": "kopia snapshot create TREE  # after: kopia policy set --global --compression=zstd",
         "restore": "kopia restore TREE TARGET",
@@ -102,17 +90,15 @@ class Kopia:
         _run(["kopia", "policy", "set", "--global", "--compression=zstd"], self._environment(turn, "archive"))
 
     def steps(self, turn: Turn) -> Mapping[str, Step]:
-        """See the Protocol. The restore has an empty cache: it is on another machine, which is connected by then."""
-        tree, target = str(turn.tree), str(turn.target)
+        """See the base. The restore has an empty cache: it is on another machine, which is connected by then."""
+        tree, target = shlex.quote(str(turn.tree)), shlex.quote(str(turn.target))
+        archive = f"kopia snapshot create --no-progress --no-auto-maintenance {tree}"
+        restore = f"kopia restore --no-progress {tree} {target}"
         return {
-            "archive": Command(
-                ["kopia", "snapshot", "create", "--no-progress", "--no-auto-maintenance", tree],
-                environment=self._environment(turn, "archive"),
-            ),
-            "restore": Command(
-                ["kopia", "restore", "--no-progress", tree, target],
-                environment=self._environment(turn, "restore"),
-                before=lambda: self._connect(turn, "connect", "restore"),
+            "archive": shell(archive, environment=self._environment(turn, "archive")),
+            "restore": replace(
+                shell(restore, environment=self._environment(turn, "restore")),
+                prepare=lambda: self._connect(turn, "connect", "restore"),
             ),
         }
 
@@ -135,9 +121,58 @@ class Kopia:
         }
 
 
-def _run(command: Sequence[str], environment: Mapping[str, str]) -> str:
-    """What it says; for what is not measured."""
-    done = subprocess.run(
-        command, env={**os.environ, **environment}, check=True, stdin=subprocess.DEVNULL, capture_output=True, text=True
+def _run(command: Sequence[str], environment: Mapping[str, str]) -> None:
+    """For what is not measured."""
+    subprocess.run(
+        command, env={**os.environ, **environment}, check=True, stdin=subprocess.DEVNULL, capture_output=True
     )
-    return done.stdout
+
+
+_AWS = {"put": "aws s3 cp - s3://BUCKET/home.tar.gz", "get": "aws s3 cp s3://BUCKET/home.tar.gz -"}
+_RCLONE = {"put": "rclone rcat bench:BUCKET/home.tar.gz", "get": "rclone cat bench:BUCKET/home.tar.gz"}
+_VERSIONS = (
+    *((name, "--version") for name in ("tar", "gzip", "pigz", "aws", "kopia")),
+    *((name, "version") for name in ("rclone", "restic", "weed")),
+)
+CONTENDERS: Mapping[str, Contender] = {
+    each.name: each
+    for each in (
+        Ours(),
+        Pipe("gzip-aws", "gzip", "gzip -d", **_AWS),
+        Pipe("pigz-aws", "pigz", "pigz -d", **_AWS),
+        Pipe("pigz1-rclone", "pigz -1", "pigz -d", **_RCLONE),
+        Restic(),
+        Kopia(),
+    )
+}
+
+
+def runnable(names: Iterable[str]) -> list[Contender]:
+    """Those of ``names`` that can run here; the others are told of."""
+    _find_kopia()
+    found = []
+    for contender in (each for name, each in CONTENDERS.items() if name in names):
+        lacking = [name for name in contender.needs if shutil.which(name, path=search_path()) is None]
+        if lacking:
+            print(f"{contender.name} is left out: {', '.join(lacking)} not installed", file=sys.stderr)
+        else:
+            found.append(contender)
+    return found
+
+
+def versions() -> dict[str, str]:
+    """The first line of what each program says of its version; nothing of those that are not here."""
+    _find_kopia()
+    found = {}
+    for command in _VERSIONS:
+        program = shutil.which(command[0], path=search_path())
+        if program is not None:
+            said = subprocess.run([program, *command[1:]], capture_output=True, check=True, text=True)
+            found[command[0]] = (said.stdout or said.stderr).splitlines()[0]
+    return found
+
+
+def _find_kopia() -> None:
+    """It is no package, and is built where Go is."""
+    if shutil.which("kopia") is None and parts.can_build("kopia"):
+        os.environ["PATH"] = os.pathsep.join([str(parts.build("kopia")), os.environ.get("PATH", os.defpath)])

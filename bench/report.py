@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bench.figures import DATA_STEPS, NOT_PEERS, OURS, WHOLE, Result, Spread, headline, spread
 from bench.floors import FLOORS
-from bench.lineup import CONTENDERS
+from bench.peers import CONTENDERS
 from bench.plots import plot
 from bench.results import Run
 from bench.trees import TREES

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+
+from pydantic import TypeAdapter
 
 from bench.figures import Result
-from bench.lineup import versions
+from bench.peers import versions
 from bench.store import SERVER
 
 
@@ -38,16 +38,12 @@ class Run:
     def save(self, path: Path) -> None:
         """As JSON, a line for each result."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(asdict(self), indent=1) + "\n")
+        path.write_bytes(TypeAdapter(Run).dump_json(self, indent=1) + b"\n")
 
     @classmethod
     def load(cls, path: Path) -> Run:
         """What ``save`` wrote."""
-        found: dict[str, Any] = json.loads(path.read_text())
-        for name in ("results", "sink"):
-            found[name] = [Result(**each) for each in found[name]]
-        found["sizes"] = {name: (entries, total) for name, (entries, total) in found["sizes"].items()}
-        return cls(**found)
+        return TypeAdapter(Run).validate_json(path.read_bytes())
 
 
 def describe_machine() -> str:

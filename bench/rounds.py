@@ -6,15 +6,15 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import replace
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 from bench.contenders import Contender, Turn, phases_of
 from bench.counting import RequestCounter
 from bench.figures import Result
 from bench.homes import size_of
+from bench.measure import Measured
 from bench.store import Place, new_place, scratch_folder, stored
 from tests.harness.s3server import S3Server
 
@@ -23,60 +23,8 @@ class NotEqual(Exception):
     """What was restored is not what was archived."""
 
 
-class Stage(Protocol):
-    """Where a turn is taken."""
-
-    def place(self) -> AbstractContextManager[Place]:
-        """A bucket for one turn."""
-        ...
-
-    def stored(self, place: Place) -> tuple[int, int]:
-        """Objects and bytes in it."""
-        ...
-
-
-class StoreStage:
-    """An S3 server."""
-
-    def __init__(self, server: S3Server) -> None:
-        self._server = server
-
-    def place(self) -> AbstractContextManager[Place]:
-        """A new bucket."""
-        return new_place(self._server)
-
-    def stored(self, place: Place) -> tuple[int, int]:
-        """As a listing tells."""
-        return stored(self._server, place.bucket)
-
-
-class CountingStage(StoreStage):
-    """The server behind a counter."""
-
-    def __init__(self, server: S3Server, counter: RequestCounter) -> None:
-        super().__init__(server)
-        self._counter = counter
-
-    @contextmanager
-    def place(self) -> Iterator[Place]:
-        """A new bucket."""
-        with super().place() as place:
-            yield replace(place, endpoint_url=self._counter.endpoint_url)
-
-
-class SinkStage:
-    """The sink, which has one place for all."""
-
-    def __init__(self, place: Place) -> None:
-        self._place = place
-
-    def place(self) -> AbstractContextManager[Place]:
-        """Always the same."""
-        return nullcontext(self._place)
-
-    def stored(self, place: Place) -> tuple[int, int]:
-        """It keeps nothing."""
-        return 0, 0
+Stage = Callable[[], AbstractContextManager[Place]]
+"""Makes a bucket for one turn."""
 
 
 def run_rounds(
@@ -102,7 +50,7 @@ def run_rounds(
         start = number % len(contenders)
         for contender in [*contenders[start:], *contenders[:start]]:
             with _turn(stage, tree, contender, size) as turn:
-                yield from _operations(stage, turn, contender, Result.blank(name, contender.name, number))
+                yield from _operations(turn, contender, name, number)
         longest = max(longest, time.monotonic() - began)
 
 
@@ -113,7 +61,7 @@ def count_requests(server: S3Server, tree: Path, contenders: Sequence[Contender]
     for contender in contenders:
         with (
             RequestCounter(server.ports[0]) as counter,
-            _turn(CountingStage(server, counter), tree, contender, size) as turn,
+            _turn(partial(new_place, server, counter.url), tree, contender, size) as turn,
         ):
             for operation, step in contender.steps(turn).items():
                 step.prepare()
@@ -126,7 +74,7 @@ def count_requests(server: S3Server, tree: Path, contenders: Sequence[Contender]
 @contextmanager
 def _turn(stage: Stage, tree: Path, contender: Contender, size: tuple[int, int]) -> Iterator[Turn]:
     """Prepared; what was restored within the block is looked at behind it."""
-    with scratch_folder() as scratch, stage.place() as place:
+    with scratch_folder() as scratch, stage() as place:
         turn = Turn(tree, scratch / "target", place, scratch / "own")
         turn.target.mkdir()
         turn.scratch.mkdir()
@@ -137,24 +85,30 @@ def _turn(stage: Stage, tree: Path, contender: Contender, size: tuple[int, int])
             raise NotEqual(f"{contender.name} restored {found} entries and bytes of {size}")
 
 
-def _operations(stage: Stage, turn: Turn, contender: Contender, blank: Result) -> Iterator[Result]:
+def _operations(turn: Turn, contender: Contender, name: str, number: int) -> Iterator[Result]:
     for operation, step in contender.steps(turn).items():
         step.prepare()
         os.sync()  # nobody pays for another's writes
-        measured = step.measure()
-        objects, stored_bytes = stage.stored(turn.place)
-        result = replace(
-            blank,
-            operation=operation,
-            wall_seconds=round(measured.wall_seconds, 3),
-            cpu_seconds=round(measured.cpu_seconds, 3),
-            pss_bytes=measured.pss_bytes,
-            stored_bytes=stored_bytes,
-            objects=objects,
-            phases=phases_of(measured.said),
-        )
+        result = result_of(step.measure(), turn.place, name, contender.name, operation, number)
         tell(result)
         yield result
+
+
+def result_of(measured: Measured, place: Place, tree: str, contender: str, operation: str, number: int) -> Result:
+    """What was measured, with what the place holds by now."""
+    objects, stored_bytes = stored(place)
+    return Result(
+        tree=tree,
+        contender=contender,
+        operation=operation,
+        round=number,
+        wall_seconds=round(measured.wall_seconds, 3),
+        cpu_seconds=round(measured.cpu_seconds, 3),
+        pss_bytes=measured.pss_bytes,
+        stored_bytes=stored_bytes,
+        objects=objects,
+        phases=phases_of(measured.said),
+    )
 
 
 def tell(result: Result) -> None:

@@ -11,16 +11,17 @@ import argparse
 import json
 import random
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from bench.contenders import Ours
 from bench.crowd import run_crowd
 from bench.figures import Result
 from bench.homes import size_of
-from bench.rounds import StoreStage, run_rounds
+from bench.rounds import run_rounds
 from bench.shapes import text_of
-from bench.store import scratch_folder, store_server
+from bench.store import new_place, scratch_folder, store_server
 
 _MILLION, _BY_FOLDER = 1_000_000, 1000
 _GROWTH_FILES, _GROWTH_BYTES = 1000, 25_000
@@ -85,7 +86,7 @@ def _ours(name: str, make: Callable[[Path], None]) -> Iterator[dict[str, object]
     with scratch_folder() as folder, scratch_folder() as data, store_server(data) as server:
         make(folder)
         entries, total = size_of(folder)
-        for result in run_rounds(StoreStage(server), name, folder, [Ours()], [0]):
+        for result in run_rounds(partial(new_place, server), name, folder, [Ours()], [0]):
             yield told(result, entries, total)
 
 
@@ -105,12 +106,12 @@ def told(result: Result, entries: int, total: int) -> dict[str, object]:
     }
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main() -> int:
     """The exit status."""
     parser = argparse.ArgumentParser(prog="python -m bench.scale", description=__doc__)
     parser.add_argument("--only", action="append", choices=PARTS, help="may be given several times")
     parser.add_argument("--divide", type=int, default=1, help="everything that much smaller, to try it")
-    options = parser.parse_args(arguments)
+    options = parser.parse_args()
     for name in options.only or PARTS:
         if name == "crowd":
             run_crowd(max(2, _WORKSPACES // options.divide), _tell)

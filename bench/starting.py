@@ -11,18 +11,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 from bench.figures import Spread
 from bench.store import scratch_folder
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main() -> int:
     """Tell each start, end with one JSON line."""
     parser = argparse.ArgumentParser(prog="python -m bench.starting", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="warm starts")
-    rounds = parser.parse_args(arguments).rounds
+    rounds = parser.parse_args().rounds
     with scratch_folder() as folder:
         first, *warm = [_start(folder / "stack") for _ in range(rounds + 1)]
     told = Spread.of(warm)

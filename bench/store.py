@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.harness.s3server import S3Server
-from worker.dev.seaweed import Identity, Seaweed
+from worker.dev.seaweed import Identity, Seaweed, plain_client
 
 SHARED_MEMORY = Path("/dev/shm")
 """Where stores keep their data and restores go, so that no disk is measured."""
@@ -62,9 +62,9 @@ def store_server(folder: Path) -> Iterator[S3Server]:
 
 
 @contextmanager
-def new_place(server: S3Server) -> Iterator[Place]:
-    """A fresh bucket, emptied and deleted at the end."""
-    place = Place(server.endpoint_url, server.admin, f"bench-{secrets.token_hex(4)}")
+def new_place(server: S3Server, relay_url: str | None = None) -> Iterator[Place]:
+    """A fresh bucket, emptied and deleted at the end. ``relay_url``: the address that clients are told instead."""
+    place = Place(relay_url or server.endpoint_url, server.admin, f"bench-{secrets.token_hex(4)}")
     server.make_bucket(place.bucket)
     try:
         yield place
@@ -76,10 +76,10 @@ def new_place(server: S3Server) -> Iterator[Place]:
             client.delete_bucket(Bucket=place.bucket)
 
 
-def stored(server: S3Server, bucket: str) -> tuple[int, int]:
-    """Objects in the bucket, and their bytes."""
-    with contextlib.closing(server.client()) as client:
-        sizes = [each["Size"] for page in _pages(client, bucket) for each in page]
+def stored(place: Place) -> tuple[int, int]:
+    """Objects in the bucket, and their bytes, as a listing tells."""
+    with contextlib.closing(plain_client(place.identity, place.endpoint_url)) as client:
+        sizes = [each["Size"] for page in _pages(client, place.bucket) for each in page]
     return len(sizes), sum(sizes)
 
 

@@ -7,11 +7,12 @@ What it consists of is read from its history: how long each step ran. A step's r
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -20,9 +21,11 @@ from temporalio.api.history.v1 import HistoryEvent
 
 from bench.figures import WHOLE, Result
 from bench.homes import make_small, size_of
-from bench.rounds import NotEqual, tell
-from bench.store import scratch_folder, stored
-from codehub_storage.contracts import OperationResult
+from bench.measure import Measured
+from bench.rounds import NotEqual, result_of, tell
+from bench.store import Place, scratch_folder
+from codehub_storage.client import OperationHandle
+from codehub_storage.keys import archive_key
 from tests.harness.s3server import S3Server
 from tests.harness.site import Site, open_site
 from tests.harness.stops import history_of
@@ -35,23 +38,23 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 _OURS = ("AWS_", "CODEHUB_STORAGE_", "TEMPORAL_")
 
 
-def run_whole(server: S3Server, trees: Mapping[str, Path], rounds: int) -> list[Result]:
-    """Each tree archived and restored, ``rounds`` times, after a small one that warms everything."""
+def run_whole(server: S3Server, name: str, tree: Path, rounds: int) -> list[Result]:
+    """The tree archived and restored, ``rounds`` times, after a small one that warms everything."""
     with scratch_folder() as folder:
-        return asyncio.run(_run(server, folder, trees, rounds))
+        return asyncio.run(_run(server, folder, name, tree, rounds))
 
 
-async def _run(server: S3Server, folder: Path, trees: Mapping[str, Path], rounds: int) -> list[Result]:
+async def _run(server: S3Server, folder: Path, name: str, tree: Path, rounds: int) -> list[Result]:
     results: list[Result] = []
     async with warm_site(server, folder) as (site, worker):
         small = folder / "warm"
         small.mkdir()
         make_small(small)
+        place = Place(server.endpoint_url, server.admin, site.bucket)
         for _ in range(2):
-            await _take_turn(site, worker, server, "warm", small, -1)
-        for name, tree in trees.items():
-            for number in range(rounds):
-                results += await _take_turn(site, worker, server, name, tree, number)
+            await _take_turn(site, worker, place, "warm", small, -1)
+        for number in range(rounds):
+            results += await _take_turn(site, worker, place, name, tree, number)
     return results
 
 
@@ -81,24 +84,17 @@ async def warm_site(server: S3Server, folder: Path) -> AsyncIterator[tuple[Site,
         temporal.stop()
 
 
-async def _take_turn(
-    site: Site, worker: Child, server: S3Server, name: str, tree: Path, number: int
-) -> Sequence[Result]:
+async def _take_turn(site: Site, worker: Child, place: Place, name: str, tree: Path, number: int) -> Sequence[Result]:
     workspace = site.workspace_id()
     key = await site.storage.provision(workspace)
     await asyncio.to_thread(copy_tree, tree, site.volume(workspace))
-    results = []
-    with _Meter(site, workspace, worker) as meter:
-        result = await (await site.storage.start_archive(key)).result()
-    results.append(await _result(site, server, name, "archive", number, meter, result))
-    archive_key = result.archive_key
-    assert archive_key is not None
-    with _Meter(site, workspace, worker) as meter:
-        result = await (await site.storage.start_restore(archive_key)).result()
-    results.append(await _result(site, server, name, "restore", number, meter, result))
+    measured = await _measure(site, worker, site.storage.start_archive(key))
+    results = [result_of(measured, place, name, WHOLE, "archive", number)]
+    measured = await _measure(site, worker, site.storage.start_restore(archive_key(workspace)))
+    results.append(result_of(measured, place, name, WHOLE, "restore", number))
     if size_of(site.volume(workspace)) != size_of(tree):
         raise NotEqual(f"{workspace} is not what {tree} is")
-    await site.storage.purge(key, archive_key)
+    await site.storage.purge(key, archive_key(workspace))
     for each in results if number >= 0 else ():
         tell(each)
     return results
@@ -109,23 +105,16 @@ def copy_tree(tree: Path, volume: Path) -> None:
     subprocess.run(["rsync", "-aHAX", f"{tree}/", f"{volume}/"], check=True)
 
 
-async def _result(
-    site: Site, server: S3Server, name: str, operation: str, number: int, meter: _Meter, result: OperationResult
-) -> Result:
-    objects, stored_bytes = stored(server, site.bucket)
-    steps = _seconds_by_step(await history_of(site, result.workspace_id, result.run_id))
-    return Result(
-        tree=name,
-        contender=WHOLE,
-        operation=operation,
-        round=number,
-        wall_seconds=round(meter.wall_seconds, 3),
-        cpu_seconds=round(meter.cpu_seconds, 3),
-        pss_bytes=meter.pss_bytes,
-        stored_bytes=stored_bytes,
-        objects=objects,
-        phases=steps,
-    )
+async def _measure(site: Site, worker: Child, starting: Awaitable[OperationHandle]) -> Measured:
+    """CPU time of the worker, its movers and their children; memory of the mover; the seconds of the steps are said."""
+    assert worker.pid is not None
+    spent, began = _cpu_seconds(worker.pid), time.monotonic()
+    handle = await starting
+    with Watch(site.root, handle.workspace_id) as watch:
+        await handle.result()
+    wall, cpu = time.monotonic() - began, _cpu_seconds(worker.pid) - spent
+    steps = _seconds_by_step(await history_of(site, handle.workspace_id, handle.run_id))
+    return Measured(wall, cpu, watch.pss_bytes, json.dumps(steps))
 
 
 def _seconds_by_step(history: Sequence[HistoryEvent]) -> dict[str, float]:
@@ -135,40 +124,18 @@ def _seconds_by_step(history: Sequence[HistoryEvent]) -> dict[str, float]:
         if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
             names[event.event_id] = event.activity_task_scheduled_event_attributes.activity_type.name
         elif event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_STARTED:
-            begun[event.activity_task_started_event_attributes.scheduled_event_id] = _at(event)
+            begun[event.activity_task_started_event_attributes.scheduled_event_id] = seconds_at(event)
         elif event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED:
             scheduled = event.activity_task_completed_event_attributes.scheduled_event_id
             name = names[scheduled]
             if name != _LEASE:
-                steps[name] = round(steps.get(name, 0) + _at(event) - begun[scheduled], 3)
+                steps[name] = round(steps.get(name, 0) + seconds_at(event) - begun[scheduled], 3)
     return steps
 
 
-def _at(event: HistoryEvent) -> float:
+def seconds_at(event: HistoryEvent) -> float:
+    """When it happened."""
     return event.event_time.ToMicroseconds() / 1e6
-
-
-class _Meter:
-    """Wall time of the block; CPU time of the worker, its movers and their children; memory of the mover."""
-
-    def __init__(self, site: Site, workspace: str, worker: Child) -> None:
-        assert worker.pid is not None
-        self._worker = worker.pid
-        self._watch = Watch(site.root, workspace)
-        self.wall_seconds = self.cpu_seconds = 0.0
-        self.pss_bytes = 0
-
-    def __enter__(self) -> _Meter:
-        self._spent = _cpu_seconds(self._worker)
-        self._watch.__enter__()
-        self._began = time.monotonic()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.wall_seconds = time.monotonic() - self._began
-        self._watch.__exit__(None, None, None)
-        self.cpu_seconds = _cpu_seconds(self._worker) - self._spent
-        self.pss_bytes = self._watch.pss_bytes
 
 
 def _cpu_seconds(root: int) -> float:

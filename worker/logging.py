@@ -1,7 +1,7 @@
 """Structured logs: every line names the workspace, operation and run it is about, and no line shows a secret.
 
-The three fields come from Temporal where a step or workflow is running, and from ``about`` elsewhere, such as in a
-mover. Code logs as usual (``logging.getLogger(__name__)``, fields in ``extra``) and knows nothing of shapes.
+The three fields come from Temporal where a step or workflow is running. Code logs as usual
+(``logging.getLogger(__name__)``, fields in ``extra``) and knows nothing of shapes.
 """
 
 from __future__ import annotations
@@ -9,9 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
@@ -24,18 +22,6 @@ _WORKFLOW_PREFIX = "storage/"
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "color_message", *FIELDS}
 _VERBOSE = ("aiobotocore", "aiohttp", "asyncio", "boto3", "botocore", "urllib3")
 """Libraries whose debug lines show request headers, or drown ours."""
-
-_about: ContextVar[Mapping[str, str] | None] = ContextVar("about", default=None)
-
-
-@contextmanager
-def about(*, workspace: str, operation: str, run: str) -> Iterator[None]:
-    """Lines logged inside, in this task and those it starts, are about this run."""
-    token = _about.set({"workspace": workspace, "operation": operation, "run": run})
-    try:
-        yield
-    finally:
-        _about.reset(token)
 
 
 def configure(settings: Settings, stream: TextIO | None = None) -> None:
@@ -54,7 +40,7 @@ def configure(settings: Settings, stream: TextIO | None = None) -> None:
 
 def add_fields(record: logging.LogRecord) -> bool:
     """Give the record its three fields, empty where unknown; those given in ``extra`` stay. Drops nothing."""
-    known = _about.get() or _from_temporal()
+    known = _from_temporal()
     for name in FIELDS:
         if not hasattr(record, name):
             setattr(record, name, known.get(name, ""))

@@ -21,6 +21,7 @@ from examples.demo.reference import remove
 from examples.demo.story import Story
 from examples.demo.telling import Telling
 from worker.cli.format import size
+from worker.cli.main import interruptible
 from worker.cli.output import Output
 from worker.dev.process import StackError
 from worker.dev.stack import DevStack
@@ -39,28 +40,28 @@ def main() -> None:
     parser.add_argument("--keep", action="store_true", help="leave the stack running until Ctrl-C")
     parser.add_argument("--data-dir", type=Path, help="work there, and keep it (default: a temporary folder)")
     args = parser.parse_args()
-    if shutil.which("rsync") is None:
-        print(
-            "rsync is not installed; the demo compares with it. On Debian and Ubuntu: sudo apt-get install rsync",
-            file=sys.stderr,
-        )
-        _leave(2)
     signals: list[int] = []
     try:
+        if shutil.which("rsync") is None:
+            raise _Missing(
+                "rsync is not installed; the demo compares with it. On Debian and Ubuntu: sudo apt-get install rsync"
+            )
         with _folder(args.data_dir) as folder:
-            status = asyncio.run(_run(folder, args.keep, signals))
+            status = asyncio.run(interruptible(_run(folder, args.keep), signals))
     except (asyncio.CancelledError, KeyboardInterrupt):
         print("\ninterrupted; everything that was started has ended", file=sys.stderr)
         status = 128 + (signals[0] if signals else signal.SIGINT)
-    except (StackError, StorageError, CommandFailed, MissedTheMiddle, _NoRoom) as error:
+    except (StackError, StorageError, CommandFailed, MissedTheMiddle, _Missing) as error:
         hint = f" ({error.hint})" if isinstance(error, StorageError) else ""
         print(f"\nthe demo failed: {error}{hint}", file=sys.stderr)
-        status = 2 if isinstance(error, _NoRoom) else 1
-    _leave(status)
+        status = 2 if isinstance(error, _Missing) else 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)  # the SDK's threads can abort a process in the interpreter's teardown
 
 
-class _NoRoom(Exception):
-    """Not enough space for the demo."""
+class _Missing(Exception):
+    """A program or the space that the demo needs."""
 
 
 @contextmanager
@@ -68,36 +69,24 @@ def _folder(given: Path | None) -> Iterator[Path]:
     """The directory to work in; a temporary one is removed."""
     if given is not None:
         given.mkdir(parents=True, exist_ok=True)
-        _check_room(given)
-        yield given.absolute()
-        return
-    parent = _DISK if _DISK.is_dir() and not os.environ.get("TMPDIR") else None
-    folder = Path(tempfile.mkdtemp(prefix="codehub-storage-demo-", dir=parent))
+        folder = given.absolute()
+    else:
+        parent = _DISK if _DISK.is_dir() and not os.environ.get("TMPDIR") else None
+        folder = Path(tempfile.mkdtemp(prefix="codehub-storage-demo-", dir=parent))
     try:
-        _check_room(folder)
+        free = shutil.disk_usage(folder).free
+        if free < _NEEDED_BYTES:
+            needed = size(_NEEDED_BYTES)
+            raise _Missing(f"{folder} has {size(free)} free, {needed} are needed; name another by --data-dir")
         yield folder
     finally:
-        remove(folder)
+        if given is None:
+            remove(folder)
 
 
-def _check_room(folder: Path) -> None:
-    free = shutil.disk_usage(folder).free
-    if free < _NEEDED_BYTES:
-        raise _NoRoom(f"{folder} has {size(free)} free, {size(_NEEDED_BYTES)} are needed; name another by --data-dir")
-
-
-async def _run(folder: Path, keep: bool, signals: list[int]) -> int:
-    task = asyncio.current_task()
-    assert task is not None
-
-    def interrupt(number: int) -> None:
-        signals.append(number)
-        task.cancel()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, interrupt, number)
+async def _run(folder: Path, keep: bool) -> int:
     telling = Telling(Output(as_json=False, stdout=sys.stdout, stderr=sys.stderr))
-    async with Line(lambda: stack.info.s3_endpoint) as line:
+    with Line(lambda: stack.info.s3_endpoint) as line:
         with telling.step("start") as step:
             settings = {"s3_endpoint": line.url, **_SETTINGS}
             stack = DevStack(folder / "stack", note=telling.say, settings=settings)
@@ -122,7 +111,7 @@ async def _tell(stack: DevStack, line: Line, folder: Path, telling: Telling, kee
         if keep:
             telling.say(
                 f"web UI: {stack.info.web_ui}\nThe stack goes on until Ctrl-C; look at it there, or with\n"
-                f"  codehub-storage --data-dir {stack.layout.data_dir} status"
+                f"  codehub-storage --data-dir {stack.layout.data_dir} show"
             )
             await watching
         telling.say(f"web UI: {stack.info.web_ui} until now; with --keep (make demo ARGS=--keep) it goes on")
@@ -131,13 +120,6 @@ async def _tell(stack: DevStack, line: Line, folder: Path, telling: Telling, kee
         for task in (telling_it, watching):
             task.cancel()
         await asyncio.wait([telling_it, watching])
-
-
-def _leave(status: int) -> None:
-    """Without the interpreter's teardown, in which the SDK's threads can abort the process."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
 
 
 if __name__ == "__main__":

@@ -16,8 +16,8 @@ from codehub_storage.contracts import Phase, Progress
 from codehub_storage.errors import StorageError
 from worker.cli.format import size
 
-_BEFORE = frozenset({Phase.CLAIMING, Phase.INSPECTING, Phase.ATTACHING, Phase.PLANNING, Phase.UNKNOWN})
-"""An unknown phase is that of a moment without a worker."""
+_UNTIL = frozenset({Phase.CLAIMING, Phase.INSPECTING, Phase.ATTACHING, Phase.PLANNING, Phase.COPYING, Phase.UNKNOWN})
+"""The phases until the middle is over. An unknown phase is that of a moment without a worker."""
 _SHARE = 0.1
 """This share of all bytes is copied before each kill."""
 _LOOK_SECONDS = 0.1
@@ -60,11 +60,12 @@ class Kills:
         """How it is when a share more than ``beyond`` is copied, and not all; with the mover that copies."""
         while True:
             with suppress(StorageError):
-                progress, mover = await self.look(), self.mover()
-                if progress is not None and _is_past(progress):
-                    raise MissedTheMiddle(f"nothing was killed in the middle of the copying: {_words(progress)}")
-                if progress is not None and mover is not None and _copies(progress, beyond):
-                    return progress, mover
+                at, mover = await self.look(), self.mover()
+                if at is not None and (at.closed or at.phase not in _UNTIL):
+                    found = "has ended" if at.closed else f"is {at.phase.value} already"
+                    raise MissedTheMiddle(f"nothing was killed in the middle of the copying: the archive {found}")
+                if at is not None and mover is not None and _is_middle(at, beyond):
+                    return at, mover
             await asyncio.sleep(_LOOK_SECONDS)
 
     def _kill(self, what: str, pid: int, at: Progress) -> None:
@@ -79,16 +80,6 @@ class Kills:
             await asyncio.sleep(_LOOK_SECONDS)
 
 
-def _is_past(progress: Progress) -> bool:
-    """True where it neither copies nor is about to."""
-    return progress.closed or progress.phase not in _BEFORE | {Phase.COPYING}
-
-
-def _copies(progress: Progress, beyond: int) -> bool:
-    """True in the middle."""
-    enough = beyond + progress.bytes_total * _SHARE
-    return progress.phase is Phase.COPYING and enough < progress.bytes_done < progress.bytes_total
-
-
-def _words(progress: Progress) -> str:
-    return "the archive has ended" if progress.closed else f"the archive is {progress.phase.value} already"
+def _is_middle(at: Progress, beyond: int) -> bool:
+    enough = beyond + at.bytes_total * _SHARE
+    return at.phase is Phase.COPYING and enough < at.bytes_done < at.bytes_total

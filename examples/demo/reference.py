@@ -8,8 +8,7 @@ import os
 import shutil
 import stat
 from collections import Counter, defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from examples.demo.commands import run_command
@@ -17,7 +16,8 @@ from worker.cli.format import size
 
 _KEEP_ALL = ("-aHAX", "--numeric-ids", "--modify-window=-1")
 """Everything, times to the nanosecond: by default rsync takes two times of one second for the same."""
-
+_COMPARE = ("--dry-run", "--checksum", "--delete", "--itemize-changes")
+_KINDS = {stat.S_IFREG: "files", stat.S_IFDIR: "folders", stat.S_IFLNK: "symlinks", stat.S_IFIFO: "FIFOs"}
 _BLOCK = 512
 _HOLED, _SLACK = 16, 4096
 """A file counts as one with holes if it is so many times larger than what it takes on disk."""
@@ -27,14 +27,13 @@ _HOLED, _SLACK = 16, 4096
 class Inventory:
     """What a tree holds. ``links``: the sets of names of one file. ``holed``: files with holes."""
 
-    counts: Counter[str] = field(default_factory=Counter)
-    links: frozenset[frozenset[bytes]] = frozenset()
-    holed: frozenset[bytes] = frozenset()
+    counts: Counter[str]
+    links: frozenset[frozenset[str]]
+    holed: frozenset[str]
 
     def __str__(self) -> str:
-        counts = self.counts
-        kinds = ("files", "folders", "symlinks", "FIFOs", "further hard links", "attributes")
-        return f"{size(counts['bytes'])}: " + ", ".join(f"{counts[kind]:,} {kind}" for kind in kinds)
+        kinds = (*_KINDS.values(), "further hard links", "attributes")
+        return f"{size(self.counts['bytes'])}: " + ", ".join(f"{self.counts[kind]:,} {kind}" for kind in kinds)
 
 
 async def copy(tree: Path, reference: Path) -> None:
@@ -44,16 +43,7 @@ async def copy(tree: Path, reference: Path) -> None:
 
 async def differences(reference: Path, tree: Path) -> list[str]:
     """What rsync would have to change; nothing if the trees are equal."""
-    said = await run_command(
-        [
-            "rsync",
-            *_KEEP_ALL,
-            *("--dry-run", "--checksum", "--delete", "--itemize-changes"),
-            f"{reference}/",
-            f"{tree}/",
-        ]
-    )
-    return said.splitlines()
+    return (await run_command(["rsync", *_KEEP_ALL, *_COMPARE, f"{reference}/", f"{tree}/"])).splitlines()
 
 
 def judge(differing: list[str], before: Inventory, after: Inventory) -> list[str]:
@@ -64,7 +54,7 @@ def judge(differing: list[str], before: Inventory, after: Inventory) -> list[str
 
 async def inventory(tree: Path) -> Inventory:
     """Walk the tree."""
-    return await asyncio.to_thread(_inventory, os.fsencode(tree))
+    return await asyncio.to_thread(_inventory, tree)
 
 
 def remove(tree: Path) -> None:
@@ -77,39 +67,23 @@ def remove(tree: Path) -> None:
     shutil.rmtree(tree)
 
 
-def _inventory(root: bytes) -> Inventory:
+def _inventory(root: Path) -> Inventory:
     counts: Counter[str] = Counter()
-    names: dict[int, set[bytes]] = defaultdict(set)
+    names: dict[int, set[str]] = defaultdict(set)
     holed = set()
-    for path in _paths(root):
-        status = os.lstat(path)
-        relative = os.path.relpath(path, root)
+    for path in (root, *root.rglob("*")):
+        status = path.lstat()
+        relative = str(path.relative_to(root))
         counts["entries"] += 1
         if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
             names[status.st_ino].add(relative)
             if len(names[status.st_ino]) > 1:
                 counts["further hard links"] += 1
                 continue
-        counts[_kind(status.st_mode)] += 1
+        counts[_KINDS[stat.S_IFMT(status.st_mode)]] += 1
         counts["attributes"] += len(os.listxattr(path, follow_symlinks=False))
         if stat.S_ISREG(status.st_mode):
             counts["bytes"] += status.st_size
             if status.st_size > _HOLED * (status.st_blocks * _BLOCK + _SLACK):
                 holed.add(relative)
     return Inventory(counts, frozenset(map(frozenset, names.values())), frozenset(holed))
-
-
-def _paths(root: bytes) -> Iterator[bytes]:
-    """Every entry once, the root first."""
-    yield root
-    for parent, folders, others in os.walk(root):
-        for name in (*folders, *others):
-            yield os.path.join(parent, name)
-
-
-def _kind(mode: int) -> str:
-    if stat.S_ISREG(mode):
-        return "files"
-    if stat.S_ISDIR(mode):
-        return "folders"
-    return "symlinks" if stat.S_ISLNK(mode) else "FIFOs"

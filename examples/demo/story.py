@@ -10,8 +10,6 @@ from temporalio.client import Client
 
 from activities.backends.directory.layout import Layout
 from activities.backends.directory.lock import read_holder
-from activities.objectstore.client import S3Settings
-from activities.objectstore.s3 import open_store
 from codehub_storage import keys
 from codehub_storage.client import OperationHandle, StorageClient
 from codehub_storage.contracts import OperationResult
@@ -20,13 +18,15 @@ from examples.demo import project, reference
 from examples.demo.commands import CommandFailed
 from examples.demo.kills import Kills, MissedTheMiddle
 from examples.demo.line import Line
-from examples.demo.oddities import Oddities
+from examples.demo.oddities import make_oddities
 from examples.demo.telling import Telling
 from worker.cli.following import follow
 from worker.cli.format import size
 from worker.cli.output import one_line
+from worker.cli.session import open_bucket
 from worker.cli.verifying import check
 from worker.dev.stack import DevStack
+from worker.settings import Settings
 
 _WORKSPACE = "demo"
 _SHOWN_DIFFERENCES = 20
@@ -51,7 +51,9 @@ class Story:
         """All of it. True if what came back is what went in."""
         if self._reference.exists():
             await asyncio.to_thread(reference.remove, self._reference)
-        self._client = await self._connect()
+        address, namespace = self._info.temporal_address, self._info.namespace
+        client = await Client.connect(address, namespace=namespace, data_converter=DATA_CONVERTER)
+        self._client = StorageClient(client)
         home_store_key, home = await self._provision()
         before = await self._fill(home)
         await self._archive(home_store_key, home)
@@ -64,10 +66,6 @@ class Story:
         await asyncio.to_thread(reference.remove, self._reference)
         return True
 
-    async def _connect(self) -> StorageClient:
-        address, namespace = self._info.temporal_address, self._info.namespace
-        return StorageClient(await Client.connect(address, namespace=namespace, data_converter=DATA_CONVERTER))
-
     async def _provision(self) -> tuple[str, Path]:
         with self._telling.step("provision") as step:
             result = await self._follow(await self._client.start_provision(_WORKSPACE))
@@ -78,12 +76,11 @@ class Story:
     async def _fill(self, home: Path) -> reference.Inventory:
         with self._telling.step("fill") as step:
             await project.make_project(home, self._telling)
-            oddities = Oddities(home / "odd")
-            await asyncio.to_thread(oddities.make)
+            refused = await asyncio.to_thread(make_oddities, home / "odd")
             step.what = str(found := await reference.inventory(home))
         if os.geteuid() != 0:
             self._telling.remark(f"as user {os.geteuid()}: what only root may make or keep is not in the tree")
-        for what, why in oddities.refused.items():
+        for what, why in refused.items():
             self._telling.remark(f"not in the tree: {what} ({why})")
         with self._telling.step("reference") as step:
             await reference.copy(home, self._reference)
@@ -127,15 +124,10 @@ class Story:
 
     async def _prove(self) -> None:
         """Not part of the operation, which has proved it already: once more, from outside."""
-        settings = S3Settings(
-            bucket=self._info.bucket,
-            endpoint_url=self._info.s3_endpoint,
-            access_key=self._info.s3_access_key,
-            secret_key=self._info.s3_secret_key,
-            addressing_style="path",
-        )
+        fields = {"bucket", "s3_endpoint", "s3_access_key", "s3_secret_key"}
+        settings = Settings.model_validate(self._info.model_dump(include=fields))
         with self._telling.step("verify") as step:
-            async with open_store(settings) as store:
+            async with open_bucket(settings) as store:
                 found = await check(store, self._archive_key, None, lambda seen, total: None)
             step.what = f"{size(found.stored_bytes)} read back, each byte as its manifest says"
 

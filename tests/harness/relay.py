@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from types import TracebackType
 from typing import Self
 
@@ -24,6 +24,19 @@ class Relay:
     def address(self) -> str:
         """host:port."""
         return f"{self._host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """Of a server of HTTP behind it."""
+        return f"http://{self.address}"
+
+    @property
+    def target(self) -> tuple[str, int]:
+        """Host and port that the next connection is passed on to."""
+        return self._target
+
+    async def passing(self, data: bytes) -> None:
+        """Called with what goes to the target, before it goes."""
 
     @contextlib.contextmanager
     def led_to(self, target_host: str, target_port: int) -> Iterator[None]:
@@ -52,8 +65,8 @@ class Relay:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, asyncio.CancelledError):
-            back, forth = await asyncio.open_connection(*self._target)
-            await asyncio.gather(_pump(reader, forth), _pump(back, writer))
+            back, forth = await asyncio.open_connection(*self.target)
+            await asyncio.gather(_pump(reader, forth, self.passing), _pump(back, writer, _nothing))
         writer.close()
 
     def _turn(self, target: tuple[str, int]) -> None:
@@ -72,10 +85,17 @@ class Relay:
         await asyncio.sleep(0)  # what was closed says so in the loop's next round
 
 
-async def _pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+async def _nothing(_: bytes) -> None:
+    """Responses pass unseen."""
+
+
+async def _pump(
+    source: asyncio.StreamReader, target: asyncio.StreamWriter, passing: Callable[[bytes], Awaitable[None]]
+) -> None:
     try:
         with contextlib.suppress(OSError):
             while data := await source.read(1 << 18):
+                await passing(data)
                 target.write(data)
                 await target.drain()
     finally:

@@ -14,7 +14,7 @@ from temporalio.worker import Worker
 
 from tests.harness.speaking import Speaking, speak
 from worker.dev.temporal import TemporalServer
-from worker.logging import about, configure
+from worker.logging import configure
 from worker.settings import Settings
 
 log = logging.getLogger("tests.logging")
@@ -47,16 +47,6 @@ def test_json_line(stream: io.StringIO) -> None:
     assert line == {"level": "INFO", "logger": "tests.logging", "message": "moved x", "size_bytes": 5}
 
 
-def test_run_is_named(stream: io.StringIO) -> None:
-    """Inside ``about`` lines carry workspace, operation and run; after it they do not."""
-    with about(workspace="ws1", operation="archive", run="r1"):
-        log.info("inside")
-    log.info("outside")
-    inside, outside = lines(stream)
-    assert (inside["workspace"], inside["operation"], inside["run"]) == ("ws1", "archive", "r1")
-    assert "workspace" not in outside
-
-
 def test_secrets_are_masked(stream: io.StringIO) -> None:
     """A key is masked in messages, extras and tracebacks."""
     try:
@@ -77,8 +67,7 @@ def test_request_headers_are_not_logged(stream: io.StringIO) -> None:
 def test_text_cannot_forge_a_line(stream: io.StringIO) -> None:
     """A file name with a line break does not make a second line."""
     configure(SETTINGS.model_copy(update={"log_format": "text"}), stream)
-    with about(workspace="ws1", operation="archive", run="r1"):
-        log.warning("cannot read %s", "a\nb")
+    log.warning("cannot read %s", "a\nb", extra={"workspace": "ws1", "operation": "archive", "run": "r1"})
     (line,) = stream.getvalue().splitlines()
     assert "WARNING" in line
     assert "[ws1 archive r1] cannot read a\\nb" in line

@@ -9,9 +9,9 @@ import signal
 import sys
 import traceback
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
-from typing import NoReturn, TextIO
+from typing import Any, NoReturn, TextIO
 
 from worker.cli.exits import Exit, exit_of
 from worker.cli.output import Output
@@ -47,7 +47,7 @@ def _run(args: Namespace, output: Output) -> int:
     logging.getLogger("codehub_storage").addHandler(logging.NullHandler())  # `following` prints it, on its own line
     signals: list[int] = []
     try:
-        return asyncio.run(_interruptible(args, output, signals))
+        return asyncio.run(interruptible(args.run(args, output), signals))
     except StorageError as error:
         output.failure(error)
         return exit_of(error)
@@ -64,8 +64,8 @@ def _run(args: Namespace, output: Output) -> int:
         return Exit.BUG
 
 
-async def _interruptible(args: Namespace, output: Output, signals: list[int]) -> int:
-    """Run the command; SIGINT and SIGTERM cancel it. Those that end in an order of their own take them over."""
+async def interruptible(work: Coroutine[Any, Any, int], signals: list[int]) -> int:
+    """Run a command; SIGINT and SIGTERM cancel it. Those that end in an order of their own take them over."""
     task = asyncio.current_task()
     assert task is not None
 
@@ -75,8 +75,7 @@ async def _interruptible(args: Namespace, output: Output, signals: list[int]) ->
 
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, interrupt, number)
-    status: int = await args.run(args, output)
-    return status
+    return await work
 
 
 def _usage(error: UsageError, output: Output) -> int:

@@ -30,6 +30,9 @@ _PROBE_BYTES = b"ready" * 200
 _MAX_VOLUMES = 1000
 """Each bucket takes one or more. By itself the server allows one for each volume size (64 MiB to 1 GiB, by the disk)
 that is free when it starts, so that a nearly full disk takes few buckets, however small."""
+_READY_SECONDS = 120.0
+_MEMORY_LIMIT = "1GiB"
+"""What its collector aims at; not a bound."""
 _PORTS = (
     "s3.port",
     "s3.port.grpc",
@@ -59,8 +62,7 @@ class Seaweed:
     identities.
 
     ``buckets`` are made at the first start; the first identity is the administrator. ``ports``: ten, S3 first; free
-    ones unless given. Log and pid file are beside the directory unless named. ``memory_limit``: what its collector aims
-    at; not a bound.
+    ones unless given. Log and pid file are beside the directory unless named.
     """
 
     def __init__(
@@ -70,8 +72,6 @@ class Seaweed:
         buckets: Sequence[str] = (),
         identities: Sequence[Identity] = (),
         ports: Sequence[int] = (),
-        memory_limit: str = "1GiB",
-        ready_timeout: float = 120.0,
         log: Path | None = None,
         pid_file: Path | None = None,
     ) -> None:
@@ -79,8 +79,6 @@ class Seaweed:
         self.identities = tuple(identities) or (Identity("admin"),)
         self.ports = tuple(ports) or free_ports(len(_PORTS))
         self._buckets = tuple(buckets)
-        self._memory_limit = memory_limit
-        self._ready_timeout = ready_timeout
         self.child = Child(
             "SeaweedFS",
             self._command(),
@@ -107,7 +105,7 @@ class Seaweed:
         self.child.start()
         client = self.client()
         try:
-            self.child.wait_until(lambda: _answers(client, self._buckets), self._ready_timeout)
+            self.child.wait_until(lambda: _answers(client, self._buckets), _READY_SECONDS)
         except BaseException:
             self.kill()
             raise
@@ -176,7 +174,7 @@ class Seaweed:
 
     def _environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "S3_", "WEED_"))}
-        return {**kept, "GOMEMLIMIT": self._memory_limit}
+        return {**kept, "GOMEMLIMIT": _MEMORY_LIMIT}
 
 
 def plain_client(identity: Identity, endpoint_url: str) -> Any:

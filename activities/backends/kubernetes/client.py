@@ -117,10 +117,9 @@ class Api:
         answer = _checked(_REVIEWS, await self._call("POST", _REVIEWS, None, body)).json
         return bool((answer.get("status") or {}).get("allowed"))
 
-    async def delete(self, path: str, uid: str, *, resource_version: str | None = None) -> bool:
+    async def delete(self, path: str, uid: str) -> bool:
         """Mark it for deletion, with its own grace. False if it does not exist. ``Refused`` if it is another by now."""
-        preconditions = {"uid": uid, **({"resourceVersion": resource_version} if resource_version else {})}
-        body = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": preconditions}
+        body = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
         answer = await self._call("DELETE", path, None, body)
         if answer.status == HTTPStatus.NOT_FOUND:
             return False

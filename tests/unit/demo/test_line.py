@@ -22,23 +22,25 @@ async def exchange(line: Line) -> bytes:
     """What comes back through the line."""
     host, _, port = line.url.removeprefix("http://").partition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
-    writer.write(SENT)
-    await writer.drain()
-    answer = await reader.read(-1)
-    writer.close()
-    return answer
+    try:
+        writer.write(SENT)
+        await writer.drain()
+        return await reader.read(-1)
+    finally:
+        writer.close()
 
 
 async def test_bytes_pass_and_are_counted() -> None:
     """Those to the store, of all connections, fast or slow; answers are not counted."""
     server = await asyncio.start_server(swallow, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    async with server, Line(lambda: f"http://127.0.0.1:{port}") as line:
-        assert await exchange(line) == ANSWER
-        assert line.sent_bytes == len(SENT)
-        line.bytes_per_second = 100 * len(SENT)
-        assert list(await asyncio.gather(exchange(line), exchange(line))) == [ANSWER, ANSWER]
-        assert line.sent_bytes == 3 * len(SENT)
+    async with server:
+        with Line(lambda: f"http://127.0.0.1:{port}") as line:
+            assert await exchange(line) == ANSWER
+            assert line.sent_bytes == len(SENT)
+            line.bytes_per_second = 100 * len(SENT)
+            assert list(await asyncio.gather(exchange(line), exchange(line))) == [ANSWER, ANSWER]
+            assert line.sent_bytes == 3 * len(SENT)
 
 
 async def test_a_slow_line_stands_between() -> None:
@@ -55,21 +57,23 @@ async def test_a_slow_line_stands_between() -> None:
 
     server = await asyncio.start_server(count, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    async with server, Line(lambda: f"http://127.0.0.1:{port}") as line:
-        line.bytes_per_second = 1
-        sending = asyncio.create_task(exchange(line))
-        while line.sent_bytes == 0:  # noqa: ASYNC110 - of another task, which tells nobody
-            await asyncio.sleep(0.01)
-        assert 0 < line.sent_bytes < len(SENT)
-        assert got == 0
-        assert not came.is_set()
-        sending.cancel()
-        await asyncio.wait([sending])
+    async with server:
+        with Line(lambda: f"http://127.0.0.1:{port}") as line:
+            line.bytes_per_second = 1
+            sending = asyncio.create_task(exchange(line))
+            while line.sent_bytes == 0:  # noqa: ASYNC110 - of another task, which tells nobody
+                await asyncio.sleep(0.01)
+            assert 0 < line.sent_bytes < len(SENT)
+            assert got == 0
+            assert not came.is_set()
+            sending.cancel()
+            await asyncio.wait([sending])
+        await asyncio.sleep(0.1)  # the server hears of the end, in this loop
 
 
 async def test_a_store_that_is_not_there_ends_the_connection() -> None:
     """As without a line; others are served."""
-    async with Line(lambda: "http://127.0.0.1:1") as line:
+    with Line(lambda: "http://127.0.0.1:1") as line:
         assert await exchange_or_nothing(line) == b""
 
 
