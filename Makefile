@@ -22,13 +22,14 @@ QUICK := not server and not slow
 WITH_SERVERS := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 # Seconds for one test of `make test`; beside other suites each takes several times as long.
 LIMIT ?= 10
+CARGO ?= cargo
 N ?=
 MINUTES ?= 10
 # Kept, whatever the environment says: tests start thousands of processes, and each would compile all of our modules.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-integration test-fault test-local coverage test-parts test-docker test-k8s test-k8s-cluster test-k8s-operations test-compose test-packaging test-web screenshots test-pages test-all test-here test-engines walkthrough dist bench-quick bench bench-scale bench-start bench-backends fidelity docs docs-serve check format model model-short faults fuzz clean
+.PHONY: help setup demo test test-integration test-fault test-local coverage test-parts test-docker test-k8s test-k8s-cluster test-k8s-operations test-compose test-packaging test-web screenshots test-pages test-all test-here test-engines walkthrough dist bench-quick bench bench-scale bench-start bench-backends fidelity docs docs-serve check check-archiver format model model-short faults fuzz clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -176,11 +177,16 @@ docs: $(STAMP) ## the documentation as a site in site/; fails on a dead link, an
 docs-serve: $(STAMP) ## the same site on http://127.0.0.1:8000, built anew whenever a page is saved
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --strict
 
-check: $(STAMP) ## lint, format, types, import rules
+check: check-archiver $(STAMP) ## lint, format, types, import rules; the same and the tests of the archiver, in Rust
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+check-archiver: ## needs Rust 1.85 or later: rustup, Debian 13's cargo, or Debian 12's cargo-web
+	@command -v $(CARGO) >/dev/null || { echo "no $(CARGO): apt-get install cargo-web rustfmt-web rust-web-clippy libisal-dev pkg-config" >&2; exit 1; }
+	cd archiver && $(CARGO) fmt --check && $(CARGO) clippy --quiet --locked --all-targets -- -D warnings
+	cd archiver && $(CARGO) test --quiet --locked
 
 format: $(STAMP) ## rewrite the code in the one format
 	$(BIN)/ruff check --fix
