@@ -185,8 +185,8 @@ check: check-archiver $(STAMP) ## lint, format, types, import rules; the same an
 
 check-archiver: ## needs Rust 1.85 or later: rustup, Debian 13's cargo, or Debian 12's cargo-web
 	@command -v $(CARGO) >/dev/null || { echo "no $(CARGO): apt-get install cargo-web rustfmt-web rust-web-clippy libisal-dev pkg-config" >&2; exit 1; }
-	cd archiver && $(CARGO) fmt --check && $(CARGO) clippy --quiet --locked --all-targets -- -D warnings
-	cd archiver && $(CARGO) test --quiet --locked
+	+cd archiver && $(CARGO) fmt --check && $(CARGO) clippy --quiet --locked --all-targets -- -D warnings
+	+cd archiver && $(CARGO) test --quiet --locked
 
 format: $(STAMP) ## rewrite the code in the one format
 	$(BIN)/ruff check --fix

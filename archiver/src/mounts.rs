@@ -59,9 +59,9 @@ fn plain(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text;
     while let [first, behind @ ..] = rest {
-        if let (b'\\', [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', ..]) = (first, behind) {
+        if let (b'\\', [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', later @ ..]) = (first, behind) {
             out.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
-            rest = &behind[3..];
+            rest = later;
         } else {
             out.push(*first);
             rest = behind;

@@ -247,4 +247,4 @@ fn flush(output: &mut impl Write) -> Result<()> {
 }
 
 #[cfg(test)]
-pub mod tests;
+pub(crate) mod tests;

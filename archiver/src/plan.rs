@@ -314,4 +314,4 @@ fn cut_tail(out: &Path, limits: &Limits, found: &Survey) -> Result<(u64, Vec<Pla
 }
 
 #[cfg(test)]
-pub mod tests;
+pub(crate) mod tests;

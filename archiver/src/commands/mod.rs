@@ -22,7 +22,7 @@ pub struct Command {
     pub run: fn(lexopt::Parser) -> Result<()>,
 }
 
-/// All of them. Each builder adds a `pub mod` above and a line here.
+/// All of them.
 pub const COMMANDS: &[Command] = &[
     Command {
         name: "directories",

@@ -60,10 +60,12 @@ impl Limits {
     /// Which run of segments a file belongs to.
     pub fn run_of(&self, entry: &Entry) -> Run {
         let large_from = self.large_from.unwrap_or(self.segment_bytes / 4 * 3 + self.segment_bytes % 4 * 3 / 4);
-        match entry.size >= large_from {
-            true => Run::Large,
-            false if is_far(entry) => Run::Far,
-            false => Run::Near,
+        if entry.size >= large_from {
+            Run::Large
+        } else if is_far(entry) {
+            Run::Far
+        } else {
+            Run::Near
         }
     }
 

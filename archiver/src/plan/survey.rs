@@ -68,11 +68,11 @@ pub fn survey(root: &Path, out: &Path, limits: &Limits, progress: &mut dyn FnMut
     let mut taker = Taker::new(out, limits)?;
     thread::scope(|scope| {
         let walker = scope.spawn(move || walk_into(root, &send));
-        let taken = taker.take_all(receive, progress);
-        let walked = walker.join().map_err(|_| Error::new(Code::MoverFailed, "the walk broke"))?;
+        let outcome = taker.take_all(receive, progress);
+        let change = walker.join().map_err(|_| Error::new(Code::MoverFailed, "the walk broke"))?;
         // Who takes fails first and then the walk has nobody to send to, or the walk fails and its error counts.
-        taken?;
-        Ok::<_, Error>(walked?.unwrap_or_default())
+        outcome?;
+        Ok::<_, Error>(change?.unwrap_or_default())
     })
     .and_then(|change_fingerprint| taker.finish(change_fingerprint, limits))
 }

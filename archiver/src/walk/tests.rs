@@ -192,7 +192,8 @@ fn what_cannot_be_read_is_named() {
 
 #[test]
 fn the_change_fingerprint_sees_what_moves() {
-    let changes: [(&str, fn(&Path)); 9] = [
+    type Change = fn(&Path);
+    let changes: [(&str, Change); 9] = [
         ("new", |root| write(root, "new", "")),
         ("mode", |root| fs::set_permissions(root.join("plain.txt"), fs::Permissions::from_mode(0o600)).unwrap()),
         ("time", |root| set_mtime(&root.join("plain.txt"), 5, 5)),

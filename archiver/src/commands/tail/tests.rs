@@ -44,7 +44,7 @@ struct Between<'a> {
 
 impl Write for Between<'_> {
     fn write(&mut self, data: &[u8]) -> std::io::Result<usize> {
-        let last = "{\"packed\":{\"content\"".to_string();
+        let last = "{\"packed\":{\"content\"";
         self.output.extend_from_slice(data);
         if data.starts_with(last.as_bytes()) {
             self.after = self.after.saturating_sub(1);
@@ -203,8 +203,7 @@ fn a_file_that_changes_before_it_is_read_or_after() {
                     change(&tree);
                 }
                 let error = archive(&tree, &plan, || {
-                    if is_before {
-                    } else {
+                    if !is_before {
                         change(&tree);
                     }
                 })
