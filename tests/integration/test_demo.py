@@ -113,7 +113,7 @@ async def test_oddities(tmp_path: Path) -> None:
     refused = make_oddities(tmp_path / "odd")
     assert os.geteuid() != 0 or not refused
     found = await reference.inventory(tmp_path / "odd")
-    assert found.counts["further hard links"]
+    assert os.geteuid() != 0 or found.counts["further hard links"] == 8
     assert found.holed
     await reference.copy(tmp_path / "odd", tmp_path / "copy")
     assert await verdict(tmp_path / "odd", tmp_path / "copy") == []
