@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{padding_of, BLOCK, XATTR_PREFIX};
+use super::{padding_of, read, BLOCK, XATTR_PREFIX};
 use crate::entry::{Entry, Kind, Time, NAME_MAX};
 use crate::error::{show, Code, Error, Result};
 
@@ -273,18 +273,11 @@ pub fn normal_path(name: &[u8]) -> Result<Vec<u8>> {
 }
 
 fn kind_of(flag: u8) -> Result<Kind> {
-    Ok(match flag {
-        b'0' | 0 | b'7' | b'S' => Kind::File,
-        b'1' => Kind::HardLink,
-        b'2' => Kind::Symlink,
-        b'3' => Kind::CharacterDevice,
-        b'4' => Kind::BlockDevice,
-        b'5' => Kind::Directory,
-        b'6' => Kind::Fifo,
-        _ => {
-            let message = format!("the archive has an entry of the unknown type '{}'", show(&[flag]));
-            return Err(Error::new(Code::Unsupported, message));
-        }
+    if flag == b'S' {
+        return Ok(Kind::File); // of GNU, with holes
+    }
+    read::kind_of(flag).ok_or_else(|| {
+        Error::new(Code::Unsupported, format!("the archive has an entry of the unknown type '{}'", show(&[flag])))
     })
 }
 

@@ -274,7 +274,8 @@ impl Scanner {
     }
 }
 
-fn kind_of(flag: u8) -> Option<Kind> {
+/// What a type flag says, in every dialect.
+pub(super) fn kind_of(flag: u8) -> Option<Kind> {
     Some(match flag {
         0 | b'0' | b'7' => Kind::File,
         b'1' => Kind::HardLink,
