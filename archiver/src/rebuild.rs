@@ -11,8 +11,8 @@ use serde::Deserialize;
 use serde_json::{json, Value};
 
 use crate::crc64::Crc64;
-use crate::entry::{compare_paths, parse_digest, Content, Entry, Kind};
-use crate::error::{Code, Error, Result};
+use crate::entry::{compare_paths, is_clean_path, parse_digest, Content, Entry, Kind};
+use crate::error::{show, Code, Error, Result};
 use crate::frames::write_frame;
 use crate::gzip::MemberReader;
 use crate::lanes::Lane;
@@ -254,6 +254,9 @@ impl Tar {
                     return Ok(());
                 }
             };
+            if !entry.path.is_empty() && !is_clean_path(&entry.path) {
+                return Err(corrupt(format!("the archive holds the unsafe name {}", show(&entry.path))));
+            }
             seen.header_begins(scan.entry_offset, raw, base);
             seen.before = seen.at_header.take().ok_or_else(|| corrupt("a header begins in the member before"))?;
             seen.header_bytes = scan.data_offset - scan.entry_offset;

@@ -238,3 +238,14 @@ fn frames_of_an_archive() {
     }
     assert_eq!(segments, made.segments);
 }
+
+#[test]
+fn a_name_that_no_volume_has() {
+    let long = "x/".repeat(10_000) + "x";
+    for name in ["../a", "/a", "a//b", "a/.", &long] {
+        let made = make(&[named(&[name]), Part::Tail(vec![directory(b"e")])]);
+        let error = rebuild(&made.stored, 1 << 16).unwrap_err();
+        assert_eq!(error.code, Code::ArchiveCorrupt);
+        assert!(error.message.contains("unsafe name"), "{}", error.message);
+    }
+}
