@@ -31,6 +31,21 @@ async def shield_until_done(work: Awaitable[T], *, on_cancel: Callable[[], None]
     return task.result()
 
 
+async def make_or_undo(making: Awaitable[T], undo: Callable[[T], Awaitable[None]]) -> T:
+    """What ``making`` returns. If a cancellation comes meanwhile, what was made is undone before it is raised.
+
+    A request that was sent is answered later than it is carried out: whoever is cancelled in between does not know
+    what there is to remove.
+    """
+    task = asyncio.ensure_future(making)
+    try:
+        return await shield_until_done(task)
+    except asyncio.CancelledError:
+        if not task.cancelled() and task.exception() is None:
+            await shield_until_done(undo(task.result()))
+        raise
+
+
 async def run_to_end(work: Callable[[], T], *, on_cancel: Callable[[], None] = lambda: None) -> T:
     """The same for blocking work in a thread."""
     return await shield_until_done(asyncio.to_thread(work), on_cancel=on_cancel)

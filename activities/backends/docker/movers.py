@@ -14,7 +14,7 @@ from activities.backends.containers import READING, SCRATCH, VOLUME, WRITING, Mo
 from activities.backends.docker.engine import Engine, Facts
 from activities.backends.docker.labels import MOVER, container_labels, container_name, is_ours, workspace_of
 from activities.backends.wait_policy import WaitPolicy
-from activities.runtime.cancellation import shield_until_done
+from activities.runtime.cancellation import make_or_undo, shield_until_done
 from codehub_storage.errors import ErrorCode, StorageError
 
 _ENDED = ("exited", "dead")
@@ -119,7 +119,12 @@ async def start_named(engine: Engine, uid: str, config: dict[str, object]) -> st
 
     One that does not start is removed: ``created`` it would hold the volume, and be adopted as if it ran.
     """
-    container = await engine.create_container(container_name(uid), config)
+
+    async def remove(created: str | None) -> None:
+        if created is not None:
+            await engine.remove(created)
+
+    container = await make_or_undo(engine.create_container(container_name(uid), config), remove)
     if container is None:
         return None
     try:

@@ -22,7 +22,7 @@ from activities.backends.kubernetes.errors import Refused
 from activities.backends.kubernetes.pods import CONTAINER, check_as_asked, is_for, pod_name
 from activities.backends.kubernetes.startup import Obstacle, obstacle
 from activities.backends.wait_policy import WaitPolicy
-from activities.runtime.cancellation import shield_until_done
+from activities.runtime.cancellation import make_or_undo, shield_until_done
 from codehub_storage.errors import ErrorCode, StorageError
 
 _LOG_LINES = 20
@@ -79,7 +79,8 @@ class PodLifecycle:
         What does not start is removed before this raises.
         """
         try:
-            pod = await self._api.create(self._api.path("pods"), manifest)
+            # a Pod that nobody knows would hold the claim for days
+            pod = await make_or_undo(self._api.create(self._api.path("pods"), manifest), self._end_quietly)
         except Refused as error:
             if error.is_taken:
                 return None
@@ -111,9 +112,13 @@ class PodLifecycle:
         try:
             yield
         except BaseException:
-            with contextlib.suppress(StorageError):  # the next attempt evicts it; the error being raised matters more
-                await shield_until_done(self.end(pod))
+            await shield_until_done(self._end_quietly(pod))
             raise
+
+    async def _end_quietly(self, pod: Json) -> None:
+        """After a failure: the error being raised matters more, and the next attempt evicts what is left."""
+        with contextlib.suppress(StorageError):
+            await self.end(pod)
 
     async def _until_running(self, pod: Json, claim_uid: str, *, may_end: bool = False) -> Json:
         """The Pod once it runs. Raises why it does not, as soon as that is known and does not pass."""
