@@ -6,6 +6,7 @@ They are the engine's children, so they outlive the worker that started them and
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from dataclasses import dataclass, field
 
@@ -122,7 +123,8 @@ async def start_named(engine: Engine, uid: str, config: dict[str, object]) -> st
 
     async def remove(created: str | None) -> None:
         if created is not None:
-            await engine.remove(created)
+            with contextlib.suppress(StorageError):  # the cancellation matters more, and the next attempt evicts it
+                await engine.remove(created)
 
     container = await make_or_undo(engine.create_container(container_name(uid), config), remove)
     if container is None:
