@@ -12,7 +12,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -28,6 +29,8 @@ from activities.objectstore.base import (
 from activities.objectstore.uploads import abort_uploads
 from activities.state.formats import check_format
 from codehub_storage.errors import ErrorCode, StorageError
+
+T = TypeVar("T")
 
 OWN_PREFIX = ".codehub/"
 IDENTITY_KEY = f"{OWN_PREFIX}store.json"
@@ -233,7 +236,7 @@ async def probe(store: ObjectStore) -> Capabilities:
     key = f"{PROBE_PREFIX}{secrets.token_hex(8)}"
     keys = [f"{key}-{number}" for number in range(_ROUNDS)]
     try:
-        await asyncio.gather(*(_check_conditional_put(store, each) for each in keys))
+        await _all_of(_check_conditional_put(store, each) for each in keys)
         return Capabilities(
             conditional_delete=await _has_conditional_delete(store, keys[0]),
             full_object_crc=await _has_full_object_crc(store, key),
@@ -304,12 +307,19 @@ async def _check_conditional_put(store: ObjectStore, key: str) -> None:
 
 async def _race(store: ObjectStore, key: str, etag: str | None) -> str:
     entries = [f"{etag} {number}".encode() for number in range(_RACERS)]
-    etags = await asyncio.gather(*(_wins(store, key, entry, etag) for entry in entries))
+    etags = await _all_of(_wins(store, key, entry, etag) for entry in entries)
     winners = [(entry, won) for entry, won in zip(entries, etags, strict=True) if won is not None]
     found = await store.get(key)
     if len(winners) != 1 or found is None or (found[0], found[1].etag) != winners[0]:
         raise _not_atomic(store)
     return found[1].etag
+
+
+async def _all_of(waits: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """What each returns. An error waits until all have ended: what is written after the removal would stay."""
+    tasks = [asyncio.ensure_future(each) for each in waits]
+    await asyncio.gather(*tasks, return_exceptions=True)
+    return [task.result() for task in tasks]
 
 
 async def _wins(store: ObjectStore, key: str, data: bytes, etag: str | None) -> str | None:
