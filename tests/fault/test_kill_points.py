@@ -25,6 +25,7 @@ from tests.harness.habitats import BACKEND
 from tests.harness.oracle import NoCopy, Oracle, Store
 from tests.harness.seaweed import Seaweed
 from tests.harness.site import Site, open_site
+from tests.harness.stops import handle_of
 from tests.harness.trials import Seat, Trial, trials_of
 from worker.dev.temporal import TemporalServer
 
@@ -235,19 +236,29 @@ async def test_the_oracle_sees_damage(tmp_path: Path, temporal_server: TemporalS
 
 
 async def clean_run(seat: Seat, oracle: Oracle, reference: Path) -> dict[str, list[str]]:
-    """The points that each operation comes to, in order, nobody being killed."""
+    """The points that each operation comes to, in order, nobody being killed and nothing tried again."""
     seat.ensure_worker()
     # What a worker does at its start belongs to no operation, and is over when it has done a first one.
     await Workspace(seat, oracle, reference, seat.site.workspace_id()).call("provision")
-    workspace = Workspace(seat, oracle, reference, seat.site.workspace_id())
-    traces = {}
-    for operation in OPERATIONS:
-        await workspace.prepare(operation)
-        seat.traced()
-        await workspace.call(operation)
-        traces[operation] = seat.traced()
-        await asyncio.to_thread(workspace.check_at_end, operation)
-    return traces
+    for _ in range(3):  # a busy machine may be late with something, as a node with a mount
+        workspace = Workspace(seat, oracle, reference, seat.site.workspace_id())
+        traces, attempts = {}, 1
+        for operation in OPERATIONS:
+            await workspace.prepare(operation)
+            seat.traced()
+            await workspace.call(operation)
+            traces[operation] = seat.traced()
+            attempts = max(attempts, await most_attempts(seat.site, workspace.id))
+            await asyncio.to_thread(workspace.check_at_end, operation)
+        if attempts == 1:
+            return traces
+    raise AssertionError("in three runs something had to be tried again each time, so none tells where a run comes")
+
+
+async def most_attempts(site: Site, workspace: str) -> int:
+    """Of a step of the workspace's latest run."""
+    history = [event async for event in handle_of(site, workspace).fetch_history_events()]
+    return max(event.activity_task_started_event_attributes.attempt for event in history)
 
 
 async def work(bench: Bench, seat: Seat, oracle: Oracle, reference: Path) -> None:
