@@ -3,7 +3,7 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-/// Versions whose structures are those declared in `src/sys.rs`.
+/// Versions whose structures are those declared in `src/sys/isal.rs`.
 const KNOWN: std::ops::Range<&str> = "2.30".."2.33";
 
 fn main() {

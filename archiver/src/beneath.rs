@@ -9,9 +9,10 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{
-    self, AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, Uid, XattrFlags,
+    self, Access, AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, Uid, XattrFlags,
 };
 use rustix::io::Errno;
+use rustix::path::Arg;
 
 use crate::entry::{is_clean_path, Time, LONGEST_PATH, NAME_MAX};
 use crate::error::{show, Code, Error, Result};
@@ -99,6 +100,10 @@ impl<T> AtPath<T> for rustix::io::Result<T> {
 ///
 /// It crosses no mount either: a volume is one file system.
 pub fn open_beneath(directory: BorrowedFd<'_>, path: &[u8], flags: OFlags, mode: Mode) -> rustix::io::Result<OwnedFd> {
+    #[cfg(test)]
+    if crate::down::now().beneath {
+        return fs::openat(directory, path, flags | OFlags::CLOEXEC, mode);
+    }
     loop {
         match fs::openat2(directory, path, flags | OFlags::CLOEXEC, mode, RESOLVE) {
             // AGAIN: a rename somewhere on the machine raced with the kernel's check; it asks to be called again.
@@ -106,6 +111,19 @@ pub fn open_beneath(directory: BorrowedFd<'_>, path: &[u8], flags: OFlags, mode:
             outcome => return outcome,
         }
     }
+}
+
+/// As `Error::reading`, of a name that could not be opened to be read, and had this inode when it was found.
+///
+/// Landlock says `ACCESS` of all that was moved out of the root, as a mode does; `faccessat` knows modes alone. So
+/// what it lets pass has moved.
+pub fn opening_error(at: BorrowedFd<'_>, name: impl Arg + Copy, path: &[u8], inode: u64, errno: Errno) -> Error {
+    if errno != Errno::ACCESS {
+        return Error::reading(path, errno);
+    }
+    let is_it = fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|found| found.st_ino == inode);
+    let refusal = fs::accessat(at, name, Access::READ_OK, AtFlags::EACCESS | AtFlags::SYMLINK_NOFOLLOW);
+    Error::reading(path, if is_it && refusal.is_err() { errno } else { Errno::NOENT })
 }
 
 /// `ArchiveCorrupt` for a relative name that no archive of a directory contains.
@@ -121,6 +139,15 @@ pub fn check_clean(path: &[u8]) -> Result<()> {
         format!("the archive holds the unsafe name '{}'", if path.is_empty() { String::new() } else { show(path) })
     };
     Err(Error::new(Code::ArchiveCorrupt, message))
+}
+
+/// As `check_clean`, for the methods of `Beneath`: whoever calls them has asked before, or not.
+fn check_own(path: &[u8]) -> Result<()> {
+    #[cfg(test)]
+    if crate::down::now().beneath {
+        return Ok(());
+    }
+    check_clean(path)
 }
 
 /// All of `data` at `offset`.
@@ -167,7 +194,7 @@ impl Beneath {
         if let Some(at) = self.kept.iter().rposition(|(kept, _)| kept == path) {
             self.kept[at..].rotate_left(1);
         } else {
-            check_clean(path)?;
+            check_own(path)?;
             let fd = self.open_far(path, DIRECTORY)?;
             if self.kept.len() == KEPT_DIRECTORIES {
                 self.kept.remove(0);
@@ -179,7 +206,7 @@ impl Beneath {
 
     /// The open parent of `path` and its last component.
     pub fn split<'path>(&mut self, path: &'path [u8]) -> Outcome<(BorrowedFd<'_>, &'path [u8])> {
-        check_clean(path)?;
+        check_own(path)?;
         let (parent, name) = split_name(path);
         Ok((self.directory(parent)?, name))
     }

@@ -18,6 +18,7 @@ use crate::deflate::DEFLATE;
 use crate::error::{Code, Error, Result};
 use crate::parent::{self, Input};
 use crate::sandbox::{self, Wall};
+use crate::sys::leave_signals_to_parent;
 
 const WRONG_COMMAND_LINE: u8 = 2;
 const FAILED: u8 = 3;
@@ -98,6 +99,7 @@ fn begin(args: Vec<OsString>) -> Result<()> {
     let (common, rest) = take_common(args)?;
     if let Some(parent) = common.parent {
         parent::tie(parent)?;
+        leave_signals_to_parent()?;
     }
     if common.lock_fd.is_some_and(is_closed) {
         return Err(Error::new(Code::InvalidInput, "--lock-fd names no open descriptor"));
@@ -161,7 +163,7 @@ fn help() -> String {
          feeds its standard input and reads frames from its standard output.\n\n",
     );
     for command in COMMANDS {
-        let _ = writeln!(text, "  {:12} {}", command.name, command.options);
+        let _ = writeln!(text, "  {:13} {}", command.name, command.options);
     }
     text += "\nAll take [--parent PID] [--lock-fd N] [--wall demanded|available|off]. Also: --version, --help.\n";
     text

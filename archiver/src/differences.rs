@@ -68,7 +68,7 @@ impl Differences {
         for (number, entry) in (1..).zip(walk(root, WalkOptions::default())) {
             let entry = entry?;
             progress(number);
-            if entry.kind != Kind::Socket && !self.seen.contains(&self.random.hash_one(&entry.path)) {
+            if !self.seen.contains(&self.random.hash_one(&entry.path)) {
                 let why = "it is not in the archive".into();
                 self.found = Some(Difference { path: entry.path, why });
                 break;

@@ -272,7 +272,7 @@ impl<C: FnMut() -> Result<Option<Vec<u8>>>> Extraction<'_, C> {
         metadata::count_skipped(entry, &self.abilities, &mut self.skipped)?;
         metadata::apply_open(&file, entry, &self.abilities)?;
         self.report.files += 1;
-        self.report.bytes += entry.size;
+        self.report.bytes = self.report.bytes.saturating_add(entry.size); // holes of a stranger's
         Ok(())
     }
 

@@ -52,6 +52,10 @@ impl Gate {
     /// A regular file, cleanly named, next in order, within the segment's range, whose header is one of ours. `scan` has
     /// just found it.
     pub fn admit(&mut self, entry: &Entry, scan: &Scan) -> Result<()> {
+        #[cfg(test)]
+        if crate::down::now().gate {
+            return Ok(());
+        }
         let path = &entry.path;
         // Nothing may stand between two entries: what no entry owns, nobody would have looked at.
         if scan.entry_offset != self.clear_until || !is_our_header(entry, scan) {
@@ -75,6 +79,10 @@ impl Gate {
 
     /// All entries that the manifest counts have come.
     pub fn finish(&self) -> Result<()> {
+        #[cfg(test)]
+        if crate::down::now().gate {
+            return Ok(());
+        }
         if self.count != self.entries || (self.count > 0 && self.previous != self.last) {
             return Err(self.refusal(format!("it holds {} entries instead of {}", self.count, self.entries)));
         }

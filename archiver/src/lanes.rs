@@ -265,7 +265,7 @@ fn work<W: Write>(
 }
 
 /// A panic ends the process, so a poisoned lock is met in tests at most.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

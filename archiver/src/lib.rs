@@ -6,10 +6,11 @@
 #[cfg(test)]
 mod archives;
 #[cfg(test)]
+mod down;
+#[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod strangers;
-#[cfg(isal)]
 mod sys;
 #[cfg(test)]
 mod trees;
@@ -25,6 +26,7 @@ pub mod differences;
 pub mod entry;
 pub mod error;
 pub mod foreign;
+pub mod foreign_check;
 pub mod foreign_stream;
 pub mod frames;
 pub mod gate;
@@ -46,6 +48,7 @@ pub mod rebuild;
 pub mod sandbox;
 pub mod segment;
 pub mod sparse;
+pub mod statement;
 pub mod tail;
 pub mod tailreader;
 pub mod tar;

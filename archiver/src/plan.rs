@@ -140,15 +140,8 @@ impl TailCuts {
 
 /// Walk the tree below `root` and cut it. `out` is an empty directory of the caller, in which the plan is left.
 ///
-/// `progress` gets the number of entries now and then, `tell` each segment in order. Errors: those of `walk`, and
-/// `ArchiveTooLarge`.
-pub fn scan(
-    root: &Path,
-    out: &Path,
-    limits: &Limits,
-    progress: &mut dyn FnMut(u64),
-    tell: &mut dyn FnMut(&Segment) -> Result<()>,
-) -> Result<Plan> {
+/// `progress` gets the number of entries now and then. Errors: those of `walk`, and `ArchiveTooLarge`.
+pub fn scan(root: &Path, out: &Path, limits: &Limits, progress: &mut dyn FnMut(u64)) -> Result<Plan> {
     let mut found = survey(root, out, limits, progress)?;
     let holes = find_all_holes(root, out, &mut found, progress)?;
     let (limits, data) = cut_files(out, limits, &mut found, &holes, progress)?;
@@ -164,7 +157,6 @@ pub fn scan(
         }
         holes.bring_in(&mut planned)?;
         table.append(&planned)?;
-        tell(&planned.segment)?;
         progress(found.totals.entries);
     }
     let Survey { totals, raw_bytes, change_fingerprint, .. } = found;

@@ -11,7 +11,7 @@ use rustix::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, StatxFlags};
 use rustix::io::Errno;
 
-use crate::beneath::{AtPath as _, Beneath, Fault};
+use crate::beneath::{opening_error, AtPath as _, Beneath, Fault};
 use crate::entry::Entry;
 use crate::error::{Error, Result};
 use crate::gzip::MemberWriter;
@@ -82,7 +82,10 @@ impl VolumeReader {
         let file = self.beneath.open_to_read(&entry.path).map_err(|fault| match fault {
             // A socket; something mounted.
             Fault::Kernel(Errno::NXIO | Errno::XDEV) => Error::changed(&entry.path, "was replaced while it was read"),
-            Fault::Kernel(errno) => Error::reading(&entry.path, errno),
+            Fault::Kernel(errno) => match self.beneath.split(&entry.path) {
+                Ok((parent, name)) => opening_error(parent, name, &entry.path, entry.inode, errno),
+                Err(_) => Error::reading(&entry.path, errno),
+            },
             Fault::Unclean(error) => error,
         })?;
         match read(&file) {

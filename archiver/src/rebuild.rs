@@ -7,16 +7,16 @@
 use std::cmp::Ordering;
 use std::io::Write;
 
-use serde::Deserialize;
 use serde_json::{json, Value};
 
 use crate::crc64::Crc64;
-use crate::entry::{compare_paths, is_clean_path, parse_digest, Content, Entry, Kind};
+use crate::entry::{compare_paths, is_clean_path, Content, Entry, Kind};
 use crate::error::{show, Code, Error, Result};
 use crate::frames::write_frame;
 use crate::gzip::MemberReader;
 use crate::lanes::Lane;
 use crate::segment::{Path64, Piece, Segment, SegmentKind, Totals};
+use crate::statement::Statement;
 use crate::tar::padding_of;
 use crate::tar::read::{Found, Scanner};
 
@@ -31,18 +31,6 @@ const MOST: u64 = i64::MAX as u64;
 pub struct Rebuilt {
     pub statement: Value,
     pub raw_bytes: u64,
-}
-
-#[derive(Deserialize)]
-struct Statement {
-    format: String,
-    version: u64,
-    totals: Totals,
-    #[serde(with = "crate::segment::content")]
-    content_fingerprint: Content,
-    segments: u64,
-    segments_digest: String,
-    last_digest: String,
 }
 
 /// Takes the stored bytes of a whole archive apart into segments.
@@ -140,31 +128,11 @@ impl Rebuild {
             return Err(corrupt("the archive ends within a segment"));
         };
         tar.scanner.finish(true)?;
-        let comment = tar.scanner.scan().records.get(&b"comment"[..]).filter(|_| tar.last_path == Some(Vec::new()));
-        let read = comment.and_then(|comment| {
-            let value = serde_json::from_slice::<Value>(comment).ok()?;
-            Some((Statement::deserialize(&value).ok().filter(|read| read.format == "codehub-storage")?, value))
-        });
-        let (stated, statement) = read.ok_or_else(|| corrupt("the archive ends without a statement of ours"))?;
-        if stated.version > 1 {
-            return Err(Error::new(
-                Code::Unsupported,
-                format!("the archive is of the later version {}", stated.version),
-            ));
-        }
-        let totals = Totals { skipped: tar.totals.skipped.clone(), ..stated.totals };
-        for (what, is_so) in [
-            ("number of segments", stated.segments == u64::from(self.count) - 1),
-            ("digest of segments", parse_digest(&stated.segments_digest) == Some(self.digests.finalize())),
-            ("digest of the last segment", parse_digest(&stated.last_digest) == Some(last.before.finalize())),
-            ("content fingerprint", stated.content_fingerprint == tar.content),
-            ("counts", totals == tar.totals),
-        ] {
-            if !is_so {
-                return Err(corrupt(format!("the {what} is not what the archive's tail states")));
-            }
-        }
-        Ok(Rebuilt { statement, raw_bytes: tar.raw_bytes })
+        let stated = Statement::read(tar.scanner.scan(), tar.last_path == Some(Vec::new()))?;
+        stated.check_last(&last.before)?;
+        stated.check(u64::from(self.count) - 1, &self.digests, tar.content)?;
+        stated.check_counts(&tar.totals)?;
+        Ok(Rebuilt { statement: stated.all, raw_bytes: tar.raw_bytes })
     }
 
     /// The segment that a finished member is.

@@ -11,8 +11,8 @@
 use std::path::Path;
 
 use landlock::{
-    Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr,
-    RulesetCreated, RulesetCreatedAttr, RulesetError, Scope, ABI,
+    Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, LandlockStatus, PathBeneath, PathFd,
+    RestrictionStatus, Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError, Scope, ABI,
 };
 use rustix::process::DumpableBehavior;
 
@@ -129,6 +129,24 @@ pub fn confine(readable: &[&Path], writable: &[&Path]) -> Result<std::result::Re
     Ok(ruleset.restrict_self().map(|_| ()).map_err(|error| error.to_string()))
 }
 
+/// The kernel's version of Landlock, 0 where it has none, refuses it, or has less than what counts. Walls within which this
+/// process was started may make it 0.
+///
+/// It is tried, since a filter may let only a part of the calls pass: a thread walls itself in, and ends.
+pub fn landlock_abi() -> u32 {
+    let tried = std::thread::scope(|scope| {
+        let thread =
+            std::thread::Builder::new().spawn_scoped(scope, || begin().and_then(RulesetCreated::restrict_self));
+        thread.ok().and_then(|thread| thread.join().ok())
+    });
+    match tried {
+        Some(Ok(RestrictionStatus { landlock: LandlockStatus::Available { effective_abi, kernel_abi }, .. })) => {
+            kernel_abi.and_then(|abi| abi.try_into().ok()).unwrap_or(effective_abi as u32)
+        }
+        _ => 0,
+    }
+}
+
 fn begin() -> std::result::Result<RulesetCreated, RulesetError> {
     Ruleset::default()
         .set_compatibility(CompatLevel::HardRequirement)
@@ -160,6 +178,15 @@ mod tests {
             assert_eq!(Wall::parse(text), Some(wall));
         }
         assert_eq!(Wall::parse("none"), None);
+    }
+
+    #[test]
+    fn asking_for_landlock_leaves_no_wall() {
+        let outside = tempfile::tempdir().unwrap();
+        let found = landlock_abi();
+        assert!(found == 0 || found >= LEAST as u32);
+        assert_eq!(landlock_abi(), found);
+        std::fs::write(outside.path().join("file"), "x").unwrap();
     }
 
     #[test]

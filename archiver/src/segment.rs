@@ -121,8 +121,6 @@ pub struct Totals {
     pub raw_bytes: u64,
     #[serde(deserialize_with = "count")]
     pub stored_bytes: u64,
-    #[serde(deserialize_with = "count")]
-    pub padding_bytes: u64,
     pub skipped: BTreeMap<String, u64>,
 }
 

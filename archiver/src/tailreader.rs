@@ -1,10 +1,13 @@
 //! Reading the tail: entries that are no files, handed on one by one as they stream past.
 
+use serde_json::Value;
+
 use crate::beneath::check_clean;
 use crate::entry::{Entry, Kind};
 use crate::error::{show, Code, Error, Result};
 use crate::intake::{in_segment, Intake};
 use crate::segment::{Segment, SegmentKind};
+use crate::statement::Statement;
 use crate::tar::read::{Found, Scanner};
 
 /// Takes all tail segments in turn.
@@ -14,6 +17,7 @@ use crate::tar::read::{Found, Scanner};
 pub struct TailReader {
     scanner: Scanner,
     in_directories: bool,
+    at_root: bool,
     intake: Option<Intake>,
     number: u32,
 }
@@ -31,9 +35,14 @@ impl TailReader {
 
     /// Its next stored bytes; `on_entry` gets the entries in them.
     pub fn data(&mut self, stored: &[u8], on_entry: &mut dyn FnMut(&Entry) -> Result<()>) -> Result<()> {
-        let Self { scanner, in_directories, intake, .. } = self;
+        let Self { scanner, in_directories, at_root, intake, .. } = self;
         let intake = intake.as_mut().ok_or_else(not_open)?;
-        intake.feed(stored, &mut |raw| read(scanner, in_directories, raw, on_entry))
+        intake.feed(stored, &mut |raw| {
+            read(scanner, in_directories, raw, &mut |entry| {
+                *at_root = entry.path.is_empty();
+                on_entry(entry)
+            })
+        })
     }
 
     /// All of it came.
@@ -48,6 +57,11 @@ impl TailReader {
         }
         let error = Error::new(Code::ArchiveCorrupt, "the tail has no end-of-archive blocks");
         Err(if self.number == 0 { error } else { in_segment(error, self.number) })
+    }
+
+    /// What the last entry states about the archive, to be compared; `Null` if that is no statement of ours.
+    pub fn statement(&self) -> Result<Value> {
+        Ok(Statement::find(self.scanner.scan(), self.at_root)?.map_or(Value::Null, |stated| stated.to_compare()))
     }
 }
 
@@ -171,6 +185,7 @@ mod tests {
         reader.data(made.member(0), &mut |_| Ok(())).unwrap();
         reader.close().unwrap();
         reader.finish().unwrap();
+        assert_eq!(reader.statement().unwrap()["segments"], 0);
         assert_eq!(reader.close().unwrap_err().code, Code::InvalidInput);
         assert_eq!(reader.open(2, Segment::default()).unwrap_err().code, Code::InvalidInput);
     }

@@ -4,8 +4,9 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{symlink, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
 
-use rustix::fs::{AtFlags, FileType, Mode, Timespec, Timestamps, XattrFlags, CWD};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags, CWD};
 
 /// A directory of this test, and `tree` in it.
 pub fn new_tree() -> (tempfile::TempDir, PathBuf) {
@@ -17,6 +18,41 @@ pub fn new_tree() -> (tempfile::TempDir, PathBuf) {
 
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
+}
+
+/// What `read` returns in a thread that Landlock holds in `root`; where it pauses, `change` is made from outside.
+///
+/// Without Landlock in this kernel it is a thread as any other.
+pub fn behind_landlock<T: Send>(root: &Path, read: impl FnOnce(&dyn Fn()) -> T + Send, change: impl FnOnce()) -> T {
+    let (paused, pauses) = mpsc::channel();
+    let (changed, changes) = mpsc::channel();
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(move || {
+            crate::mounts::keep_open().unwrap();
+            let _ = crate::sandbox::confine(&[root], &[]).unwrap();
+            read(&|| {
+                paused.send(()).unwrap();
+                changes.recv().unwrap();
+            })
+        });
+        pauses.recv().unwrap();
+        change();
+        changed.send(()).unwrap();
+        reader.join().unwrap()
+    })
+}
+
+/// In a thread that is an ordinary user's, if this process is root's.
+pub fn as_nobody<T: Send>(act: impl FnOnce() -> T + Send) -> T {
+    let become_it = || {
+        if is_root() {
+            let (user, group) = (Uid::from_raw(65534), Gid::from_raw(65534));
+            rustix::thread::set_thread_res_gid(group, group, group).unwrap();
+            rustix::thread::set_thread_res_uid(user, user, user).unwrap();
+        }
+        act()
+    };
+    std::thread::scope(|scope| scope.spawn(become_it).join().unwrap())
 }
 
 /// A file with its parent directories.

@@ -171,3 +171,5 @@ fn not_open() -> Error {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod walls;

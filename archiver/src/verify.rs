@@ -3,16 +3,21 @@
 //! Only that justifies the deletion of a volume. A HEAD proves nothing: stores have been seen to answer the right
 //! checksum for bytes that had rotted, and the full size for objects that lacked parts.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::io::{BufRead, Write};
+use std::sync::{Arc, Mutex};
 
 use serde_json::{json, Value};
 
 use crate::crc64::{self, Crc64};
 use crate::entry::{digest_text, is_clean_path, Content, Entry, Kind};
 use crate::error::{Code, Error, Result};
+use crate::frames::write_frame;
 use crate::gzip::MemberReader;
-use crate::lanes::Lane;
+use crate::lanes::{lock, run_lanes, Lane};
 use crate::segment::{Segment, SegmentKind};
+use crate::statement::Statement;
 use crate::tar::read::{Found, Scanner};
 
 /// What a segment holds. `bytes` are those of its files' contents.
@@ -108,6 +113,11 @@ impl SegmentCheck {
 }
 
 impl Raw {
+    /// What the last entry states about the archive.
+    fn statement(&self) -> Result<Statement> {
+        Statement::read(self.scanner.scan(), self.seen.last.is_empty())
+    }
+
     fn take(&mut self, data: &[u8]) -> Result<()> {
         self.digest.update(data);
         if self.scan_left == 0 {
@@ -144,22 +154,64 @@ impl Seen {
     }
 }
 
-/// Segments one after the other, as frames bring them.
+/// Check the segments that frames bring, several at once, then that they are those that the tail states. That is
+/// told last, or `null` where the archive's last segment was not among them.
+pub fn verify(input: impl BufRead, mut output: impl Write + Send, threads: usize) -> Result<()> {
+    let whole = Arc::new(Mutex::new(Whole::default()));
+    run_lanes(input, &mut output, threads, || Ok(Box::new(Verifier { whole: whole.clone(), open: None })))?;
+    let statement = lock(&whole).check()?;
+    write_frame(&mut output, json!({ "statement": statement }), b"")
+}
+
+/// What is known of the segments that were read, and what the last one states of all.
 #[derive(Default)]
-pub struct Verifier(Option<SegmentCheck>);
+struct Whole {
+    segments: BTreeMap<u32, (blake3::Hash, Content)>,
+    last: Option<(u32, Statement)>,
+}
+
+impl Whole {
+    fn check(&self) -> Result<Value> {
+        let Some((last, stated)) = &self.last else { return Ok(Value::Null) };
+        let (mut digests, mut content) = (blake3::Hasher::new(), Content::default());
+        for (number, (digest, share)) in &self.segments {
+            content = content.plus(*share);
+            if number != last {
+                digests.update(digest.as_bytes());
+            }
+        }
+        stated.check(self.segments.len() as u64 - 1, &digests, content)?;
+        Ok(stated.to_compare())
+    }
+}
+
+/// A lane: one segment after the other.
+struct Verifier {
+    whole: Arc<Mutex<Whole>>,
+    open: Option<SegmentCheck>,
+}
 
 impl Lane for Verifier {
     fn open(&mut self, number: u32, segment: Segment, is_last: bool) -> Result<()> {
-        self.0 = Some(SegmentCheck::new(number, segment, is_last));
+        self.open = Some(SegmentCheck::new(number, segment, is_last));
         Ok(())
     }
 
     fn data(&mut self, payload: &[u8]) -> Result<()> {
-        self.0.as_mut().ok_or_else(not_open)?.feed(payload)
+        self.open.as_mut().ok_or_else(not_open)?.feed(payload)
     }
 
     fn close(&mut self) -> Result<Value> {
-        let checked = self.0.take().ok_or_else(not_open)?.finish()?;
+        let check = self.open.take().ok_or_else(not_open)?;
+        let (number, digest) = (check.number, check.raw.digest.finalize());
+        let stated = check.is_last.then(|| check.raw.statement());
+        let checked = check.finish()?;
+        let last = stated.transpose()?;
+        let mut whole = lock(&self.whole);
+        whole.segments.insert(number, (digest, checked.content));
+        if let Some(stated) = last {
+            whole.last = Some((number, stated));
+        }
         Ok(json!({
             "content": checked.content.text(),
             "files": checked.files,

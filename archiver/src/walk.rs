@@ -15,6 +15,7 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Statx, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 
+use crate::beneath::opening_error;
 use crate::entry::{put_change, Content, Entry, Kind, Time, LONGEST_PATH};
 use crate::error::{show, Code, Error, Result};
 use crate::mounts::{nested_mount, refuse_mounts_below};
@@ -203,7 +204,8 @@ impl Walk {
             return Err(lost());
         };
         let name = &self.path[if *path_length == 0 { 0 } else { path_length + 1 }..];
-        let fd = rustix::fs::openat(parent, name, DIRECTORY, Mode::empty()).map_err(reading)?;
+        let fd = rustix::fs::openat(parent, name, DIRECTORY, Mode::empty());
+        let fd = fd.map_err(|errno| opening_error(parent.as_fd(), name, &self.path, inode, errno))?;
         let status = status_of(fd.as_fd(), c"").map_err(reading)?;
         if identity_of(&status).0 != identity.0 {
             return Err(nested_mount(&self.path));
@@ -228,7 +230,9 @@ impl Walk {
         self.path.truncate(parent.path_length);
         if parent.fd.is_none() {
             let reading = |errno| Error::reading(&self.path, errno);
-            let fd = rustix::fs::openat(&left, c"..", DIRECTORY, Mode::empty()).map_err(reading)?;
+            let fd = rustix::fs::openat(&left, c"..", DIRECTORY, Mode::empty());
+            let inode = parent.identity.1;
+            let fd = fd.map_err(|errno| opening_error(left.as_fd(), c"..", &self.path, inode, errno))?;
             if identity_of(&status_of(fd.as_fd(), c"").map_err(reading)?) != parent.identity {
                 return Err(Error::changed(&self.path, "was moved while it was read"));
             }
@@ -277,14 +281,11 @@ pub fn change_fingerprint(root: &Path, options: WalkOptions, progress: &mut dyn 
     Ok(digest.text())
 }
 
-/// What the tree holds, as an archive of it says; sockets do not count. Errors: `walk`.
+/// What the tree holds, for a comparison with what an archive says: sockets, which none holds, count. Errors: `walk`.
 pub fn content_fingerprint(root: &Path, progress: &mut dyn FnMut(u64)) -> Result<Content> {
     let mut total = Content::default();
     for (number, entry) in (1..).zip(walk(root, WalkOptions { xattrs: true, ..WalkOptions::default() })) {
-        let entry = entry?;
-        if entry.kind != Kind::Socket {
-            total = total.plus(Content::of(&entry));
-        }
+        total = total.plus(Content::of(&entry?));
         progress(number);
     }
     Ok(total)

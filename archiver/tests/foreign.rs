@@ -1,4 +1,5 @@
-//! The command `foreign`, as the mover runs it: frames in, a report or an error out, behind all walls.
+//! The commands `foreign` and `check-foreign`, as the mover runs them: frames in, a report or an error out, behind all
+//! walls.
 
 use std::fs;
 use std::io::Write as _;
@@ -31,12 +32,15 @@ fn foreign(ground: &TempDir, input: &[u8], more: &[&str]) -> Output {
     for name in ["volume", "spool"] {
         let _ = fs::create_dir(ground.path().join(name));
     }
+    let (root, spool) = (ground.path().join("volume"), ground.path().join("spool"));
+    let own = ["--root", root.to_str().unwrap(), "--spool", spool.to_str().unwrap()];
+    fed("foreign", &[&own[..], more].concat(), input)
+}
+
+fn fed(command: &str, args: &[&str], input: &[u8]) -> Output {
     let mut child = Command::new(env!("CARGO_BIN_EXE_codehub-archive"))
-        .args(["foreign", "--parent", &std::process::id().to_string(), "--root"])
-        .arg(ground.path().join("volume"))
-        .arg("--spool")
-        .arg(ground.path().join("spool"))
-        .args(more)
+        .args([command, "--parent", &std::process::id().to_string()])
+        .args(args)
         .env_clear()
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -92,4 +96,28 @@ fn a_wrong_command_line_says_what_is_wrong() {
     assert_eq!(output.status.code(), Some(2));
     let output = foreign(&TempDir::new().unwrap(), b"", &["--sing"]);
     assert!(String::from_utf8_lossy(&output.stderr).contains("--sing"));
+}
+
+#[test]
+fn an_archive_is_checked_and_reported() {
+    let output = fed("check-foreign", &[], &framed(&archive()));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(told, serde_json::json!({"report": {"files": 1, "bytes": 4}}));
+}
+
+#[test]
+fn faults_of_a_checked_archive_are_typed() {
+    let stored = archive();
+    for (input, code) in [
+        (framed(b"no gzip"), "ArchiveCorrupt"),
+        (framed(b""), "ArchiveCorrupt"),
+        (framed(&stored[..stored.len() - 1]), "ArchiveCorrupt"),
+        (framed(&stored)[..stored.len()].to_vec(), "MoverFailed"),
+        (b"{\"data\":0}\n".to_vec(), "InvalidInput"),
+    ] {
+        let error = error_of(&fed("check-foreign", &[], &input));
+        assert_eq!(error["code"], code, "{error}");
+    }
+    assert_eq!(fed("check-foreign", &["--root", "/tmp"], b"").status.code(), Some(2));
 }

@@ -175,6 +175,23 @@ fn a_step_has_no_environment_and_its_own_parent() {
     assert!(told(&output).contains("--lock-fd"));
 }
 
+#[test]
+fn what_the_machine_has_is_asked_before_the_walls_stand() {
+    let ground = Ground::new();
+    let inside = ground.top.path().join("inside");
+    let inside = inside.to_str().unwrap();
+    for (wall, has_abilities) in [("available", true), ("off", true), ("available", false)] {
+        let args = ["probe", "--wall", wall, "--root", inside];
+        let output = tool(if has_abilities { &args } else { &args[..3] }).output().unwrap();
+        assert!(output.status.success(), "{}", told(&output));
+        let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(found["landlock_abi"].as_u64() > Some(1), has_landlock(), "{found}");
+        assert_eq!(found["openat2"], true);
+        assert_eq!(found["abilities"]["owners"].is_boolean(), has_abilities, "{found}");
+    }
+    assert_eq!(fs::read_dir(inside).unwrap().count(), 2);
+}
+
 /// `watched` with these pipes: ends when `close` lets one of them go.
 fn ends_when(input: &str, close: impl FnOnce(&mut std::process::Child)) -> Option<i32> {
     let parent = std::process::id().to_string();

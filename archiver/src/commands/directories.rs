@@ -69,6 +69,9 @@ pub(super) fn directories(
     write_frame(&mut output, json!({"report": report, "abilities": abilities.to_json()}), b"")
 }
 
+/// The most that a new directory is charged with: a block of ext4.
+const DIRECTORY_BYTES: u64 = 4096;
+
 /// `NoSpace` if the file system cannot hold it. Asked before a byte is written: then a full volume is an answer, not an
 /// accident.
 fn demand_room(beneath: &Beneath, name: &str, need: Need) -> Result<()> {
@@ -80,7 +83,9 @@ fn demand_room(beneath: &Beneath, name: &str, need: Need) -> Result<()> {
         let message = format!("the archive needs {needed} {what} and {name} has {free}");
         Err(Error::new(Code::NoSpace, message).detail("what", what).detail("needed", needed).detail("free", free))
     };
-    let needed = need.bytes.saturating_add(need.directories.saturating_mul(space.f_frsize));
+    // What a network's file system calls a block may be of 1 MiB or 4, and a directory there takes none.
+    let directory_bytes = space.f_frsize.min(DIRECTORY_BYTES);
+    let needed = need.bytes.saturating_add(need.directories.saturating_mul(directory_bytes));
     demand("bytes", needed, space.f_bavail.saturating_mul(space.f_frsize))?;
     if space.f_files == 0 {
         return Ok(()); // btrfs and others make inodes as they go

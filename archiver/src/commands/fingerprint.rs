@@ -27,11 +27,14 @@ pub fn run(mut args: lexopt::Parser) -> Result<()> {
     let root = required(root, "root")?;
     mounts::keep_open()?;
     settle(&[&root], &[], Input::Frames)?;
-    answer(&root, &mut std::io::stdin().lock(), &mut std::io::stdout().lock())
+    let held = read_held(&mut std::io::stdin().lock())?;
+    answer(&root, held, &mut std::io::stdout().lock())
 }
 
-fn answer(root: &Path, input: &mut impl BufRead, output: &mut impl Write) -> Result<()> {
-    let options = WalkOptions { xattrs: false, held: read_held(input)? };
+type Held = HashMap<(u64, u64), String>;
+
+fn answer(root: &Path, held: Held, output: &mut impl Write) -> Result<()> {
+    let options = WalkOptions { xattrs: false, held };
     let mut progress = Progress::new(|entries| {
         // A pipe that is broken fails at the end.
         let _ = write_frame(output, json!({"progress": entries}), b"").and_then(|()| flush(output));
@@ -41,8 +44,8 @@ fn answer(root: &Path, input: &mut impl BufRead, output: &mut impl Write) -> Res
 }
 
 /// Until the input ends, or says that it does.
-fn read_held(input: &mut impl BufRead) -> Result<HashMap<(u64, u64), String>> {
-    let mut held = HashMap::new();
+fn read_held(input: &mut impl BufRead) -> Result<Held> {
+    let mut held = Held::new();
     while let Some(frame) = read_frame(input)? {
         if frame.line.get("close").is_some() {
             break;
@@ -61,7 +64,7 @@ mod tests {
 
     fn fingerprint(root: &Path, input: &[u8]) -> Result<serde_json::Value> {
         let mut output = Vec::new();
-        answer(root, &mut &input[..], &mut output)?;
+        answer(root, read_held(&mut &input[..])?, &mut output)?;
         Ok(read_frame(&mut &output[..])?.unwrap().line["change_fingerprint"].take())
     }
 

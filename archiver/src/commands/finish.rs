@@ -1,8 +1,8 @@
 //! `finish`: metadata of large files, then links and specials, then directories' metadata.
 //!
 //! To be called when all data segments are restored. Fed with the first pieces of large files (as far as their headers
-//! go), then with the tail's segments in order. Reports large files, what was skipped here, and the content of what this
-//! process may not make.
+//! go), then with the tail's segments in order. Reports large files, what was skipped here, the content of what this
+//! process may not make, and what the archive states about itself.
 
 use std::io::{stdin, stdout, BufRead, Write};
 
@@ -44,6 +44,7 @@ pub(super) fn finish(
         "bytes": finisher.bytes,
         "skipped": finisher.maker.skipped(),
         "left_out": finisher.maker.left_out().text(),
+        "statement": finisher.tail.statement()?,
     });
     write_frame(&mut output, json!({"report": report}), b"")
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use lexopt::Arg::Long;
 use lexopt::ValueExt as _;
-use serde_json::json;
+use serde_json::{json, Value};
 
 use crate::cli::{required, settle};
 use crate::entry::Content;
@@ -32,24 +32,35 @@ pub fn run(mut args: lexopt::Parser) -> Result<()> {
     }
     let (root, spool) = (required(root, "root")?, required(spool, "spool")?);
     settle(&[], &[&root, &spool], Input::Frames)?;
+    read_stored(|chunks, tell| {
+        let report = restore(&root, &spool, limits, chunks, tell)?;
+        let left_out = Content::default().text(); // nobody compares with a stranger's archive
+        Ok(json!({"files": report.files, "bytes": report.bytes, "skipped": report.skipped, "left_out": left_out}))
+    })
+}
+
+/// Do `work` with the stored bytes from standard input, and tell the report that it makes. It gets what gives the next
+/// bytes, and what tells now and then how many came.
+pub(super) fn read_stored(
+    work: impl FnOnce(&mut dyn FnMut() -> Result<Option<Vec<u8>>>, &mut dyn FnMut() -> Result<()>) -> Result<Value>,
+) -> Result<()> {
     let mut source = Stored::new(io::stdin().lock());
     let stored = Cell::new(0);
-    let mut told = Instant::now();
-    let mut tell = || -> Result<()> {
-        if told.elapsed() < PROGRESS_EVERY {
+    let told = Cell::new(Instant::now());
+    let tell = || -> Result<()> {
+        if told.get().elapsed() < PROGRESS_EVERY {
             return Ok(());
         }
-        told = Instant::now();
+        told.set(Instant::now());
         write_frame(&mut io::stdout().lock(), json!({"progress": stored.get()}), b"")
     };
-    let chunks = || {
+    let mut chunks = || {
         let chunk = source.next()?;
         stored.set(source.bytes);
+        tell()?; // within a large file nothing else does
         Ok(chunk)
     };
-    let report = restore(&root, &spool, limits, chunks, &mut tell)?;
-    let left_out = Content::default().text(); // nobody compares with a stranger's archive
-    let report = json!({"files": report.files, "bytes": report.bytes, "skipped": report.skipped, "left_out": left_out});
+    let report = work(&mut chunks, &mut { tell })?;
     write_frame(&mut io::stdout().lock(), json!({"report": report}), b"")
 }
 

@@ -1,5 +1,6 @@
 //! The steps, one file each: they read their options, put up the walls, and call what does the work.
 
+pub mod check_foreign;
 pub mod compare;
 pub mod differences;
 pub mod directories;
@@ -8,6 +9,7 @@ pub mod finish;
 pub mod foreign;
 pub mod pack;
 pub mod plan;
+pub mod probe;
 pub mod rebuild;
 pub mod tail;
 pub mod unpack;
@@ -55,5 +57,11 @@ pub const COMMANDS: &[Command] = &[
         options: "--root DIR --spool DIR [--max-bytes N --max-entries N] < frames: a tar.gz of others",
         run: foreign::run,
     },
-    Command { name: "fingerprint", options: "--root DIR", run: fingerprint::run },
+    Command {
+        name: "check-foreign",
+        options: "< frames: a tar.gz of others, read and not restored",
+        run: check_foreign::run,
+    },
+    Command { name: "fingerprint", options: "--root DIR < held files", run: fingerprint::run },
+    Command { name: "probe", options: "[--root DIR]", run: probe::run },
 ];

@@ -1,4 +1,6 @@
 //! `plan`: walk the volume and cut it.
+//!
+//! The segments stand in the plan's table alone: one with many holes is more than a line of a frame may be.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -41,18 +43,12 @@ pub fn run(mut args: lexopt::Parser) -> Result<()> {
 }
 
 fn answer(root: &Path, out: &Path, limits: &Limits, output: &mut impl Write) -> Result<()> {
-    let output = std::cell::RefCell::new(output);
     let mut progress = Progress::new(|entries| {
-        let mut output = output.borrow_mut();
-        // A pipe that is broken ends the process at the next segment.
-        let _ = write_frame(&mut *output, json!({"progress": entries}), b"").and_then(|()| flush(&mut *output));
+        // A pipe that is broken fails at the end.
+        let _ = write_frame(output, json!({"progress": entries}), b"").and_then(|()| flush(output));
     });
-    let mut tell = |segment: &crate::segment::Segment| {
-        write_frame(&mut *output.borrow_mut(), json!({"segment": segment.to_json()}), b"")
-    };
-    let plan = scan(root, out, limits, &mut |entries| progress.at(entries), &mut tell)?;
-    let mut output = output.borrow_mut();
-    write_frame(&mut *output, json!({"plan": plan.summary}), b"").and_then(|()| flush(&mut *output))
+    let plan = scan(root, out, limits, &mut |entries| progress.at(entries))?;
+    write_frame(output, json!({"plan": plan.summary}), b"").and_then(|()| flush(output))
 }
 
 /// Tells a number now and then, as long as something gets on.
@@ -78,4 +74,32 @@ impl<F: FnMut(u64)> Progress<F> {
 /// What was written reaches the parent.
 pub fn flush(output: &mut impl Write) -> Result<()> {
     output.flush().map_err(|error| Error::new(Code::MoverFailed, format!("the pipe to the mover: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frames::read_frame;
+    use crate::trees::{new_tree, write};
+
+    #[test]
+    fn it_tells_the_plan_and_no_segment() {
+        let (outer, tree) = new_tree();
+        for number in 0..20 {
+            write(&tree, format!("f{number}"), "some text");
+        }
+        let out = outer.path().join("out");
+        std::fs::create_dir(&out).unwrap();
+        let limits = Limits { segment_bytes: 8192, ..Limits::default() };
+        let mut output = Vec::new();
+        answer(&tree, &out, &limits, &mut output).unwrap();
+        let mut input = &output[..];
+        let mut told = Vec::new();
+        while let Some(frame) = read_frame(&mut input).unwrap() {
+            told.push(frame.line);
+        }
+        let (plan, before) = told.split_last().unwrap();
+        assert!(plan["plan"]["data_segments"].as_u64() > Some(1));
+        assert!(before.iter().all(|line| line.get("progress").is_some()));
+    }
 }

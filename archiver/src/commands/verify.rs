@@ -1,4 +1,4 @@
-//! `verify`: the segments of a finished archive are read back, several at once.
+//! `verify`: the segments of a finished archive are read back, several at once; then it is told what its tail states.
 
 use std::io::{stdin, stdout};
 
@@ -7,9 +7,8 @@ use lexopt::ValueExt as _;
 
 use crate::cli::settle;
 use crate::error::Result;
-use crate::lanes::run_lanes;
 use crate::parent::Input;
-use crate::verify::Verifier;
+use crate::verify::verify;
 
 const MOST_THREADS: usize = 256;
 
@@ -23,5 +22,5 @@ pub fn run(mut args: lexopt::Parser) -> Result<()> {
         }
     }
     settle(&[], &[], Input::Frames)?;
-    run_lanes(stdin().lock(), stdout(), threads.clamp(1, MOST_THREADS), || Ok(Box::<Verifier>::default()))
+    verify(stdin().lock(), stdout(), threads.clamp(1, MOST_THREADS))
 }

@@ -5,7 +5,7 @@ use std::os::unix::fs::{symlink, PermissionsExt as _};
 use super::*;
 use crate::error::Code;
 use crate::sparse::{cut_file, find_holes, holes_within};
-use crate::trees::{new_tree, set_mtime, set_xattr, special, write};
+use crate::trees::{as_nobody, behind_landlock, new_tree, set_mtime, set_xattr, special, write};
 use crate::walk::{walk, WalkOptions};
 
 fn entry_of(root: &Path, path: &[u8]) -> Entry {
@@ -116,4 +116,46 @@ fn a_file_that_changes_while_it_is_read() {
         let error = read.unwrap_err();
         assert_eq!((error.code, &error.details["path"]), (Code::VolumeChanged, &"b".into()), "{what}");
     }
+}
+
+/// Its directory was open already, so the way to it is not looked for again.
+#[test]
+fn a_file_that_is_moved_away_from_behind_landlock() {
+    let changes: [(&str, Change); 3] = [
+        ("moved", |root| fs::rename(root.join("d"), root.parent().unwrap().join("outside")).unwrap()),
+        ("replaced by a link", |root| {
+            fs::rename(root.join("d"), root.parent().unwrap().join("outside")).unwrap();
+            symlink("../outside", root.join("d")).unwrap();
+        }),
+        ("replaced by another", |root| {
+            fs::rename(root.join("d"), root.parent().unwrap().join("outside")).unwrap();
+            write(root, "d/f", [b'x'; 3000]);
+        }),
+    ];
+    for (what, change) in changes {
+        let (_outer, tree) = new_tree();
+        write(&tree, "d/f", [b'x'; 3000]);
+        let entry = entry_of(&tree, b"d/f");
+        let read = |pause: &dyn Fn()| {
+            let mut reader = VolumeReader::open(&tree).unwrap();
+            reader.with_file(&entry, |_| Ok(())).unwrap();
+            pause();
+            reader.with_file(&entry, |_| Ok(())).unwrap_err()
+        };
+        let error = behind_landlock(&tree, read, || change(&tree));
+        assert_eq!((error.code, &error.details["path"]), (Code::VolumeChanged, &"d/f".into()), "{what}: {error}");
+    }
+}
+
+/// By its mode, to somebody who is not root.
+#[test]
+fn a_file_that_cannot_be_read() {
+    let (_outer, tree) = new_tree();
+    fs::set_permissions(tree.parent().unwrap(), fs::Permissions::from_mode(0o755)).unwrap();
+    write(&tree, "d/f", "x");
+    let entry = entry_of(&tree, b"d/f");
+    fs::set_permissions(tree.join("d/f"), fs::Permissions::from_mode(0o0)).unwrap();
+    let read = || VolumeReader::open(&tree).unwrap().with_file(&entry, |_| Ok(())).unwrap_err();
+    let error = as_nobody(read);
+    assert_eq!((error.code, &error.details["path"]), (Code::VolumeUnreadable, &"d/f".into()), "{error}");
 }

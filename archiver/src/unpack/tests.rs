@@ -11,12 +11,12 @@ use crate::hostile::{data, entry, file_entry, honest, Forged};
 use crate::segment::{Path64, Piece};
 use crate::tar::{padding_of, write::header};
 
-fn lane(root: &Path) -> Unpacker {
+pub fn lane(root: &Path) -> Unpacker {
     let abilities = Abilities::probe(&mut Beneath::open(root).unwrap()).unwrap();
     Unpacker::new(root, abilities).unwrap()
 }
 
-fn unpack(lane: &mut Unpacker, forged: &Forged) -> Result<Value> {
+pub fn unpack(lane: &mut Unpacker, forged: &Forged) -> Result<Value> {
     lane.open(1, forged.segment.clone(), false)?;
     for payload in forged.stored.chunks(999) {
         lane.data(payload)?;

@@ -1,9 +1,5 @@
-use base64::Engine as _;
-
 use super::*;
 use crate::archives::{make, Made, Part};
-use crate::frames::{read_frame, write_frame};
-use crate::lanes::run_lanes;
 
 fn directory(path: &[u8]) -> Entry {
     Entry { mode: 0o700, ..Entry::new(path, Kind::Directory) }
@@ -154,20 +150,19 @@ fn what_digests_do_not_tell() {
     }
 }
 
-#[test]
-fn frames_of_several_segments_at_once() {
-    let made = made();
-    let text = |segment: &Segment| segment.to_json();
+/// Frames of these segments, two at a time.
+fn frames(segments: &[(Segment, &[u8])]) -> Vec<u8> {
     let mut input = Vec::new();
-    let numbers: Vec<usize> = (0..made.segments.len()).collect();
+    let numbers: Vec<usize> = (0..segments.len()).collect();
     for pair in numbers.chunks(2) {
         for index in pair {
-            let open = json!({"number": index + 1, "segment": text(&made.segments[*index]), "is_last": *index + 1 == numbers.len()});
+            let segment = segments[*index].0.to_json();
+            let open = json!({"number": index + 1, "segment": segment, "is_last": *index + 1 == numbers.len()});
             write_frame(&mut input, json!({"open": open}), b"").unwrap();
         }
         for at in (0..100_000).step_by(30_000) {
             for index in pair {
-                let stored = made.member(*index);
+                let stored = segments[*index].1;
                 let piece = &stored[at.min(stored.len())..(at + 30_000).min(stored.len())];
                 write_frame(&mut input, json!({"data": index + 1}), piece).unwrap();
             }
@@ -176,16 +171,82 @@ fn frames_of_several_segments_at_once() {
             write_frame(&mut input, json!({"close": index + 1}), b"").unwrap();
         }
     }
-    // More lanes than segments, so that a parent that does not wait for `want` finds free ones.
+    input
+}
+
+fn all_of(made: &Made) -> Vec<(Segment, &[u8])> {
+    made.segments.iter().enumerate().map(|(index, segment)| (segment.clone(), made.member(index))).collect()
+}
+
+/// The lines that are told. More lanes than segments, so that a parent that does not wait for `want` finds free ones.
+fn verified(segments: &[(Segment, &[u8])]) -> Result<Vec<Value>> {
     let mut output = Vec::new();
-    run_lanes(&input[..], &mut output, numbers.len(), || Ok(Box::<Verifier>::default())).unwrap();
-    let (mut output, mut done) = (&output[..], 0);
-    while let Some(frame) = read_frame(&mut output).unwrap() {
-        let Some(fields) = frame.line.get("done") else { continue };
+    verify(&frames(segments)[..], &mut output, segments.len())?;
+    Ok(crate::hostile::told(&output))
+}
+
+#[test]
+fn frames_of_several_segments_at_once() {
+    let made = made();
+    let told = verified(&all_of(&made)).unwrap();
+    let done: Vec<_> = told.iter().filter_map(|line| line.get("done")).collect();
+    for fields in &done {
         let segment = &made.segments[fields["number"].as_u64().unwrap() as usize - 1];
         assert_eq!(fields["content"], segment.content.text());
-        done += 1;
     }
-    assert_eq!(done, numbers.len());
-    assert_eq!(base64::engine::general_purpose::STANDARD.encode(b"a"), text(&made.segments[0])["first"]);
+    assert_eq!(done.len(), made.segments.len());
+    assert_eq!(told.last().unwrap()["statement"]["segments"], made.segments.len() - 1);
+    assert_eq!(made.segments[0].to_json()["first"], "YQ==");
+}
+
+/// Each member is sound, and so is what is said of it: only the tail tells.
+#[test]
+fn segments_that_are_not_those_of_the_tail() {
+    let (made, other) =
+        (made(), make(&[Part::Files(vec![(b"a".to_vec(), b"HELLO".to_vec()), (b"d/b".to_vec(), Vec::new())])]));
+    let last = made.segments.len() - 1;
+    for gone in 0..last {
+        let mut segments = all_of(&made);
+        segments.remove(gone);
+        let error = verified(&segments).unwrap_err();
+        assert_eq!(error.code, Code::ArchiveCorrupt);
+        assert_eq!(error.message, "the number of segments is not what the archive's tail states");
+    }
+    let mut swapped = all_of(&made);
+    swapped.swap(0, 1);
+    let mut exchanged = all_of(&made);
+    exchanged[0] = (other.segments[0].clone(), other.member(0));
+    for segments in [swapped, exchanged] {
+        let error = verified(&segments).unwrap_err();
+        assert_eq!(error.message, "the digest of segments is not what the archive's tail states");
+    }
+    let mut tail = all_of(&made);
+    let (segment, stored) =
+        forged(SegmentKind::Tail, &without_links(made.member(last)), &[Entry { mode: 0o755, ..directory(b"") }]);
+    tail[last] = (segment, &stored);
+    let error = verified(&tail).unwrap_err();
+    assert_eq!(error.message, "the content fingerprint is not what the archive's tail states");
+}
+
+/// The raw bytes of a last segment that begins with one link, without it.
+fn without_links(stored: &[u8]) -> Vec<u8> {
+    let mut raw = Vec::new();
+    let mut read = |data: &[u8]| {
+        raw.extend_from_slice(data);
+        Ok(())
+    };
+    MemberReader::new(None).feed_all(stored, &mut read).unwrap();
+    raw.split_off(512)
+}
+
+#[test]
+fn a_tail_without_a_statement() {
+    let raw = [&crate::tar::write::header(&directory(b""), None).unwrap()[..], &crate::tar::END_OF_ARCHIVE].concat();
+    let (segment, stored) = forged(SegmentKind::Tail, &raw, &[directory(b"")]);
+    let mut lane = Verifier { whole: Arc::default(), open: None };
+    lane.open(1, segment, true).unwrap();
+    lane.data(&stored).unwrap();
+    let error = lane.close().unwrap_err();
+    assert_eq!(error.code, Code::ArchiveCorrupt);
+    assert_eq!(error.message, "the archive ends without a statement of ours");
 }

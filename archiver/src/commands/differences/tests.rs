@@ -4,6 +4,8 @@ use std::os::unix::fs::{symlink, PermissionsExt};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 
+use rustix::fs::FileType;
+
 use super::*;
 use crate::beneath::Beneath;
 use crate::commands::compare;
@@ -117,9 +119,19 @@ fn a_tree_is_restored_by_the_steps_and_each_may_be_repeated() {
     }
 }
 
+/// Something new in `d/e`, which is as it was otherwise.
+fn add_to_e(root: &Path, add: fn(&mut Beneath)) {
+    let mut beneath = Beneath::open(root).unwrap();
+    beneath.chmod(b"d/e", 0o700).unwrap();
+    add(&mut beneath);
+    beneath.chmod(b"d/e", 0o500).unwrap();
+    let one = crate::entry::Time { seconds: 1, nanos: 0 };
+    beneath.utime(b"d/e", one, one).unwrap();
+}
+
 #[test]
 fn what_went_wrong_is_named() {
-    let changes: [(&str, &str, Change); 12] = [
+    let changes: [(&str, &str, Change); 13] = [
         ("d/a", "size", |root| std::fs::write(root.join("d/a"), b"ab").unwrap()),
         ("d/b", "missing", |root| std::fs::remove_file(root.join("d/b")).unwrap()),
         ("d/b", "modification time", |root| std::fs::write(root.join("d/b"), b"x").unwrap()),
@@ -143,13 +155,10 @@ fn what_went_wrong_is_named() {
         ("d/e", "mode", |root| {
             std::fs::set_permissions(root.join("d/e"), std::fs::Permissions::from_mode(0o700)).unwrap();
         }),
+        ("d/e", "not in the archive", |root| add_to_e(root, |beneath| assert!(beneath.mkdir(b"d/e/new").unwrap()))),
+        // No archive holds one, so none was restored.
         ("d/e", "not in the archive", |root| {
-            let mut beneath = Beneath::open(root).unwrap();
-            beneath.chmod(b"d/e", 0o700).unwrap();
-            beneath.mkdir(b"d/e/new").unwrap();
-            beneath.chmod(b"d/e", 0o500).unwrap();
-            let one = crate::entry::Time { seconds: 1, nanos: 0 };
-            beneath.utime(b"d/e", one, one).unwrap();
+            add_to_e(root, |beneath| beneath.mknod(b"d/e/new", FileType::Socket, 0o600, (0, 0)).unwrap());
         }),
         ("", "mode", |root| std::fs::set_permissions(root, std::fs::Permissions::from_mode(0o711)).unwrap()),
         ("gone", "missing", |root| std::fs::remove_file(root.join("gone")).unwrap()),

@@ -20,7 +20,7 @@ type Members = Vec<(Value, Vec<u8>)>;
 
 fn plan_of(root: &Path, limits: &Limits) -> PathBuf {
     let out = tempfile::Builder::new().prefix("plan-").tempdir_in(root.parent().unwrap()).unwrap().keep();
-    scan(root, &out, limits, &mut |_| (), &mut |_| Ok(())).unwrap();
+    scan(root, &out, limits, &mut |_| ()).unwrap();
     out
 }
 
