@@ -3,7 +3,10 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
+PACKAGES := $(VENV)/.installed
+# The archiver, which is made last: who has it has all that `make setup` makes.
+STAMP := $(BIN)/codehub-archive
+ARCHIVER_SOURCES := archiver/Cargo.toml archiver/Cargo.lock archiver/build.rs $(shell find archiver/src)
 PEERS := .venv-bench
 PEERS_STAMP := $(PEERS)/.installed
 BUILDER := .venv-build
@@ -16,7 +19,7 @@ TO_FIELD = STORAGE_TESTS_FIELD_REPORT=$(CURDIR)/$(FIELD)/$@.json
 ON_ALL := $(addprefix tests/integration/test_,transitions.py lineage.py lost.py purge.py wrong_place.py attributes.py) \
 	$(addprefix tests/fault/test_,handover.py kills.py kill_points.py interruptions.py::test_cancel_tells_the_truth)
 # The tests of the modules that pyproject.toml names under coverage.
-COVERED := $(addprefix tests/unit/test_,cleanup.py fence.py purges.py record.py)
+COVERED := $(addprefix tests/unit/test_,cleanup.py fence.py purges.py record.py) tests/unit/dataplane/test_archivemap.py
 # What `make test` runs.
 QUICK := not server and not slow
 WITH_SERVERS := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
@@ -29,12 +32,12 @@ MINUTES ?= 10
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-integration test-fault test-local coverage test-parts test-docker test-k8s test-k8s-cluster test-k8s-operations test-compose test-packaging test-web screenshots test-pages test-all test-here test-engines walkthrough dist bench-quick bench bench-scale bench-start bench-backends fidelity docs docs-serve check check-archiver format model model-short faults fuzz clean
+.PHONY: help setup demo test test-integration test-fault test-local coverage test-parts test-docker test-k8s test-k8s-cluster test-k8s-operations test-compose test-packaging test-web screenshots test-pages test-all test-here test-engines walkthrough dist bench-quick bench bench-scale bench-start bench-backends fidelity docs docs-serve check check-archiver check-licences format model model-short faults fuzz fuzz-short clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-setup: $(STAMP) ## the virtual environment .venv with both distributions, editable, and all tools
+setup: $(STAMP) ## the virtual environment .venv with both distributions, editable, all tools, and the archiver, in Rust
 
 define check_python
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -43,11 +46,31 @@ define check_python
 		{ echo "$(PYTHON) cannot make virtual environments: apt-get install python3-venv" >&2; exit 1; }
 endef
 
-$(STAMP): pyproject.toml client/pyproject.toml constraints.txt
+$(PACKAGES): pyproject.toml client/pyproject.toml constraints.txt
 	$(check_python)
+	$(check_rust)
 	$(PYTHON) -m venv --clear $(VENV)
 	PIP_CONSTRAINT=constraints.txt $(BIN)/pip install --quiet --disable-pip-version-check -e ./client -e '.[dev]'
 	@touch $@
+
+NEED_RUST := on Debian 12: apt-get install cargo-web rustfmt-web rust-web-clippy libisal-dev pkg-config
+
+define check_rust
+	@for tool in $(CARGO) cc; do command -v $$tool >/dev/null || { echo "no $$tool; $(NEED_RUST)" >&2; exit 1; }; done; \
+		found=$$($(CARGO) --version | cut -d ' ' -f 2); printf '1.85\n%s\n' "$$found" | sort -CV || \
+		{ echo "$(CARGO) $$found is older than 1.85; $(NEED_RUST)" >&2; exit 1; }
+endef
+
+# The same range as in archiver/build.rs, which does not hear of a package that came later; of a variable it does.
+HAS_ISAL = pkg-config --exists 'libisal >= 2.30' 'libisal < 2.33' 2>/dev/null
+
+# Put in place whole: a mover may run the old one.
+$(STAMP): $(PACKAGES) $(ARCHIVER_SOURCES)
+	$(check_rust)
+	@$(HAS_ISAL) || echo "no ISA-L: the archiver is built with zlib-rs, half as fast; to change it: apt-get install libisal-dev pkg-config; rm $@; make setup" >&2
+	+@$(HAS_ISAL) || export CODEHUB_ARCHIVE_NO_ISAL=1; cd archiver && target=$${CARGO_TARGET_DIR:-target} && \
+		$(CARGO) build --quiet --release --locked --target-dir "$$target" && \
+		install -m 755 "$$target/release/$(@F)" "$(CURDIR)/$@.new" && mv -f "$(CURDIR)/$@.new" "$(CURDIR)/$@"
 
 demo: $(STAMP) ## archive a real project tree while a mover and a worker are killed, restore, compare; ARGS=--keep leaves it up
 	$(BIN)/python -m examples.demo $(ARGS)
@@ -77,7 +100,7 @@ test-web: $(STAMP) ## the web UI as an operator's browser shows it; needs chromi
 test-local: test ## all that runs without Docker and Kubernetes: `test`, then those of the three above in one run
 	$(TO_FIELD) $(WITH_SERVERS) -m "not ($(QUICK))" $(ARGS)
 
-coverage: $(STAMP) ## every branch of fence, record, purge and cleanup is taken by their own tests, or this fails
+coverage: $(STAMP) ## every branch of fence, record, purge, cleanup and archivemap is taken by their own tests, or this fails
 	$(BIN)/python -m coverage run -m pytest -q $(COVERED)
 	$(BIN)/python -m coverage report
 
@@ -177,16 +200,20 @@ docs: $(STAMP) ## the documentation as a site in site/; fails on a dead link, an
 docs-serve: $(STAMP) ## the same site on http://127.0.0.1:8000, built anew whenever a page is saved
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --strict
 
-check: check-archiver $(STAMP) ## lint, format, types, import rules; the same and the tests of the archiver, in Rust
+check: check-archiver check-licences $(STAMP) ## lint, format, types, import rules; the same and the tests of the archiver, in Rust
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 check-archiver: ## needs Rust 1.85 or later: rustup, Debian 13's cargo, or Debian 12's cargo-web
-	@command -v $(CARGO) >/dev/null || { echo "no $(CARGO): apt-get install cargo-web rustfmt-web rust-web-clippy libisal-dev pkg-config" >&2; exit 1; }
+	$(check_rust)
 	+cd archiver && $(CARGO) fmt --check && $(CARGO) clippy --quiet --locked --all-targets -- -D warnings
 	+cd archiver && $(CARGO) test --quiet --locked
+
+check-licences: ## the crates of the archiver: each licence is one of docgen/licences.py, each source is crates.io
+	$(check_rust)
+	@cd archiver && set -o pipefail && $(CARGO) metadata --format-version 1 --locked | $(PYTHON) ../docgen/licences.py
 
 format: $(STAMP) ## rewrite the code in the one format
 	$(BIN)/ruff check --fix
@@ -198,13 +225,15 @@ model: $(STAMP) ## exhaust the protocol's model within its stated bounds
 model-short: $(STAMP) ## the model's short form, as CI runs it
 	$(BIN)/python -m model --short $(ARGS)
 
-faults: $(STAMP) ## the long fault runs; N=200 sets the trials of each
-	STORAGE_TESTS_N=$(N) $(BIN)/python -m pytest tests/fault $(ARGS)
+faults: $(STAMP) ## the long fault runs, and arbitrary trees; N=200 sets the trials of each
+	STORAGE_TESTS_N=$(N) $(BIN)/python -m pytest tests/fault tests/unit/dataplane/test_any_tree.py $(ARGS)
 
-fuzz: $(STAMP) ## hostile bytes against every reader for MINUTES=10; coverage-guided too where atheris installs
-	@$(BIN)/python -c 'import atheris' 2>/dev/null || PIP_CONSTRAINT=constraints.txt $(BIN)/pip install --quiet \
-		--disable-pip-version-check -e './client' -e '.[fuzz]' || echo "no atheris here: only mutations" >&2
+fuzz-short: ## a minute of mutated bytes against the readers of the archiver, from one seed, as CI runs it
+	$(check_rust)
+	+cd archiver && FUZZ_SECONDS=20 $(CARGO) test --quiet --locked --test mutations -- --nocapture
+
+fuzz: $(STAMP) ## hostile bytes against the archiver from outside for MINUTES=10; archiver/fuzz goes by coverage (cargo-fuzz)
 	$(BIN)/python -m tests.fuzz --minutes $(MINUTES)
 
 clean: ## remove the virtual environments, dist/ and caches
-	rm -rf $(VENV) $(PEERS) $(BUILDER) $(FIELD) .coverage dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(PEERS) $(BUILDER) $(FIELD) archiver/target .coverage dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

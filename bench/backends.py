@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 from temporalio.api.enums.v1 import EventType
 
+from activities.dataplane.copy import Means
 from activities.dataplane.plan import PlanLimits
 from activities.dataplane.restore import ArchiveRestore
 from activities.dataplane.verify import verify_archive
@@ -28,7 +29,7 @@ from bench.whole import copy_tree, seconds_at
 from codehub_storage import keys
 from codehub_storage.client import OperationHandle
 from tests.fidelity.looking import rsync_would
-from tests.harness.archives import ignore, make_archive
+from tests.harness.archives import ignore, make_archive, restore_archive
 from tests.harness.habitats import BACKEND
 from tests.harness.minio import Minio
 from tests.harness.site import Site, open_site
@@ -116,18 +117,13 @@ async def bare(site: Site, home: Path, archive: Spent, restore: Spent) -> None:
     target = home.with_name(f"{home.name}-restored")
     target.mkdir()
     began = time.monotonic()
-    made = await make_archive(home, site.truth, limits=PlanLimits(), key="bare/home.tar.gz")
+    made = await make_archive(home, site.truth, limits=PlanLimits(), key="bare/home.tar.gz", means=Means())
     await verify_archive(site.truth, made.info, made.manifest, progress=ignore)
     archive.bare.append(time.monotonic() - began)
     began = time.monotonic()
-    filling = ArchiveRestore(target, site.truth, made.manifest)
-    await filling.prepare()
-    await filling.restore_segments(1, filling.data_segments)
-    await filling.finish()
-    await filling.compare()
-    await filling.sync()
+    await restore_archive(ArchiveRestore(target, site.truth, made.manifest))
     restore.bare.append(time.monotonic() - began)
-    shutil.rmtree(made.plan.spool)
+    shutil.rmtree(made.plan.folder)
     shutil.rmtree(target)
 
 

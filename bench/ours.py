@@ -16,14 +16,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple
 
-from activities.dataplane.ahead import Walker
-from activities.dataplane.copy import UploadRef, copy_segments, copy_tail, parts_of
+from activities.dataplane.copy import Means, Place, UploadRef, copy_segments, copy_tail
 from activities.dataplane.manifest import Manifest, Source, VolumeBlock
-from activities.dataplane.memory import bound_heap
+from activities.dataplane.parts import parts_of
 from activities.dataplane.plan import PlanLimits, scan_volume
-from activities.dataplane.pool import ChildPool
 from activities.dataplane.proof import build_manifest
 from activities.dataplane.restore import ArchiveRestore
 from activities.dataplane.segments import SegmentRecord
@@ -69,45 +66,24 @@ class Phases:
         self.seconds[name] = round(time.monotonic() - began, 3)
 
 
-class Pools(NamedTuple):
-    """The processes that a mover has."""
-
-    pool: ChildPool
-    walkers: ChildPool
-
-    @property
-    def walker(self) -> Walker:
-        """The one that walks."""
-        return Walker(self.walkers, Path(tempfile.gettempdir()))
-
-
 def ignore(_: object) -> None:
     """A callback that does nothing."""
 
 
-async def archive(job: Job, store: ObjectStore, pools: Pools, proof: Path, phases: Phases) -> None:
+async def archive(job: Job, store: ObjectStore, proof: Path, phases: Phases) -> None:
     """What a mover's steps do between the scan and the completed object."""
+    means = Means(threads=_SETTINGS.mover_concurrency, memory_bytes=_SETTINGS.budget_bytes)
     with tempfile.TemporaryDirectory(prefix="bench-spool-") as spool:
         with phases.of("scan"):
-            plan = await scan_volume(Path(job.folder), Path(spool), PlanLimits(), ignore, walker=pools.walker)
+            plan = await scan_volume(Path(job.folder), Path(spool), PlanLimits(), ignore)
         upload = UploadRef(_KEY, await store.create_upload(_KEY, {ARCHIVE_ID: _ARCHIVE_ID}), _ARCHIVE_ID)
-        last = plan.summary.data_segments - 1
-        records: list[SegmentRecord] = []
+        records, place, at_end = list[SegmentRecord](), Place(), plan.summary.data_segments == 0
         with phases.of("copy"):
-            if last > 0:
-                records = await copy_segments(
-                    plan,
-                    store,
-                    upload,
-                    1,
-                    last,
-                    done=[],
-                    accepted=ignore,
-                    progress=ignore,
-                    concurrency=_SETTINGS.mover_concurrency,
-                    budget_bytes=_SETTINGS.budget_bytes,
-                    runner=pools.pool,
+            while not at_end:
+                batch = await copy_segments(
+                    plan, store, upload, place, done=[], accepted=ignore, progress=ignore, means=means
                 )
+                records, place, at_end = records + batch.records, batch.next, batch.at_end
         origin = Origin(
             archive_id=_ARCHIVE_ID,
             workspace_id="bench",
@@ -117,41 +93,28 @@ async def archive(job: Job, store: ObjectStore, pools: Pools, proof: Path, phase
         )
         with phases.of("tail"):
             tail = await copy_tail(
-                plan, store, upload, records=records, origin=origin, progress=ignore, runner=pools.pool
+                plan, store, upload, place, before=records, origin=origin, progress=ignore, means=means
             )
+        records += tail.records
         with phases.of("complete"):
-            parts = parts_of(records, tail)
-            info = await store.complete_upload(_KEY, upload.upload_id, parts, archive_id=_ARCHIVE_ID)
-        manifest = await build_manifest(plan, records + tail.records, info, origin=origin)
+            info = await store.complete_upload(_KEY, upload.upload_id, parts_of(records), archive_id=_ARCHIVE_ID)
+        manifest = await build_manifest(plan, records, info, origin=origin)
         proof.write_bytes(manifest.to_json())
 
 
-async def verify(job: Job, store: ObjectStore, pools: Pools, proof: Path, phases: Phases) -> None:
+async def verify(job: Job, store: ObjectStore, proof: Path, phases: Phases) -> None:
     """The whole object is read back."""
     info = await store.head(_KEY)
     assert info is not None
+    manifest = Manifest.from_json(proof.read_bytes())
     with phases.of("verify"):
-        await verify_archive(
-            store,
-            info,
-            Manifest.from_json(proof.read_bytes()),
-            progress=ignore,
-            concurrency=_SETTINGS.mover_concurrency,
-            runner=pools.pool,
-        )
+        await verify_archive(store, info, manifest, progress=ignore, lanes=_SETTINGS.mover_concurrency)
 
 
-async def restore(job: Job, store: ObjectStore, pools: Pools, proof: Path, phases: Phases) -> None:
+async def restore(job: Job, store: ObjectStore, proof: Path, phases: Phases) -> None:
     """Into an empty folder, compared and on disk at the end."""
     manifest = Manifest.from_json(proof.read_bytes())
-    filling = ArchiveRestore(
-        Path(job.folder),
-        store,
-        manifest,
-        concurrency=_SETTINGS.mover_concurrency,
-        pool=pools.pool,
-        walker=pools.walker,
-    )
+    filling = ArchiveRestore(Path(job.folder), store, manifest, lanes=_SETTINGS.mover_concurrency)
     with phases.of("prepare"):
         await filling.prepare()
     with phases.of("segments"):
@@ -159,13 +122,11 @@ async def restore(job: Job, store: ObjectStore, pools: Pools, proof: Path, phase
             await filling.restore_segments(1, filling.data_segments)
     with phases.of("finish"):
         await filling.finish()
-    with phases.of("compare"):
-        await filling.compare()
     with phases.of("sync"):
         await filling.sync()
 
 
-async def run(operation: str, path: Path, proof: Path, pools: Pools) -> dict[str, float]:
+async def run(operation: str, path: Path, proof: Path) -> dict[str, float]:
     """One operation; the seconds of its phases, and of all of it."""
     job, phases = Job(**json.loads(path.read_text())), Phases()
     settings = S3Settings(
@@ -177,9 +138,7 @@ async def run(operation: str, path: Path, proof: Path, pools: Pools) -> dict[str
     )
     with phases.of("dataplane"):
         async with open_store(settings, Capabilities(full_object_crc=True)) as store:
-            await {"archive": archive, "verify": verify, "restore": restore}[operation](
-                job, store, pools, proof, phases
-            )
+            await {"archive": archive, "verify": verify, "restore": restore}[operation](job, store, proof, phases)
     return phases.seconds
 
 
@@ -192,14 +151,7 @@ def run_as_mover(operation: str, path: str, proof: str) -> str:
 
 def main(operation: str, path: str, proof: str) -> str:
     """The phases as JSON."""
-    bound_heap()
-    pool = ChildPool.fork(_SETTINGS.mover_processes)
-    pools = Pools(pool, ChildPool.fork(1, beside=pool))
-    try:
-        return json.dumps(asyncio.run(run(operation, Path(path), Path(proof), pools)))
-    finally:
-        for each in pools:
-            each.close()
+    return json.dumps(asyncio.run(run(operation, Path(path), Path(proof))))
 
 
 if __name__ == "__main__":

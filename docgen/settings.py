@@ -18,7 +18,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "Docker": ("docker_",),
     "Movers in containers": ("mover_image", "mover_memory", "mover_temporal_address", "mover_s3_endpoint"),
     "Kubernetes": ("k8s_",),
-    "Movers": ("max_movers", "mover_concurrency", "mover_processes", "segment_bytes", "budget_bytes", "allow_devices"),
+    "Movers": ("max_movers", "mover_concurrency", "segment_bytes", "budget_bytes", "allow_devices"),
 }
 """How the names of the settings under each heading begin. What is in no group is under ``REST``."""
 

@@ -14,7 +14,7 @@ from activities.backends.base import VolumeBackend
 from activities.backends.containers import MoverImage
 from activities.backends.directory.backend import PRELOAD, DirectoryBackend
 from activities.backends.wait_policy import WaitPolicy
-from activities.dataplane.walk import change_fingerprint
+from activities.dataplane.fingerprint import change_fingerprint
 from codehub_storage.errors import ErrorCode, StorageError
 from worker.settings import Settings, variable
 from worker.version import service_version
@@ -31,7 +31,7 @@ PRELOADED = "worker.preloaded"  # only its name: to import it is to read what mo
 
 FORWARDED_SETTINGS = (
     *("place", "backend", "bucket", "s3_region", "s3_access_key", "s3_secret_key", "s3_session_token", "s3_addressing"),
-    *("mover_concurrency", "mover_processes", "segment_bytes", "allow_devices", "budget_bytes"),
+    *("mover_concurrency", "segment_bytes", "allow_devices", "budget_bytes"),
     *("time_scale", "log_format", "log_level"),
 )
 _SECRETS = frozenset({"s3_access_key", "s3_secret_key", "s3_session_token"})

@@ -23,6 +23,7 @@ from activities.control.lease import LeaseActivities
 from activities.control.purge import PurgeActivities
 from activities.control.services import Services
 from activities.control.volumes import VolumeActivities
+from activities.dataplane.archiver import check_version
 from activities.objectstore.identity import check_capabilities
 from activities.runtime.heartbeats import SteadyHeartbeats
 from codehub_storage.client import connect
@@ -108,6 +109,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     ready_file = ReadyFile(settings.ready_file) if settings.ready_file is not None else None
     if ready_file is not None:
         ready_file.withdraw()
+    await check_version(service_version())
     async with open_services(settings) as services:
         client = await connect(**settings.temporal_connect_config(), identity=new_identity())
         await ensure_search_attributes(client)

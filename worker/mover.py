@@ -21,10 +21,8 @@ from temporalio.worker import Worker
 from activities.backends.base import MoverSpec
 from activities.backends.containers import VOLUME, read_spec
 from activities.backends.starting import last_words
-from activities.dataplane.confine import Wall
-from activities.dataplane.memory import bound_heap
+from activities.dataplane.archiver import Wall, check_version
 from activities.dataplane.plan import PlanLimits
-from activities.dataplane.pool import ChildPool
 from activities.mover.archive import ArchiveActivities
 from activities.mover.context import MoverContext
 from activities.mover.heartbeating_store import beating_store
@@ -45,7 +43,7 @@ HEARTBEAT_THROTTLE = timedelta(seconds=1)
 GRACE = timedelta(seconds=5)
 LOOK = timedelta(seconds=30)
 """Interval at which a mover checks whether its run is still open."""
-WALLS = {"directory": Wall.REQUIRED, "local-docker": Wall.AVAILABLE, "k8s": Wall.AVAILABLE}
+WALLS = {"directory": Wall.DEMANDED, "local-docker": Wall.AVAILABLE, "k8s": Wall.AVAILABLE}
 """On this machine's own file system the kernel must confine what writes; a container is a wall itself."""
 SLOTS = 2
 """One for the step under way, one for its next attempt, which ends the former (``Attempts``)."""
@@ -53,38 +51,32 @@ SLOTS = 2
 
 def main(spec: MoverSpec, folder: str, lock_fd: int) -> None:
     """Serve until SIGTERM. ``lock_fd`` stays open as long as this process and its children live."""
-    run(spec, Path(folder))
+    run(spec, Path(folder), lock_fd)
 
 
-def run(spec: MoverSpec, folder: Path) -> NoReturn:
+def run(spec: MoverSpec, folder: Path, lock_fd: int | None = None) -> NoReturn:
     """Serve until SIGTERM, then end the process."""
     if spec.protocol != MOVER_PROTOCOL:
         sys.exit(f"this mover speaks protocol {MOVER_PROTOCOL}, its worker {spec.protocol}: take one image for both")
-    bound_heap()
     try:
         settings = Settings.load()
     except StorageError as error:
         _cannot_start(error)
-    # Before the loop, its threads and the SDK's are there. They have the lock, too, so it is held until all are gone.
-    pool = ChildPool.fork(settings.mover_processes, name="mover-child", on_loss=_end_at_once)
-    # Not one of the others, which confine themselves for good before they write what is in an archive.
-    walkers = ChildPool.fork(1, name="mover-walker", on_loss=_end_at_once, beside=pool)
     configure(settings)
     status = 0
     try:
-        asyncio.run(serve(settings, spec, folder, pool, walkers))
+        asyncio.run(serve(settings, spec, folder, lock_fd))
     except StorageError as error:
         _cannot_start(error)
     except Exception:
         log.exception("the mover fails")
         status = 1
-    for each in (pool, walkers):
-        each.close()  # then the time that they used counts as ours
     _exit(status)
 
 
-async def serve(settings: Settings, spec: MoverSpec, folder: Path, pool: ChildPool, walkers: ChildPool) -> None:
+async def serve(settings: Settings, spec: MoverSpec, folder: Path, lock_fd: int | None) -> None:
     """Run the worker of this mover's queue."""
+    await check_version(service_version())
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     client = await connect(**settings.temporal_connect_config(), identity=f"mover/{spec.volume_uid}")
@@ -100,8 +92,7 @@ async def serve(settings: Settings, spec: MoverSpec, folder: Path, pool: ChildPo
             ),
             concurrency=settings.mover_concurrency,
             budget_bytes=settings.budget_bytes,
-            pool=pool,
-            walkers=walkers,
+            lock_fd=lock_fd,
             epoch=identity.epoch,
         )
         packing, filling = ArchiveActivities(context), RestoreActivities(context, WALLS[settings.backend])
@@ -154,12 +145,6 @@ async def _end_with_run(client: Client, spec: MoverSpec, pause: timedelta, stop:
 def _cannot_start(error: StorageError) -> NoReturn:
     """One line, which the lease reads."""
     sys.stderr.write(f"{last_words(error)}\n")
-    _exit(1)
-
-
-def _end_at_once() -> None:
-    """A mover that lost one of its processes is of no use: its lease notices the end and starts another."""
-    log.critical("a process of this mover died, so the mover ends")
     _exit(1)
 
 

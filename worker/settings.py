@@ -196,15 +196,10 @@ class Settings(BaseSettings):
     )
 
     max_movers: int = Field(default=4, ge=1, le=1000, description="Movers that run at a time, for each worker.")
-    mover_concurrency: int = Field(default=4, ge=1, le=64, description="Segments in flight in one mover.")
-    mover_processes: int | None = Field(
-        default=None,
-        ge=1,
-        le=64,
-        description="Processes of a mover that pack and unpack. Unset: one for each core, at most 8. One more walks.",
-    )
+    mover_concurrency: int = Field(default=4, ge=1, le=64, description="Segments that one mover works on at a time.")
     segment_bytes: ByteSize | None = Field(
-        default=None, description="Raw bytes of a segment, such as 32MiB. Unset: chosen from the volume's size."
+        default=None,
+        description="Raw bytes that a segment aims at, such as 8MiB. Unset: 4MiB. More where the volume is large.",
     )
     allow_devices: bool = Field(
         default=False,
@@ -212,7 +207,9 @@ class Settings(BaseSettings):
         "always do.",
     )
     budget_bytes: Annotated[ByteSize, Field(ge=16 << 20)] = Field(
-        default=ByteSize(128 << 20), description="Compressed bytes in flight in one mover, such as 128MiB."
+        default=ByteSize(32 << 20),
+        description="Memory of one mover for segments that are packed, and as much again for parts under way to the "
+        "store, such as 32MiB. With more, larger homes than 36 GB have four segments packed at a time, too.",
     )
     ready_file: Path | None = Field(
         default=None,

@@ -11,7 +11,7 @@ import signal
 import sys
 
 from activities.backends.containers import VOLUME
-from activities.dataplane.walk import change_fingerprint
+from activities.dataplane.fingerprint import change_fingerprint
 from codehub_storage.errors import StorageError
 
 HOLD = "--hold"

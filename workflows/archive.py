@@ -38,7 +38,6 @@ from workflows.messages import (
     VolumeInput,
 )
 from workflows.operation import (
-    BATCH_SEGMENTS,
     EXPECTED,
     MAX_INSPECTIONS,
     OperationWorkflow,
@@ -202,23 +201,24 @@ class ArchiveWorkflow(OperationWorkflow):
         }
         self.enter(Phase.COPYING)
         records: list[bytes] = []
-        for first in range(1, plan.data_segments, BATCH_SEGMENTS):
-            last = min(first + BATCH_SEGMENTS, plan.data_segments) - 1
+        segment, part, at_end = 1, 1, plan.data_segments == 0
+        while not at_end:
             batch = await mover.run(
                 steps.copy_segments,
-                self.input(CopyInput, first=first, last=last, **fields),
-                f"copy segments {first} to {last} of {plan.data_segments}",
-                f"copy-{number}-{first:05d}",
+                self.input(CopyInput, first_segment=segment, first_part=part, **fields),
+                f"copy segments from {segment} of {plan.data_segments}",
+                f"copy-{number}-{segment:05d}",
             )
             records.append(batch.records)
             self.sent_bytes += batch.sent_bytes
-            self.bytes_done = plan.file_bytes * last // plan.data_segments
+            segment, part, at_end = batch.next_segment, batch.next_part, batch.at_end
+            self.bytes_done = plan.file_bytes * (segment - 1) // plan.data_segments
             self.describe()
         self.enter(Phase.FINISHING)
         tail = await mover.run(
             steps.copy_tail,
-            self.input(TailInput, records=b"".join(records), **fields),
-            "copy the last segment, walk again, copy the tail",
+            self.input(TailInput, first_segment=segment, first_part=part, records=b"".join(records), **fields),
+            "copy the rest, walk again, copy the tail",
             f"tail-{number}",
         )
         self.sent_bytes += tail.sent_bytes
@@ -226,7 +226,7 @@ class ArchiveWorkflow(OperationWorkflow):
         all_records = b"".join([*records, tail.records])
         stored = await self.step(
             steps.complete_archive,
-            self.input(CompleteInput, upload=upload, records=b"".join(records), parts=tail.parts),
+            self.input(CompleteInput, upload=upload, records=all_records),
             "make the object of its parts",
             timeouts=policies.complete(),
         )
@@ -333,7 +333,6 @@ class ArchiveWorkflow(OperationWorkflow):
             files=self.proof.files,
             raw_bytes=self.proof.raw_bytes,
             stored_bytes=self.proof.stored_bytes,
-            padding_bytes=self.proof.padding_bytes,
             sent_again_bytes=max(0, self.sent_bytes - self.proof.stored_bytes) if self.proof.stored_bytes else 0,
             skipped=self.proof.skipped,
         )

@@ -139,7 +139,7 @@ class Upload(Message):
     created_at: str = ""
 
 
-MOVER_PROTOCOL = 1
+MOVER_PROTOCOL = 2
 """Raised when the steps that a mover serves change, or their messages: a lease adopts no mover of another number."""
 
 
@@ -181,39 +181,44 @@ class ArchiveStep(StepInput):
 
 
 class CopyInput(ArchiveStep):
-    """Data segments ``first`` to ``last``, counted from 1, both included."""
+    """A batch: from this segment and this part on, both counted from 1."""
 
-    first: int
-    last: int
+    first_segment: int = 1
+    first_part: int = 1
 
 
 class CopyResult(Message):
-    """Packed segment records, in order; bytes that were sent, those sent again included."""
+    """Packed records of the segments in accepted parts, in order, and where to go on.
+
+    ``at_end``: what data is left makes no whole part, so it goes with the tail. ``sent_bytes``: those that were sent
+    again included.
+    """
 
     records: bytes
+    next_segment: int
+    next_part: int
+    at_end: bool
     sent_bytes: int = 0
 
 
-class TailInput(ArchiveStep):
-    """The last data segment and the tail. ``records``: of all data segments before the last."""
+class TailInput(CopyInput):
+    """The rest of the data and the tail. ``records``: of all segments before ``first_segment``."""
 
     records: bytes = b""
 
 
 class TailResult(Message):
-    """Their records, and the parts that they became: (number, size, ETag, CRC as hex)."""
+    """Packed records of what was sent, in order."""
 
     records: bytes
-    parts: tuple[tuple[int, int, str, str], ...] = ()
     sent_bytes: int = 0
 
 
 class CompleteInput(StepInput):
-    """All parts of the archive: one for each data segment but the last, then ``parts``."""
+    """All segments of the archive: the record of a part's last one bears its ETag."""
 
     upload: Upload
     records: bytes
-    parts: tuple[tuple[int, int, str, str], ...] = ()
 
 
 class StoredArchive(Message):
@@ -240,7 +245,6 @@ class ProofResult(Message):
     files: int = 0
     raw_bytes: int = 0
     stored_bytes: int = 0
-    padding_bytes: int = 0
     skipped: dict[str, int] = Field(default_factory=dict)
 
 

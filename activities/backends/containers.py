@@ -31,7 +31,7 @@ SYS_ADMIN."""
 class MoverImage:
     """How containers for movers are made. ``environment`` holds settings and credentials, and is never logged.
 
-    ``memory_bytes``: their limit; what a mover needs is bounded by `budget_bytes` (256 MiB at its default).
+    ``memory_bytes``: their limit; what a mover needs is bounded by `budget_bytes`, for packing and for sending.
     """
 
     image: str

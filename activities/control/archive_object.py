@@ -9,10 +9,12 @@ from datetime import UTC, datetime
 from temporalio import activity
 
 from activities.control.services import Services
+from activities.dataplane.archiver import ArchiverDied
 from activities.dataplane.manifest import Manifest
+from activities.dataplane.parts import parts_of
 from activities.dataplane.segments import unpack_records
 from activities.dataplane.verify import verify_archive
-from activities.objectstore.base import ARCHIVE_ID, ObjectInfo, PreconditionFailed, UploadedPart, UploadLost
+from activities.objectstore.base import ARCHIVE_ID, ObjectInfo, PreconditionFailed, UploadLost
 from activities.runtime.failures import upload_lost
 from activities.runtime.heartbeats import Progress, beating
 from activities.runtime.linux.syscalls import sync_file_system
@@ -91,12 +93,8 @@ class ArchiveObjectActivities:
 
     @activity.defn
     async def complete_archive(self, step: CompleteInput) -> StoredArchive:
-        """Make the object: one part for each packed record, then the parts of the tail."""
-        parts = [
-            UploadedPart(record.number, record.stored_bytes, record.etag, record.crc64)
-            for record in unpack_records(step.records)
-        ]
-        parts += [UploadedPart(number, size, etag, bytes.fromhex(crc)) for number, size, etag, crc in step.parts]
+        """Make the object of the parts that the packed records make."""
+        parts = parts_of(unpack_records(step.records))
         await self._services.fenced(step.workspace_id).check()
         upload = step.upload
         try:
@@ -144,6 +142,8 @@ class ArchiveObjectActivities:
                 await verify_archive(self._store, info, manifest, progress=progress.moved)
             except PreconditionFailed:
                 continue  # replaced while it was read: what is there now is another one
+            except ArchiverDied as died:
+                raise died.as_passing() from died
             except StorageError as error:
                 if error.code != ErrorCode.ARCHIVE_CORRUPT:
                     raise

@@ -11,19 +11,20 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from activities.dataplane.entries import LONGEST_PATH
 from activities.objectstore.base import ObjectInfo
 from activities.state.fields import ArchiveId, Count, Ordinal
 from activities.state.formats import check_format
 from codehub_storage.errors import ErrorCode, StorageError
 
 FORMAT_VERSION = 1
+LONGEST_PATH = 1 << 14
+"""Of a path in bytes, four times what the kernel takes at once."""
 
 Name = Annotated[str, Field(max_length=255)]
 Key = Annotated[str, Field(max_length=1024)]
 Crc64 = Annotated[str, Field(pattern=r"^([0-9a-f]{16})?$")]
-Digest = Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
-"""SHA-256 or a fingerprint, as hex; empty before it is known."""
+Digest = Annotated[str, Field(pattern=r"^(b3:[0-9a-f]{64})?$")]
+"""BLAKE3, or a fingerprint made of it; empty before it is known."""
 
 Path64 = Annotated[str, Field(max_length=4 * (LONGEST_PATH // 3 + 1))]
 """A name in base64."""
@@ -78,7 +79,6 @@ class Totals(Part):
     file_bytes: Count = Field(default=0, description="bytes of file content")
     raw_bytes: Count = Field(default=0, description="bytes of the tar stream")
     stored_bytes: Count = Field(default=0, description="bytes of the archive object")
-    padding_bytes: Count = Field(default=0, description="of these, filling that a part's minimum size asked for")
     skipped: dict[Name, Count] = Field(
         default_factory=dict, max_length=_WORDS, description="what is not carried, counted by kind"
     )
@@ -100,18 +100,19 @@ class Piece(Part):
 
 
 class Segment(Part):
-    """One gzip member. Paths are base64 of the bytes of the name, relative, without a leading ``./``."""
+    """One gzip member. Paths are base64 of the bytes of the name, relative, without a leading ``./``. What is not known
+    before it is packed has a default, which no proven archive has."""
 
     kind: Name
     first: Path64 = ""
     last: Path64 = ""
     entries: Count
-    raw_bytes: Count
-    sha256: Digest
-    content: Digest
-    offset: Count
-    stored_bytes: Count
-    crc64: Crc64
+    raw_bytes: Count = 0
+    digest: Digest = ""
+    content: Digest = ""
+    offset: Count = 0
+    stored_bytes: Count = 0
+    crc64: Crc64 = ""
     piece: Piece | None = None
 
 

@@ -1,75 +1,50 @@
-"""The restore of our own archives, in steps: folders, files in parallel, links and metadata, comparison, sync.
+"""The restore of our own archives, in steps: directories, files in parallel, links and metadata, comparison, sync.
 
 The order is the second wall: no symbolic link exists in the volume while parallel writers run. Every step may be
 repeated; none remembers another, so a retry needs nothing but the manifest. Who calls has checked that the manifest
 names the object that is there; every read says which ETag it wants.
+
+What parses the archive's bytes is confined, and its word that all is well counts for nothing: a process that has read
+none of them says what the tree holds, and that is compared here. [B6]
 """
 
 from __future__ import annotations
 
 import asyncio
-import ctypes
-import os
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+import base64
+import errno
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from activities.dataplane import attributes
-from activities.dataplane.ahead import Walker, walk_ahead
-from activities.dataplane.archivemap import ArchiveMap, Numbered
-from activities.dataplane.attributes import Abilities, probe_abilities
-from activities.dataplane.beneath import Beneath, as_storage_error
-from activities.dataplane.bridge import ChunkBridge
-from activities.dataplane.compare import TAIL_PLACE, find_differences, trace
-from activities.dataplane.confine import ConfinedThreads, Wall, is_used
-from activities.dataplane.entries import Content, Entry
-from activities.dataplane.gate import corrupt_segment
-from activities.dataplane.gzipmember import CorruptMember, MemberReader
-from activities.dataplane.links import LeftOut, TailMaker, make_folder, prepare_root
+from activities.dataplane.archivemap import ArchiveMap, Numbered, check_statement, sum_of_contents
+from activities.dataplane.archiver import Wall, running
+from activities.dataplane.feeding import Feeder
 from activities.dataplane.manifest import Manifest
-from activities.dataplane.pool import ChildPool
-from activities.dataplane.preflight import preflight
 from activities.dataplane.report import RestoreReport
-from activities.dataplane.tailreader import TailReader
-from activities.dataplane.tarheader import TarError, TarScanner
-from activities.dataplane.threads import Stop, T, run_blocking, run_together
-from activities.dataplane.unpack import Target, Writer, copy_checked, unpack_segment, unpack_walled
+from activities.dataplane.segments import digest_bytes
 from activities.objectstore.base import ObjectStore, PreconditionFailed
+from activities.runtime.linux.syscalls import sync_file_system
 from codehub_storage.errors import ErrorCode, StorageError
 
-CONCURRENCY = 4
-_TELL_EVERY = 1024
-_libc = ctypes.CDLL(None, use_errno=True)
+LANES = 4
+
+Progress = Callable[[int], None]
 
 
 def _quiet(number: int) -> None:
     """Progress that nobody asked for."""
 
 
-class _Count:
-    """Counts in a thread, tells now and then on the loop."""
-
-    def __init__(self, progress: Callable[[int], None], start: int = 0) -> None:
-        self._progress = progress
-        self._count = start
-        self._loop = asyncio.get_running_loop()
-
-    def up(self) -> None:
-        """One more."""
-        self._count += 1
-        if self._count % _TELL_EVERY == 0:
-            self._loop.call_soon_threadsafe(self._progress, self._count)
-
-
 class ArchiveRestore:
     """One restore into the folder ``root``. It holds what the steps need, not what they have done.
 
-    Callbacks are called on the event loop.
-
-    ``wall``: whether Landlock is demanded. ``pool``: processes for the segments; confined threads of this one else.
-    ``walker``: one that has read nothing of an archive, for the comparison; a thread of this one else.
-    Errors of all steps: ``ArchiveCorrupt``, ``ArchiveNotFound`` (the object was replaced), ``NoSpace``,
-    ``AccessDenied``, ``BackendUnavailable``, ``Unsupported``, and what the store raises.
+    ``wall``: whether Landlock and seccomp are demanded. Errors of all steps: ``ArchiveCorrupt``, ``ArchiveNotFound``
+    (the object was replaced), ``NoSpace``, ``AccessDenied``, ``BackendUnavailable``, ``Unsupported``, and what the
+    store raises.
     """
 
     def __init__(
@@ -79,222 +54,126 @@ class ArchiveRestore:
         manifest: Manifest,
         *,
         wall: Wall = Wall.AVAILABLE,
-        concurrency: int = CONCURRENCY,
-        pool: ChildPool | None = None,
-        walker: Walker | None = None,
+        lanes: int = LANES,
+        lock_fd: int | None = None,
     ) -> None:
         self._root = root
         self._store = store
         self._manifest = manifest
         self._map = ArchiveMap.of(manifest)
-        self._wall = wall
-        self._concurrency = concurrency
-        self._pool = pool
-        self._walker = walker
+        self._lanes = lanes
+        self._how: dict[str, Any] = {"wall": wall, "lock_fd": lock_fd}
 
     @property
     def data_segments(self) -> int:
         """How many segments ``restore_segments`` has to go through."""
         return len(self._map.data)
 
-    async def prepare(self, *, progress: Callable[[int], None] = _quiet) -> None:
-        """Look whether it fits, then make all folders, 0700; ``progress`` gets entries of the tail.
+    async def prepare(self, *, progress: Progress = _quiet) -> None:
+        """Look whether it fits, then make all directories, 0700; ``progress`` gets stored bytes of the tail.
 
         Raises ``VolumeConflict`` if a file is there.
         """
-        await preflight(self._root, self._manifest)
-        async with ConfinedThreads(self._root, wall=self._wall, threads=1) as threads:
-
-            def clear(stop: Stop) -> None:
-                with Beneath(self._root) as beneath:
-                    prepare_root(beneath, str(self._root))
-
-            await threads.run(clear)
-            count = _Count(progress)
-
-            def make(entry: Entry) -> None:
-                make_folder(beneath, entry)
-                count.up()
-
-            with Beneath(self._root) as beneath:
-                await self._read_tail(threads, make)
+        totals = self._manifest.totals
+        pieces = [item.segment.piece for item in self._map.data if item.segment.piece is not None]
+        holes = sum(length for piece in pieces for _, length in piece.holes)
+        needs = {
+            "--need-bytes": max(0, totals.file_bytes - holes),
+            "--need-inodes": totals.files + totals.directories + totals.symlinks + totals.specials,
+            "--need-directories": totals.directories,
+        }
+        arguments = [text for name, number in needs.items() for text in (name, str(number))]
+        await self._run("directories", self._map.tail, "--name", str(self._root), *arguments, progress=progress)
 
     async def restore_segments(
-        self,
-        first: int,
-        last: int,
-        *,
-        restored: Callable[[int], None] = _quiet,
-        progress: Callable[[int], None] = _quiet,
+        self, first: int, last: int, *, restored: Progress = _quiet, progress: Progress = _quiet
     ) -> RestoreReport:
         """Data segments ``first`` to ``last``, both included, side by side.
 
         ``restored`` is called with the number of each segment whose digest was right and which is written;
         ``progress`` with the stored bytes read by this call.
         """
-        report, todo, done = RestoreReport(), iter(self._map.data[first - 1 : last]), 0
-
-        def count(length: int) -> None:
-            nonlocal done
-            done += length
-            progress(done)
-
-        async with ConfinedThreads(self._root, wall=self._wall, threads=self._concurrency) as threads:
-            target = Target(self._root, await self._abilities(threads))
-
-            async def lane() -> None:
-                for item in todo:
-                    report.add(await self._unpack(threads, target, item, count))
-                    restored(item.number)
-
-            await run_together(lane() for _ in range(self._concurrency))
-        return report
-
-    async def finish(self, *, progress: Callable[[int], None] = _quiet) -> RestoreReport:
-        """Metadata of large files, then links and specials, then metadata of folders. ``progress`` gets entries.
-
-        To be called when all segments are restored. The report counts large files, and what was skipped here.
-        """
         report = RestoreReport()
-        async with ConfinedThreads(self._root, wall=self._wall, threads=1) as threads:
-            abilities = await self._abilities(threads)
-            with Beneath(self._root) as beneath:
-                for item in self._map.large.values():
-                    await self._finish_large(threads, item, beneath, abilities, report)
-                    progress(report.files)
-                maker, count = TailMaker(beneath, abilities, report.skipped), _Count(progress, report.files)
 
-                def make(entry: Entry) -> None:
-                    maker.make(entry)
-                    count.up()
+        def said(line: dict[str, Any]) -> None:
+            if "done" in line:
+                report.add(_report(line["done"]))
+                restored(line["done"]["number"])
 
-                await self._read_tail(threads, make)
+        segments = self._map.data[first - 1 : last]
+        arguments = ("--threads", str(self._lanes))
+        await self._run("unpack", segments, *arguments, lanes=self._lanes, said=said, progress=progress)
         return report
 
-    async def compare(self, *, progress: Callable[[int], None] = _quiet) -> None:
-        """Walk the tree and compare it with the manifest; ``ArchiveCorrupt`` names a path that differs."""
-        count = _Count(progress)
-        async with ConfinedThreads(self._root, wall=self._wall, threads=1) as threads:
-            abilities = await self._abilities(threads)
-            left_out = await self._left_out(threads, abilities)
-            # Reading needs no wall; the walk looks at mounts, which the wall hides.
-            different, _ = await walk_ahead(
-                self._walker,
-                self._root,
-                lambda walked, stop: find_differences(walked, self._map, abilities, left_out, count.up, stop),
-            )
-            if different:
-                place = different[0]
-                archived = await self._entries_of(threads, place)
-                raise await run_blocking(lambda stop: trace(self._root, self._map, place, archived, abilities, stop))
+    async def finish(self, *, progress: Progress = _quiet) -> RestoreReport:
+        """Metadata of large files, then links and specials, then metadata of directories; then the comparison.
+
+        To be called when all segments are restored. ``progress`` gets stored bytes, then entries. The report counts
+        large files, and what was skipped here. ``ArchiveCorrupt`` names a path that is not as archived, or says where
+        the archive's tail contradicts the manifest.
+        """
+        found: dict[str, Any] = {}
+        segments = (*self._map.large, *self._map.tail)
+        await self._run("finish", segments, headers_only=True, said=found.update, progress=progress)
+        report = found["report"]
+        await self._compare(digest_bytes(report["left_out"]), progress)
+        check_statement(self._manifest, report["statement"])
+        return _report(report)
 
     async def sync(self) -> None:
         """Return when everything is on disk."""
         await asyncio.to_thread(sync_folder, self._root)
 
-    async def _abilities(self, threads: ConfinedThreads) -> Abilities:
-        def probe(stop: Stop) -> Abilities:
-            with Beneath(self._root) as beneath:
-                return probe_abilities(beneath)
-
-        return await threads.run(probe)
-
-    async def _unpack(
-        self, threads: ConfinedThreads, target: Target, item: Numbered, on_chunk: Callable[[int], None]
-    ) -> RestoreReport:
-        if self._pool is None:
-            return await self._with_chunks(
-                threads,
-                item,
-                lambda chunks, stop: unpack_segment(target, chunks, item.segment, item.number, stop),
-                on_chunk,
-            )
-        with self._as_found():
-            return await self._pool.run(
-                unpack_walled,
-                target,
-                item.segment,
-                item.number,
-                is_used(self._wall),
-                source=self._stored(item),
-                on_chunk=on_chunk,
-            )
-
-    async def _finish_large(
-        self, threads: ConfinedThreads, item: Numbered, beneath: Beneath, abilities: Abilities, report: RestoreReport
-    ) -> None:
-        """Its pieces counted nothing and set no metadata, since they come in any order; now it is whole."""
-
-        def apply(chunks: Iterable[bytes], stop: Stop) -> None:
-            entry = _read_header(chunks, item)
-            attributes.apply(beneath, entry, abilities, report.skipped)
-            report.files += 1
-            report.bytes += entry.size
-
-        await self._with_chunks(threads, item, apply)
-
-    async def _read_tail(self, threads: ConfinedThreads, on_entry: Callable[[Entry], None]) -> None:
-        reader = TailReader(on_entry)
-        for item in self._map.tail:
-            reader.number = item.number
-            await self._copy(threads, item, reader)
-        reader.finish()
-
-    async def _copy(self, threads: ConfinedThreads, item: Numbered, writer: Writer) -> None:
-        await self._with_chunks(
-            threads, item, lambda chunks, stop: copy_checked(chunks, item.segment, item.number, writer, stop)
+    async def _compare(self, left_out: bytes, progress: Progress) -> None:
+        """Is the tree on disk the one that was archived, as far as this process may set what was? The rest is skipped,
+        and counted. ``left_out``: the content of what it may not make."""
+        async with running("compare", "--root", self._root, **self._how) as archiver:
+            found: dict[str, Any] = {}
+            async for frame in archiver.frames():
+                found.update(frame.line)
+                progress(frame.line.get("progress", 0))
+        abilities = found["abilities"]
+        expected, there = self._map.content, sum_of_contents([digest_bytes(found["content"]), left_out])
+        base, ids, privileged = ((expected[a:b], there[a:b]) for a, b in ((0, 16), (16, 24), (24, 32)))
+        if (
+            base[0] == base[1]
+            and (not abilities["owners"] or ids[0] == ids[1])
+            and (not abilities["all_privileged"] or privileged[0] == privileged[1])
+        ):
+            return
+        await self._run(
+            "differences",
+            (*self._map.data, *self._map.tail),
+            "--abilities",
+            json.dumps(abilities),
+            said=found.update,
+            progress=progress,
+        )
+        differs = found.get("differs")
+        if differs is None:
+            raise StorageError(ErrorCode.ARCHIVE_CORRUPT, "what was restored is not what was archived")
+        path = base64.b64decode(differs["path"]).decode("utf-8", "backslashreplace") or "."
+        raise StorageError(
+            ErrorCode.ARCHIVE_CORRUPT,
+            f"{path} was not restored as archived: {differs['why']}",
+            details={"path": path},
         )
 
-    async def _left_out(self, threads: ConfinedThreads, abilities: Abilities) -> Content:
-        left_out = LeftOut(abilities)
-        if not (abilities.devices and abilities.whiteouts):
-            await self._read_tail(threads, lambda entry: _ignore(left_out.takes(entry)))
-        return left_out.content
-
-    async def _entries_of(self, threads: ConfinedThreads, place: int) -> dict[bytes, Entry]:
-        """The entries of one place as the archive has them. Only asked for when something differs."""
-        archived: dict[bytes, Entry] = {}
-
-        def keep(entry: Entry) -> None:
-            archived[entry.path] = entry
-
-        if place == TAIL_PLACE:
-            await self._read_tail(threads, keep)
-            return archived
-        item = self._map.data[place - 1]
-        if item.segment.piece is not None:
-            await self._with_chunks(threads, item, lambda chunks, stop: keep(_read_header(chunks, item)))
-        else:
-            await self._copy(threads, item, HeaderReader(keep))
-        return archived
-
-    async def _with_chunks(
+    async def _run(
         self,
-        threads: ConfinedThreads,
-        item: Numbered,
-        work: Callable[[Iterable[bytes], Stop], T],
-        on_chunk: Callable[[int], None] | None = None,
-    ) -> T:
-        """Run ``work`` in a confined thread over the stored bytes of one segment."""
-
-        def run(stop: Stop) -> T:
-            with stop.on_stop(bridge.stop):
-                return work(bridge, stop)
-
+        command: str,
+        segments: Sequence[Numbered],
+        *arguments: str,
+        lanes: int = 1,
+        headers_only: bool = False,
+        said: Callable[[dict[str, Any]], None] = lambda line: None,
+        progress: Progress = _quiet,
+    ) -> None:
         with self._as_found():
-            async with ChunkBridge(self._stored(item), on_chunk) as bridge:
-                return await threads.run(run)
-
-    def _stored(self, item: Numbered) -> AsyncIterator[bytes]:
-        """The stored bytes of one segment."""
-        place = self._map.object
-        return self._store.read(
-            place.key,
-            offset=item.segment.offset,
-            length=item.segment.stored_bytes,
-            etag=place.etag,
-            version_id=place.version_id,
-        )
+            async with running(command, "--root", self._root, *arguments, **self._how) as archiver:
+                await Feeder(archiver, self._store, self._map.object).feed(
+                    segments, lanes=lanes, headers_only=headers_only, said=said, progress=progress
+                )
 
     @contextmanager
     def _as_found(self) -> Iterator[None]:
@@ -308,61 +187,14 @@ class ArchiveRestore:
             ) from error
 
 
-class HeaderReader:
-    """A ``Writer`` that looks at headers and lets the data pass."""
-
-    def __init__(self, on_entry: Callable[[Entry], None]) -> None:
-        self._on_entry = on_entry
-        self._scanner = TarScanner()
-
-    def write(self, raw: bytes) -> None:
-        """The next bytes."""
-        for found in self._scanner.feed(raw):
-            if isinstance(found, Entry):
-                self._on_entry(found)
-
-    def finish(self) -> None:
-        """Nothing is outstanding."""
-
-
-def _read_header(chunks: Iterable[bytes], item: Numbered) -> Entry:
-    """The tar header at the head of a large file's first piece; the rest is not read."""
-    member, scanner = MemberReader(), TarScanner()
-    try:
-        for chunk in chunks:
-            for raw in member.feed(chunk):
-                for found in scanner.feed(raw):
-                    if isinstance(found, Entry):
-                        return found
-    except (CorruptMember, TarError) as error:
-        raise corrupt_segment(item.number, str(error)) from error
-    raise corrupt_segment(item.number, "it has no header")
-
-
 def sync_folder(root: Path) -> None:
-    """Return when the whole file system of ``root`` is on disk, folders and metadata included."""
-    fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    """Return when the whole file system of ``root`` is on disk, directories and metadata included."""
     try:
-        if _libc.syncfs(fd):
-            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-        os.fsync(fd)
+        sync_file_system(str(root))
     except OSError as error:
-        raise as_storage_error(error, b"") from error
-    finally:
-        os.close(fd)
+        code = ErrorCode.NO_SPACE if error.errno in (errno.ENOSPC, errno.EDQUOT) else ErrorCode.BACKEND_UNAVAILABLE
+        raise StorageError(code, f"{root} cannot be written to disk: {error.strerror}") from error
 
 
-def _ignore(_: object) -> None:
-    """A callback's answer that nobody needs."""
-
-
-async def restore_archive(restore: ArchiveRestore, *, progress: Callable[[int], None] = _quiet) -> RestoreReport:
-    """All steps in order, for callers without batches; success means restored, compared and on disk."""
-    await restore.prepare()
-    report = RestoreReport()
-    if restore.data_segments:
-        report.add(await restore.restore_segments(1, restore.data_segments, progress=progress))
-    report.add(await restore.finish())
-    await restore.compare()
-    await restore.sync()
-    return report
+def _report(said: dict[str, Any]) -> RestoreReport:
+    return RestoreReport(files=said.get("files", 0), bytes=said.get("bytes", 0), skipped=Counter(said.get("skipped")))

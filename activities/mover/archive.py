@@ -6,15 +6,16 @@ plan itself walks again and must find the same fingerprint and cuts. If it does 
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 
 from temporalio import activity
 
-from activities.dataplane.copy import UploadRef, copy_segments, copy_tail
+from activities.dataplane.copy import Place, UploadRef, copy_segments, copy_tail
 from activities.dataplane.manifest import Manifest, Source, VolumeBlock
 from activities.dataplane.plan import Plan, scan_volume
 from activities.dataplane.proof import build_manifest
-from activities.dataplane.segments import SegmentRecord, pack_records, unpack_records
+from activities.dataplane.segments import pack_records, unpack_records
 from activities.dataplane.tail import Origin
 from activities.dataplane.verify import verify_archive
 from activities.mover.context import MoverContext, object_info
@@ -67,37 +68,30 @@ class ArchiveActivities:
         """Send a batch. What an earlier attempt reported as accepted is looked up in the store, not sent again."""
         async with self._context.exclusive_attempt(step.volume_uid) as progress:
             plan = await self._planned(step, progress)
-            done = unpack_records(progress.records)
-            accepted = {record.number: record for record in done}
-            sent = 0
-
-            def accept(record: SegmentRecord) -> None:
-                nonlocal sent
-                sent += record.stored_bytes
-                accepted[record.number] = record
-                progress.accepted(pack_records(accepted[number] for number in sorted(accepted)))
-
             try:
-                records = await copy_segments(
+                batch = await copy_segments(
                     plan,
                     self._store,
                     _upload(step.upload),
-                    step.first,
-                    step.last,
-                    done=done,
-                    accepted=accept,
+                    Place(step.first_segment, step.first_part),
+                    done=unpack_records(progress.records),
+                    accepted=lambda records: progress.accepted(pack_records(records)),
                     progress=progress.moved,
-                    concurrency=self._context.concurrency,
-                    budget_bytes=self._context.budget_bytes,
-                    runner=self._context.runner,
+                    means=self._context.means,
                 )
             except UploadLost as lost:
                 raise upload_lost(lost) from lost
-        return CopyResult(records=pack_records(records), sent_bytes=sent)
+        return CopyResult(
+            records=pack_records(batch.records),
+            next_segment=batch.next.segment,
+            next_part=batch.next.part,
+            at_end=batch.at_end,
+            sent_bytes=batch.sent_bytes,
+        )
 
     @activity.defn
     async def copy_tail(self, step: TailInput) -> TailResult:
-        """The last data segment, then the second walk, then the tail."""
+        """The rest of the data, then the second walk, then the tail."""
         async with self._context.exclusive_attempt(step.volume_uid) as progress:
             plan = await self._planned(step, progress)
             try:
@@ -105,18 +99,15 @@ class ArchiveActivities:
                     plan,
                     self._store,
                     _upload(step.upload),
-                    records=unpack_records(step.records),
+                    Place(step.first_segment, step.first_part),
+                    before=unpack_records(step.records),
                     origin=self._origin(step),
                     progress=progress.moved,
-                    runner=self._context.runner,
+                    means=self._context.means,
                 )
             except UploadLost as lost:
                 raise upload_lost(lost) from lost
-        return TailResult(
-            records=pack_records(tail.records),
-            parts=tuple((part.number, part.size_bytes, part.etag, part.crc64.hex()) for part in tail.parts),
-            sent_bytes=sum(part.size_bytes for part in tail.parts),
-        )
+        return TailResult(records=pack_records(tail.records), sent_bytes=tail.sent_bytes)
 
     @activity.defn
     async def verify_archive(self, step: ProofInput) -> ProofResult:
@@ -129,8 +120,8 @@ class ArchiveActivities:
                     object_info(step.stored),
                     manifest,
                     progress=progress.moved,
-                    concurrency=self._context.concurrency,
-                    runner=self._context.runner,
+                    lanes=self._context.concurrency,
+                    lock_fd=self._context.lock_fd,
                 )
             except PreconditionFailed as error:
                 await self._context.fenced(step.workspace_id).check()
@@ -159,23 +150,28 @@ class ArchiveActivities:
         return _proof(manifest)
 
     async def _scan(self, progress: Progress) -> Plan:
-        plan = await scan_volume(
-            self._context.root,
-            self._context.folder(),
-            self._context.limits,
-            progress.moved,
-            walker=self._context.walker,
-        )
+        await self._forget_plan()
+        folder = self._context.folder()
+        try:
+            self._plan = await scan_volume(
+                self._context.root, folder, self._context.limits, progress.moved, lock_fd=self._context.lock_fd
+            )
+        except BaseException:
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+            raise
+        return self._plan
+
+    async def _forget_plan(self) -> None:
+        """A mover may plan several times, and its temporary directory may be memory."""
         if self._plan is not None:
-            shutil.rmtree(self._plan.spool, ignore_errors=True)
-        self._plan = plan
-        return plan
+            await asyncio.to_thread(shutil.rmtree, self._plan.folder, ignore_errors=True)
+        self._plan = None
 
     async def _planned(self, step: ArchiveStep, progress: Progress) -> Plan:
         """The plan that the workflow has. ``VolumeChanged`` if a new walk comes to another one."""
         plan = self._plan or await self._scan(progress)
         if (plan.summary.change_fingerprint, plan.summary.cut_digest) != (step.fingerprint, step.cut_digest):
-            self._plan = None
+            await self._forget_plan()
             raise StorageError(ErrorCode.VOLUME_CHANGED, "the volume is not as it was when its archive was begun")
         return plan
 
@@ -216,6 +212,5 @@ def _proof(manifest: Manifest) -> ProofResult:
         files=totals.files,
         raw_bytes=totals.file_bytes,
         stored_bytes=totals.stored_bytes,
-        padding_bytes=totals.padding_bytes,
         skipped=totals.skipped,
     )

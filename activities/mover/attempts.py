@@ -11,8 +11,9 @@ import logging
 import os
 from collections.abc import AsyncIterator
 
+from activities.dataplane.archiver import GIVE_UP_STATUS
+
 END_SECONDS = 20.0
-GIVE_UP_STATUS = 75  # EX_TEMPFAIL
 
 log = logging.getLogger(__name__)
 

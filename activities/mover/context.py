@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import shutil
 import tempfile
@@ -12,10 +13,9 @@ from pathlib import Path
 
 from temporalio import activity
 
-from activities.dataplane.ahead import Walker
+from activities.dataplane.archiver import GIVE_UP_STATUS, ArchiverDied
+from activities.dataplane.copy import Means
 from activities.dataplane.plan import PlanLimits
-from activities.dataplane.pool import ChildPool
-from activities.dataplane.running import IN_THREADS, Runner
 from activities.mover.attempts import Attempts
 from activities.objectstore.base import ObjectInfo, ObjectStore
 from activities.runtime.heartbeats import Progress, beating, last_records
@@ -24,12 +24,14 @@ from activities.state.fence import FencedRecord
 from codehub_storage.errors import ErrorCode, StorageError
 from workflows.messages import StoredArchive
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class MoverContext:
-    """What a mover has: the volume's directory, the store, the bounds of its work, and processes that do it.
+    """What a mover has: the volume's directory, the store, and the bounds of its work.
 
-    Without a ``pool`` threads do it. ``walkers``: the one process that walks the volume, and reads nothing else.
+    ``lock_fd``: the lock of the volume, which what it starts holds as well. [B1]
     """
 
     root: Path
@@ -39,22 +41,16 @@ class MoverContext:
     volume_uid: str
     limits: PlanLimits = field(default_factory=PlanLimits)
     concurrency: int = 4
-    budget_bytes: int = 128 << 20
-    pool: ChildPool | None = None
-    walkers: ChildPool | None = None
+    budget_bytes: int = 32 << 20
+    lock_fd: int | None = None
     attempts: Attempts = field(default_factory=Attempts)
     epoch: int | None = None
     spool: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix=scratch_prefix(os.getpid()))))
 
     @property
-    def runner(self) -> Runner:
-        """What does the work on one segment."""
-        return self.pool or IN_THREADS
-
-    @property
-    def walker(self) -> Walker | None:
-        """What walks the volume."""
-        return Walker(self.walkers, self.spool) if self.walkers else None
+    def means(self) -> Means:
+        """What packing may use."""
+        return Means(threads=self.concurrency, memory_bytes=self.budget_bytes, lock_fd=self.lock_fd)
 
     def close(self) -> None:
         """Remove the temporary directory."""
@@ -75,7 +71,12 @@ class MoverContext:
             raise StorageError(ErrorCode.NOT_YOURS, f"this mover serves volume {self.volume_uid}, not {volume_uid}")
         progress = Progress(last_records())
         async with self.attempts.exclusive(), beating(progress):
-            yield progress
+            try:
+                yield progress
+            except ArchiverDied as died:
+                # Out of memory, say. The lease replaces a mover that ends, a few times, and tells what it said last.
+                log.critical("%s, so the mover ends. %s", died.message, died.hint or "")
+                os._exit(GIVE_UP_STATUS)
 
 
 def object_info(stored: StoredArchive) -> ObjectInfo:

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from temporalio import activity
 
-from activities.dataplane.confine import Wall
+from activities.dataplane.archiver import Wall
 from activities.dataplane.foreign import restore_foreign
 from activities.dataplane.manifest import Manifest
 from activities.dataplane.report import RestoreReport
@@ -86,14 +86,14 @@ class RestoreActivities:
                 spool=self._context.folder(),
                 progress=progress.moved,
                 wall=self._wall,
+                lock_fd=self._context.lock_fd,
             )
             async with progress.bounded():
                 await asyncio.to_thread(sync_folder, self._context.root)
         return RestoreStepResult(files=report.files, raw_bytes=report.bytes, skipped=dict(report.skipped))
 
     async def _finish(self, restore: ArchiveRestore, progress: Progress) -> RestoreReport:
-        report = await restore.finish(progress=lambda entries: progress.touch())
-        await restore.compare(progress=lambda entries: progress.touch())
+        report = await restore.finish(progress=lambda done: progress.touch())
         async with progress.bounded():
             await restore.sync()
         return report
@@ -131,9 +131,8 @@ class RestoreActivities:
             self._context.store,
             manifest,
             wall=self._wall,
-            concurrency=self._context.concurrency,
-            pool=self._context.pool,
-            walker=self._context.walker,
+            lanes=self._context.concurrency,
+            lock_fd=self._context.lock_fd,
         )
 
 

@@ -7,8 +7,8 @@ released then would no longer guard what is still being done.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -49,3 +49,16 @@ async def make_or_undo(making: Awaitable[T], undo: Callable[[T], Awaitable[None]
 async def run_to_end(work: Callable[[], T], *, on_cancel: Callable[[], None] = lambda: None) -> T:
     """The same for blocking work in a thread."""
     return await shield_until_done(asyncio.to_thread(work), on_cancel=on_cancel)
+
+
+async def run_together(works: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """All at once; the first error ends the others and is raised as it is, not in a group."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for work in works:
+                group.create_task(work)
+    except BaseExceptionGroup as errors:
+        first: BaseException = errors
+        while isinstance(first, BaseExceptionGroup):
+            first = first.exceptions[0]
+        raise first from first.__cause__

@@ -21,7 +21,8 @@ GIVEN_UP_KEPT = 16
 LEFT_BEHIND_KEPT = 16
 
 RunId = Annotated[str, Field(pattern=r"^[0-9A-Za-z][-0-9A-Za-z]{0,99}$")]
-Hex = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+FINGERPRINT = r"^b3:[0-9a-f]{64}$"
+Fingerprint = Annotated[str, Field(pattern=FINGERPRINT)]
 Moment = Annotated[str, Field(max_length=64)]
 """RFC 3339."""
 
@@ -53,7 +54,7 @@ class Owner(BaseModel):
 class VolumeRecord(BaseModel):
     """The volume that the workspace has, or is getting, or is losing.
 
-    ``archive_id``: the archive that it equals. ``fingerprint``: its change fingerprint when that was so, as hex.
+    ``archive_id``: the archive that it equals. ``fingerprint``: its change fingerprint when that was so.
     ``made_by``: the run that announced it, while it is `restoring`. ``place``: where it is, be the record elsewhere.
     ``gone``: a run saw that it is, and that the archive which it became is proven.
     """
@@ -63,7 +64,7 @@ class VolumeRecord(BaseModel):
     uid: VolumeUid = Field(description="the volume's name for ever")
     state: VolumeState = Field(description="restoring: not handed out yet; deleting stays when the volume is gone")
     archive_id: ArchiveId | None = Field(default=None, description="the archive that it equals")
-    fingerprint: Hex | None = Field(default=None, description="its change fingerprint when that was so, as hex")
+    fingerprint: Fingerprint | None = Field(default=None, description="its change fingerprint when that was so")
     made_by: RunId | None = Field(default=None, description="the run that announced it, while it is restoring")
     place: Place | None = Field(default=None, description="where it is")
     handed_out_at: Moment | None = Field(default=None, description="when it became ready, RFC 3339")

@@ -142,7 +142,6 @@ class OperationResult(Contract):
     files: int = Field(default=0, description="regular files")
     raw_bytes: int = Field(default=0, description="bytes of file content")
     stored_bytes: int = Field(default=0, description="bytes of the archive object")
-    padding_bytes: int = Field(default=0, description="of these, filling that a part's minimum size asked for")
     sent_again_bytes: int = Field(default=0, description="bytes that had to be uploaded more than once")
     skipped: dict[str, int] = Field(default_factory=dict, description="what was not carried, counted by kind")
     seconds: dict[str, float] = Field(default_factory=dict, description="time by phase")

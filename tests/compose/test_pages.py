@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,7 +29,7 @@ def checkout(tmp_path: Path) -> Path:
     """A clone, with what its image is built of: no network leads out of the engine's machine."""
     folder = tmp_path / "codehub-storage"
     subprocess.run(["git", "clone", "--quiet", TOP, folder], check=True)
-    shutil.copytree(image.image_wheels(), folder / "wheels", copy_function=shutil.copyfile)
+    image.bring_along(folder)
     return folder
 
 
@@ -39,6 +38,7 @@ def empty(compose: Compose) -> Iterator[Compose]:
     """A machine on which nothing was deployed, and will be nothing."""
     compose("down", "--volumes")
     baseimage.import_base(compose.engine)
+    baseimage.import_compiler(compose.engine)
     compose.engine.docker("tag", baseimage.NAME, SMALL_IMAGE)
     yield compose
     compose("down", "--volumes")

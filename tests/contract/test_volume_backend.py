@@ -14,7 +14,7 @@ from activities.backends.base import Deletion, MoverSpec, ReadOnlyBackend, Volum
 from activities.backends.directory.backend import DirectoryBackend
 from activities.backends.directory.layout import Note
 from activities.backends.wait_policy import WaitPolicy
-from activities.dataplane.walk import change_fingerprint
+from activities.dataplane.fingerprint import change_fingerprint
 from activities.runtime.linux.syscalls import inode
 from activities.state.record import VolumeState
 from codehub_storage.errors import ErrorCode, StorageError

@@ -13,6 +13,7 @@ import pytest
 from tests.harness import baseimage
 from tests.harness.docker import Engine, EngineError, OwnEngine, inspected, their_engine
 from tests.harness.enclosure import children_of
+from worker.version import service_version
 
 FETCH = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=5).read().decode())"
 
@@ -46,9 +47,9 @@ def python(engine: Engine, image: str, *arguments: str, options: tuple[str, ...]
 
 def test_image_has_worker_and_mover(docker_engine: Engine, docker_image: str) -> None:
     """Both are there, with the vendors' clients, on a root that cannot be written to, and without pip."""
-    python(
-        docker_engine, docker_image, "-c", "import worker.mover, worker.control, aiodocker, kubernetes_asyncio, isal"
-    )
+    python(docker_engine, docker_image, "-c", "import worker.mover, worker.control, aiodocker, kubernetes_asyncio")
+    said = docker_engine.docker("run", "--rm", "--entrypoint", "codehub-archive", docker_image, "--version")
+    assert said.split()[:2] == ["codehub-archive", service_version()]
     with pytest.raises(EngineError, match="No module named 'pip'"):
         python(docker_engine, docker_image, "-c", "import pip")
 

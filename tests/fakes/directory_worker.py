@@ -15,7 +15,7 @@ from pathlib import Path
 from activities.backends.base import MoverSpec
 from activities.backends.directory.backend import DirectoryBackend
 from activities.backends.wait_policy import WaitPolicy
-from activities.dataplane.walk import change_fingerprint
+from activities.dataplane.fingerprint import change_fingerprint
 from activities.runtime import failpoints
 from codehub_storage.errors import ErrorCode, StorageError
 from tests.fakes.records import RecordFile

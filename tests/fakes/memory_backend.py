@@ -26,7 +26,7 @@ class MemoryBackend:
     def __init__(self, volume: VolumeView | None = None) -> None:
         self.volume = volume
         self.done: list[str] = []
-        self.prints = "f" * 64
+        self.prints = "b3:" + "f" * 64
         self.remains: str | None = None
         self.stays = 0
         self.at: dict[str, Callable[[], Awaitable[object]]] = {}

@@ -88,10 +88,10 @@ class Trial:
                 await self.site.truth.put_if(key, b"something", etag=None)
 
     def fill(self) -> None:
-        """Files for the volume; where an archive is to be seen copying, enough for several segments."""
+        """Files for the volume; where an archive is to be seen copying, more than is under way at a time."""
         folder = self.site.volume(self.id)
         for number in range(2 if self.phase is Phase.COPYING else 0):
-            (folder / f"large-{number}").write_bytes(bytes(range(256)) * 300)
+            (folder / f"large-{number}").write_bytes(os.urandom(20_000_000))
         self.tree = fill(folder)
 
     async def start(self) -> OperationHandle:

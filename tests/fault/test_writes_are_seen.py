@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,8 +66,8 @@ async def archive_while_written(stand: Stand, phase: Phase) -> tuple[str, Tree, 
     site, workspace = stand.site, stand.site.workspace_id()
     volume_key = await site.storage.provision(workspace)
     folder = site.volume(workspace)
-    for number in range(2):
-        (folder / f"large-{number}").write_bytes(bytes(range(256)) * 300)
+    for number in range(2):  # more than a part, which is sent before the end is known
+        (folder / f"large-{number}").write_bytes(os.urandom(3_500_000))
     fill(folder)
 
     async def is_here() -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from dataclasses import replace
 
 from activities.dataplane.plan import MIB, PlanLimits
 from tests.fidelity.case import COUNTED, NO, Case, write
@@ -163,9 +164,7 @@ def _whiteouts(base: bytes) -> None:
 
 
 _WHOLE = PlanLimits()
-_ALLOWING = PlanLimits(
-    TINY.segment_bytes, TINY.large_file_bytes, min_part_bytes=TINY.min_part_bytes, allow_devices=True
-)
+_ALLOWING = replace(TINY, allow_devices=True)
 
 LINKS = (
     Case("hard links, names side by side", ("names", "groups", "content"), _links_within),

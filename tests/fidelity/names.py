@@ -6,14 +6,14 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from activities.dataplane.plan import PlanLimits
+from activities.dataplane.plan import MIB, PlanLimits
 from tests.fidelity.case import Case, write
 
 _LEVEL = b"l" * 250
 _LEVELS = 20
 _PATTERN = bytes(range(256)) * 256
-CUTS = (PlanLimits().large_from, PlanLimits().segment_bytes)
-"""From the first size on our archive keeps a file apart, beyond the second it cuts it."""
+CUTS = (PlanLimits().segment_bytes * 3 // 4, PlanLimits().segment_bytes, 24 * MIB, 32 * MIB)
+"""From the first size on our archive keeps a file apart, beyond the second it cuts it. The title names the others."""
 
 
 def _bytes(base: bytes) -> None:

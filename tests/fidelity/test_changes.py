@@ -9,20 +9,21 @@ from pathlib import Path
 
 import pytest
 
-from activities.dataplane.copy import UploadRef, copy_segments, copy_tail
-from activities.dataplane.gzipmember import MemberWriter
+from activities.dataplane.copy import Place, UploadRef, copy_segments, copy_tail
 from activities.dataplane.plan import MIB, Plan, PlanLimits
 from activities.dataplane.segments import SegmentRecord
 from activities.dataplane.tail import Origin
 from codehub_storage.errors import ErrorCode, StorageError
 from tests.fakes.memory_store import MemoryStore
-from tests.harness.archives import ignore, plan_of
+from tests.harness.archives import SMALL_PARTS, ignore, plan_of
+from tests.harness.moments import at_its_first_read
 from tests.harness.trees import IS_ROOT
 
 KEY = "ws1/home.tar.gz"
 ORIGIN = Origin(archive_id="a-1", workspace_id="ws1")
-LIMITS = PlanLimits(large_file_bytes=8 * MIB, min_part_bytes=0)
-SIZES = {"a file among others": 4 * MIB, "a file of its own": 12 * MIB}
+LIMITS = PlanLimits(segment_bytes=12 * MIB, large_file_bytes=14 * MIB)
+SIZES = {"a file among others": 12 * MIB, "a file of its own": 24 * MIB}
+"""So long that most of them is still to be read when the first bytes were."""
 
 NAME = "folder/victim"
 Change = Callable[[Path], object]
@@ -109,17 +110,15 @@ async def archive(plan: Plan, after_reading: Callable[[], object] = lambda: None
 
 async def _copy(plan: Plan, store: MemoryStore, after_reading: Callable[[], object]) -> None:
     upload = UploadRef(KEY, await store.create_upload(KEY, {}), "a-1")
-    records: list[SegmentRecord] = []
-    moments = iter([after_reading])
-
-    def progress(raw_bytes: int) -> None:
-        for moment in moments:
-            moment()
-
-    if len(plan.segments) > 1:
-        last = len(plan.segments) - 1
-        records = await copy_segments(plan, store, upload, 1, last, done=[], accepted=ignore, progress=ignore)
-    await copy_tail(plan, store, upload, records=records, origin=ORIGIN, progress=progress)
+    records, place, at_end = list[SegmentRecord](), Place(), plan.summary.data_segments == 0
+    while not at_end:  # with parts this small nothing of the data is left to the tail
+        batch = await copy_segments(
+            plan, store, upload, place, done=[], accepted=ignore, progress=ignore, means=SMALL_PARTS
+        )
+        records, place, at_end = records + batch.records, batch.next, batch.at_end
+    assert place.segment > plan.summary.data_segments
+    after_reading()
+    await copy_tail(plan, store, upload, place, before=records, origin=ORIGIN, progress=ignore, means=SMALL_PARTS)
 
 
 def assert_names_it(error: StorageError, how: str) -> None:
@@ -150,24 +149,12 @@ async def test_between_the_walk_and_its_reading(tree: Path, victim: Path, how: s
 
 
 @pytest.mark.parametrize("how", CHANGES)
-async def test_in_the_middle_of_its_reading(
-    tree: Path, victim: Path, how: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It was as planned when it was opened."""
+async def test_in_the_middle_of_its_reading(tree: Path, victim: Path, how: str) -> None:
+    """It was as planned when it was opened, and its first bytes were read."""
     plan = await plan_of(tree, LIMITS)
-    write_from, done = MemberWriter.write_from, list[str]()
-
-    def read_and_change(member: MemberWriter, fd: int, length: int, offset: int) -> int:
-        if done or not os.readlink(f"/proc/self/fd/{fd}").endswith(NAME):
-            return write_from(member, fd, length, offset)
-        first = write_from(member, fd, MIB // 16, offset)
-        done.append(how)
-        CHANGES[how](victim)
-        return first + write_from(member, fd, length - first, offset + first)
-
-    monkeypatch.setattr(MemberWriter, "write_from", read_and_change)
-    error = await archive(plan)
-    assert done == [how]
+    with at_its_first_read(victim, lambda: CHANGES[how](victim)) as done:
+        error = await archive(plan)
+    assert done.is_set()
     assert_names_it(error, how)
 
 

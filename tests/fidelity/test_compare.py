@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from activities.dataplane.confine import Wall
+from activities.dataplane.archiver import Wall
 from activities.dataplane.restore import ArchiveRestore
 from codehub_storage.errors import ErrorCode, StorageError
 from tests.fakes.memory_store import MemoryStore
-from tests.harness.archives import TINY, make_archive
+from tests.harness.archives import TINY, ignore, make_archive
 from tests.harness.trees import ACL, IS_ROOT, make_rich_tree
 
 Change = Callable[[Path], object]
@@ -31,11 +31,16 @@ async def restored(tmp_path: Path) -> tuple[Path, ArchiveRestore]:
     make_rich_tree(source)
     store = MemoryStore(min_part_bytes=0)
     made = await make_archive(source, store, limits=replace(TINY, allow_devices=True))
-    restore = ArchiveRestore(target, store, made.manifest, wall=Wall.REQUIRED)
+    restore = ArchiveRestore(target, store, made.manifest, wall=Wall.DEMANDED)
     await restore.prepare()
     await restore.restore_segments(1, restore.data_segments)
     await restore.finish()
     return target, restore
+
+
+async def compare(restore: ArchiveRestore) -> None:
+    """The last step of ``finish``, alone: those before it would mend what was changed."""
+    await restore._compare(bytes(32), ignore)
 
 
 def _other_time(name: str) -> Change:
@@ -108,7 +113,8 @@ CHANGES: dict[str, tuple[Change, str]] = {
     "a file becomes a link": (_instead("middle.bin", lambda path: path.symlink_to("x")), "middle.bin"),
     "a folder becomes a file": (_instead("emptydir", lambda path: path.touch()), "emptydir"),
     "a FIFO becomes a file": (_instead("fifo", lambda path: path.touch()), "fifo"),
-    "another name": (lambda root: (root / "middle.bin").rename(root / "middle.bin\n"), "middle.bin\n"),
+    # The first in order is named: the name that is gone stands before the one that has come.
+    "another name": (lambda root: (root / "middle.bin").rename(root / "middle.bin\n"), "middle.bin"),
     "hard link broken": (_alone("zz-second-name"), "zz-second-name"),
     "hard link to a large file broken": (_alone("zz-large-again"), "zz-large-again"),
     "hard link to another": (
@@ -140,13 +146,13 @@ async def test_a_difference_is_an_error_that_names_its_path(restored: tuple[Path
     root, restore = restored
     if what in PRIVILEGED and not IS_ROOT:
         pytest.skip("needs root")
-    await restore.compare()
+    await compare(restore)
     change, path = {**CHANGES, **PRIVILEGED}[what]
     times = root.stat()
     change(root)
     if path != ".":
         os.utime(root, ns=(times.st_atime_ns, times.st_mtime_ns))
     with pytest.raises(StorageError) as caught:
-        await restore.compare()
+        await compare(restore)
     assert caught.value.code is ErrorCode.ARCHIVE_CORRUPT
     assert caught.value.details["path"] == path

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from activities.dataplane.confine import Wall
+from activities.dataplane.archiver import Wall
 from activities.dataplane.plan import PlanLimits
 from activities.dataplane.report import RestoreReport
-from activities.dataplane.restore import ArchiveRestore, restore_archive
+from activities.dataplane.restore import ArchiveRestore
 from activities.dataplane.verify import verify_archive
 from tests.fakes.memory_store import MemoryStore
 from tests.fidelity.case import Case
@@ -19,6 +19,7 @@ from tests.fidelity.cases import CASES
 from tests.fidelity.looking import ASPECTS, differences, look_at, rsync_would, without
 from tests.fidelity.names import sizes_around
 from tests.harness.archives import TINY, Made, ignore, make_archive
+from tests.harness.restores import restore_whole
 from tests.harness.trees import IS_ROOT
 
 pytestmark = [
@@ -38,10 +39,10 @@ class Round:
 
     async def trip(self, limits: PlanLimits) -> tuple[Made, RestoreReport]:
         """Archive it, prove it, restore it."""
-        store = MemoryStore(min_part_bytes=limits.min_part_bytes)
+        store = MemoryStore(min_part_bytes=0)
         made = await make_archive(self.source, store, limits=limits)
         await verify_archive(store, made.info, made.manifest, progress=ignore)
-        return made, await restore_archive(ArchiveRestore(self.target, store, made.manifest, wall=Wall.REQUIRED))
+        return made, await restore_whole(ArchiveRestore(self.target, store, made.manifest, wall=Wall.DEMANDED))
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ pytestmark = [
 ]
 
 MARK = b"from here on the disk cannot be read"
-LIMITS = PlanLimits(large_file_bytes=2 * MIB, min_part_bytes=0)
+LIMITS = PlanLimits(large_file_bytes=2 * MIB)
 NAME = "folder/victim"
 
 

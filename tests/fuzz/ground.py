@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
-from activities.dataplane.confine import Wall
+from activities.dataplane.archiver import Wall
 from tests.harness.canary import Canary
 
 

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import json
 import zlib
 from collections.abc import Iterator
 from functools import cache
 
 from hypothesis import strategies as st
 
-from activities.dataplane.entries import Entry, FileType
-from activities.dataplane.manifest import Source, VolumeBlock
-from activities.dataplane.tail import Origin, Statement
-from activities.dataplane.tarwrite import build_header
 from tests.fakes.memory_store import MemoryStore
 from tests.fuzz.mutations import mutated, mutated_json
 from tests.hostile.case import Case, Foreign, Own
 from tests.hostile.forging import END, KEY, block, file, honest, long_name, pack, pax, tail
 from tests.hostile.table import FOREIGN, OWN
+from tests.oracle.entries import Entry, FileType
+from tests.oracle.headers import build_header
 
 LARGEST = 20_000
-WITH_HEADERS = ("header", "gate", "segment", "tail", "foreign")
+WITH_HEADERS = ("segment", "tail", "foreign")
 """Targets that take raw tar, whose checksums are mended."""
 RICH = (
     pax((b"path", b"a/b"), (b"mtime", b"1.5"), (b"SCHILY.xattr.user.x", b"1"))
@@ -60,16 +59,22 @@ def _small(found: Iterator[bytes]) -> list[bytes]:
 
 def _stated_tail() -> bytes:
     """A tail that ends in a statement, which does not hold."""
-    origin = Origin(archive_id="a", source=Source(volume_uid="u", place="p", change_fingerprint="0" * 64))
-    statement = Statement(
-        origin=origin.model_copy(update={"volume": VolumeBlock(backend="directory")}),
-        totals={"entries": 3, "files": 2, "directories": 1},
-        content_fingerprint="0" * 64,
-        segments=1,
-        segments_sha256="0" * 64,
-        last_sha256="0" * 64,
-    )
-    return build_header(ROOT, comment=statement.model_dump_json(exclude_none=True)) + END
+    digest = "b3:" + "0" * 64
+    statement = {
+        "format": "codehub-storage",
+        "version": 1,
+        "origin": {
+            "archive_id": "a",
+            "source": {"volume_uid": "u", "place": "p", "change_fingerprint": digest},
+            "volume": {"backend": "directory"},
+        },
+        "totals": {"entries": 3, "files": 2, "directories": 1},
+        "content_fingerprint": digest,
+        "segments": 1,
+        "segments_digest": digest,
+        "last_digest": digest,
+    }
+    return build_header(ROOT, comment=json.dumps(statement)) + END
 
 
 @cache
@@ -81,17 +86,13 @@ def seeds(target: str) -> list[bytes]:
     match target:
         case "manifest":
             return [asyncio.run(_manifest())]
-        case "member":
-            return [pack(RICH), pack(b""), *stored]
-        case "header" | "gate":
-            return [RICH + END, _stated_tail(), *segments, *tails]
         case "segment":
             return [honest(b"a/b", b"f").raw, *segments]
         case "tail":
             return [tail().raw, _stated_tail(), *tails]
         case "foreign":
             return [RICH, *_small(_inflated(each) for each in stored)]
-        case "foreign-object" | "stream":
+        case "foreign-object":
             return [gzip.compress(RICH + END, mtime=0), *stored]
         case _:
             sound = pack(honest(b"a", b"b").raw) + pack(_stated_tail())

@@ -7,9 +7,13 @@ from pathlib import Path
 import pytest
 
 from tests.fuzz.running import run
-from tests.fuzz.targets import RESTORES, TARGETS
+from tests.fuzz.targets import TARGETS
 
 FOUND = sorted((Path(__file__).parent / "cases").glob("*/*.bin"))
+BECAME = {"gate": "segment", "header": "tail", "stream": "foreign-object"}
+"""Cases of readers that have no target here any more, which the crate's own tests read, too; what takes their bytes."""
+EXAMPLES = 100
+"""Of each target: every one starts several programs."""
 
 pytestmark = pytest.mark.timeout(600)  # what spins shall not hold the suite for longer
 
@@ -17,11 +21,11 @@ pytestmark = pytest.mark.timeout(600)  # what spins shall not hold the suite for
 @pytest.mark.parametrize("case", FOUND, ids=lambda case: f"{case.parent.name}/{case.stem}")
 def test_what_was_found_once_stays_mended(case: Path) -> None:
     """Bytes that broke a promise; their folder names the target."""
-    TARGETS[case.parent.name](case.read_bytes())
+    TARGETS[BECAME.get(case.parent.name, case.parent.name)](case.read_bytes())
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("target", TARGETS)
 def test_no_promise_is_broken(target: str) -> None:
     """Typed errors only, nothing outside changed, memory bounded, whatever the bytes are."""
-    run(target, 600 if target in RESTORES else 2000, TARGETS[target])
+    run(target, EXAMPLES, TARGETS[target])

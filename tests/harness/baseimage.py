@@ -1,4 +1,4 @@
-"""The image that our Dockerfile is built on, made of Debian packages where there is no registry to pull it from."""
+"""The images that our Dockerfile is built on, made of Debian packages where there is no registry to pull them from."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import hashlib
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tests.harness.docker import Engine
@@ -16,8 +16,12 @@ from tests.harness.keep import kept
 NAME = "python:3.11-slim-bookworm"
 """Its name in the Dockerfile. The official one has Python in /usr/local; both have `python3` on the path."""
 
+COMPILER = "debian:bookworm"
+"""What the archiver is built on. The official one gets these packages by apt-get; here there is no network to do so."""
+
 _SUITE = "bookworm"
 _PACKAGES = ("ca-certificates", "gzip", "python3", "python3-venv", "tar")
+_COMPILER_PACKAGES = ("ca-certificates", "cargo-web", "gcc", "libc6-dev", "libisal-dev", "pkg-config")
 _NOT_NEEDED = (
     "usr/share/doc",
     "usr/share/info",
@@ -38,6 +42,11 @@ def base_tar() -> Path:
     return debian_tar(_PACKAGES)
 
 
+def compiler_tar() -> Path:
+    """The same of what the archiver is built on."""
+    return debian_tar(_COMPILER_PACKAGES)
+
+
 def debian_tar(packages: Sequence[str]) -> Path:
     """The file system of a bare Debian with these packages as a tar, made once."""
     digest = hashlib.sha256(repr((_SUITE, tuple(packages), _NOT_NEEDED)).encode()).hexdigest()[:16]
@@ -46,8 +55,17 @@ def debian_tar(packages: Sequence[str]) -> Path:
 
 def import_base(engine: Engine) -> None:
     """Give the engine the image, unless it has one of that name."""
-    if not engine.has_image(NAME):
-        engine.docker("import", "--change", 'CMD ["bash"]', str(base_tar()), NAME)
+    _import(engine, NAME, base_tar)
+
+
+def import_compiler(engine: Engine) -> None:
+    """The same, of what the archiver is built on: only a build of our image needs it."""
+    _import(engine, COMPILER, compiler_tar)
+
+
+def _import(engine: Engine, name: str, tar: Callable[[], Path]) -> None:
+    if not engine.has_image(name):
+        engine.docker("import", "--change", 'CMD ["bash"]', str(tar()), name)
 
 
 def _make(packages: Sequence[str], target: Path) -> None:

@@ -26,6 +26,14 @@ NAME = "codehub-storage:test"
 
 _ALWAYS = ("Dockerfile", ".dockerignore")
 _EXTRAS = ("docker", "kubernetes")
+_CRATES_ARE_HERE = """
+[net]
+offline = true
+[source.crates-io]
+replace-with = "vendored"
+[source.vendored]
+directory = "vendor"
+"""
 _KEPT = 3
 """So many of one kind: a change that is taken back costs nothing."""
 
@@ -42,7 +50,7 @@ def image_tar() -> Path:
 def provide(engine: Engine) -> str:
     """The image's name, once the engine has it. An engine of others builds it, and pulls what it is built on."""
     if not engine.is_own:
-        _build(engine, wheels=None)
+        _build(engine, has_network=True)
     elif not engine.has_image(NAME):
         engine.docker("load", "--input", str(image_tar()))
     return NAME
@@ -58,7 +66,8 @@ def _make(target: Path) -> None:
     with running_engine() as engine:
         if engine.is_own:
             baseimage.import_base(engine)
-        _build(engine, wheels=image_wheels() if engine.is_own else None)
+            baseimage.import_compiler(engine)
+        _build(engine, has_network=not engine.is_own)
         engine.docker("save", "--output", str(target), NAME)
     forget_all_but(_KEPT - 1, "image-*.tar")
 
@@ -66,23 +75,49 @@ def _make(target: Path) -> None:
 @functools.cache
 def digest() -> str:
     """It changes with everything that the image is made of."""
-    made_of = hashlib.sha256(b"" if their_engine() else baseimage.base_tar().name.encode())
+    bases = () if their_engine() else (baseimage.base_tar(), baseimage.compiler_tar())
+    made_of = hashlib.sha256("".join(each.name for each in bases).encode())
     names = tuple(line[1:].strip() for line in (TOP / ".dockerignore").read_text().splitlines() if line[:1] == "!")
     for path in sources():
-        if path.parts[0] in (*names, *_ALWAYS):
+        if {path.parts[0], str(path)} & {*names, *_ALWAYS}:
             made_of.update(f"{path}\0{(TOP / path).stat().st_mode:o}\0".encode())
             made_of.update(hashlib.sha256((TOP / path).read_bytes()).digest())
     return made_of.hexdigest()[:16]
 
 
-def _build(engine: Engine, *, wheels: Path | None) -> None:
-    """The Dockerfile on a context of the repository's files, and of wheels where the build has no network."""
+def _build(engine: Engine, *, has_network: bool) -> None:
+    """The Dockerfile on a context of the repository's files."""
     with tempfile.TemporaryDirectory(prefix="storage-image-") as folder:
         context = Path(folder) / "context"
         copy_sources(sources(), context)
-        if wheels is not None:
-            shutil.copytree(wheels, context / "wheels", copy_function=shutil.copyfile)
+        if not has_network:
+            bring_along(context)
         engine.docker("build", "--tag", NAME, str(context))
+
+
+def bring_along(context: Path) -> None:
+    """What a build without network needs: wheels, and the archiver's crates, where cargo is told to look."""
+    shutil.copytree(image_wheels(), context / "wheels", copy_function=shutil.copyfile)
+    shutil.copytree(_image_crates(), context / "archiver/vendor", copy_function=shutil.copyfile)
+    (context / "archiver/.cargo").mkdir()
+    (context / "archiver/.cargo/config.toml").write_text(_CRATES_ARE_HERE)
+
+
+def _image_crates() -> Path:
+    """The sources of all that the archiver is built of: fetched again when its lock changes."""
+    lock = (TOP / "archiver/Cargo.lock").read_bytes()
+    return kept(f"crates-{hashlib.sha256(lock).hexdigest()[:16]}", _fetch_crates)
+
+
+def _fetch_crates(target: Path) -> None:
+    manifest = str(TOP / "archiver/Cargo.toml")
+    command = ["cargo", "vendor", "--quiet", "--locked", "--manifest-path", manifest, str(target)]
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    if done.returncode != 0:
+        raise ImageError(f"cargo vendor:\n{done.stdout[-2000:]}")
+    forget_all_but(_KEPT - 1, "crates-*")
 
 
 def image_wheels() -> Path:

@@ -44,6 +44,13 @@ def overlay(folder: Path) -> Iterator[Path]:
 
 
 @contextmanager
+def sizes(folder: Path) -> Iterator[Path]:
+    """A file system that holds names and sizes: what is not written to a file takes no room, and is no hole either."""
+    with _mounted("--types", "ramfs", "sizes", folder / "sizes"):
+        yield folder / "sizes"
+
+
+@contextmanager
 def _mounted(*command: str | Path) -> Iterator[None]:
     with mount_point(Path(command[-1])) as target:
         _run("mount", *command[:-1], target)

@@ -1,6 +1,6 @@
 """A stranger's view of a workspace: where its one complete copy is, found by tools that know nothing of this project.
 
-Imports nothing of ours, only the standard library and boto3, and runs ``rsync``, ``tar`` and ``sha256sum``. What it
+Imports nothing of ours, only the standard library, boto3 and blake3, and runs ``rsync``, ``tar`` and ``gzip``. What it
 knows of the service stands in DESIGN.md: names of objects and folders, and what record and manifest say.
 """
 
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+from blake3 import blake3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
@@ -196,12 +197,11 @@ class Oracle:
     def _check_segments(self, archive: Path, manifest: dict[str, Any]) -> None:
         """Each segment by itself, as the format says: a gzip member whose raw bytes have the digest in the manifest."""
         for segment in manifest["segments"]:
-            cut = (
-                f"tail -c +{segment['offset'] + 1} {archive} | head -c {segment['stored_bytes']} | gzip -dc | sha256sum"
-            )
-            done = subprocess.run(["sh", "-c", cut], capture_output=True, text=True, check=True)
-            if done.stdout.split()[0] != segment["sha256"]:
-                raise NoCopy(f"segment {segment} has digest {done.stdout}")
+            cut = f"tail -c +{segment['offset'] + 1} {archive} | head -c {segment['stored_bytes']} | gzip -dc"
+            raw = subprocess.run(["sh", "-c", cut], capture_output=True, check=True).stdout
+            digest = f"b3:{blake3(raw).hexdigest()}"
+            if digest != segment["digest"]:
+                raise NoCopy(f"segment {segment} has digest {digest}")
 
     def _json(self, key: str) -> dict[str, Any] | None:
         try:

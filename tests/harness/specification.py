@@ -12,7 +12,7 @@ PAGE = TOP / "docs/specification.md"
 _HEADING = re.compile(r"^### ([A-Z]\d+)\. (.+)$", re.MULTILINE)
 _TEST = re.compile(r"`(tests/[\w/]+\.py::test_\w+)`")
 _SYMBOL = re.compile(r"`((?:activities|codehub_storage|worker|workflows)(?:\.\w+)+)`")
-_FILE = re.compile(r"`((?:\w[\w.-]*/)*\w[\w.-]*\.(?:py|yml|toml))`")
+_FILE = re.compile(r"`((?:\w[\w.-]*/)*\w[\w.-]*\.(?:py|rs|yml|toml))`")
 
 
 @dataclass(frozen=True)

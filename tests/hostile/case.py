@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from activities.dataplane.confine import Wall
+from activities.dataplane.archiver import Wall
 from activities.dataplane.foreign import ForeignLimits, restore_foreign
 from activities.dataplane.manifest import Manifest, Totals
 from activities.dataplane.report import RestoreReport
@@ -16,6 +16,7 @@ from activities.objectstore.base import ObjectInfo
 from codehub_storage.errors import ErrorCode
 from tests.fakes.memory_store import MemoryStore
 from tests.harness.canary import Canary
+from tests.harness.restores import restore_whole
 from tests.hostile.forging import END, Forged, forge
 
 CORRUPT, UNSUPPORTED, TOO_LARGE = ErrorCode.ARCHIVE_CORRUPT, ErrorCode.UNSUPPORTED, ErrorCode.ARCHIVE_TOO_LARGE
@@ -88,14 +89,7 @@ class Own:
         _, manifest = await self.place(store)
         assert manifest is not None
         archive = ArchiveRestore(canary.volume, store, Manifest.from_json(manifest.to_json()), wall=wall)
-        await archive.prepare()
-        report = RestoreReport()
-        if archive.data_segments:
-            report.add(await archive.restore_segments(1, archive.data_segments, restored=restored))
-        report.add(await archive.finish())
-        await archive.compare()
-        await archive.sync()
-        return report
+        return await restore_whole(archive, restored=restored)
 
 
 Expected = ErrorCode | Harmless

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass
+import gzip
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from awscrt import checksums
+from blake3 import blake3
 
-from activities.dataplane.entries import EMPTY_CONTENT, Content, Entry, FileType, content_of
-from activities.dataplane.gzipmember import MemberWriter
 from activities.dataplane.manifest import Manifest, Piece, Segment, StoredObject, Totals, encode_path
-from activities.dataplane.tarheader import padding_of
-from activities.dataplane.tarwrite import build_header
 from tests.fakes.memory_store import MemoryStore
+from tests.oracle.entries import EMPTY_CONTENT, Content, Entry, FileType, content_of
+from tests.oracle.headers import build_header, padding_of
 
 KEY = "ws1/home.tar.gz"
 END = bytes(1024)
+ROOT = Entry(b"", FileType.DIRECTORY, 0o755, mtime_ns=10**9)
 
 
 def block(
@@ -87,17 +89,17 @@ class Forged:
     entries: int = 1
     content: Content = EMPTY_CONTENT
     piece: Piece | None = None
-    sha256: str | None = None
+    digest: str | None = None
     stored: bytes | None = None
     raw_bytes: int | None = None
     crc64: str | None = None
+    root: tuple[int, int] | None = None
+    """Where the header of its last entry stands, if that shall state the truth about the whole."""
 
 
 def pack(raw: bytes) -> bytes:
-    """A gzip member as we write it."""
-    member = MemberWriter()
-    member.write(raw)
-    return b"".join(member.finish().chunks)
+    """A sound gzip member, by a packer that is not ours."""
+    return gzip.compress(raw, 6, mtime=0)
 
 
 def files(raw: bytes, first: bytes, last: bytes | None = None, entries: int = 1) -> Forged:
@@ -117,17 +119,41 @@ def honest(*paths: bytes, content: bytes = b"good") -> Forged:
 
 def tail(*entries: Entry, raw: bytes = b"", end: bytes = END) -> Forged:
     """A tail with these entries, then ``raw``, then the root and the end."""
-    root = Entry(b"", FileType.DIRECTORY, 0o755, mtime_ns=10**9)
     total = EMPTY_CONTENT
-    for entry in (*entries, root):
+    for entry in (*entries, ROOT):
         total = total.plus(content_of(entry))
-    body = b"".join(map(build_header, entries)) + raw + build_header(root) + end
-    return Forged("tail", body, entries=len(entries) + 1, content=total)
+    before, root = b"".join(map(build_header, entries)) + raw, build_header(ROOT)
+    place = len(before), len(before) + len(root)
+    return Forged("tail", before + root + end, entries=len(entries) + 1, content=total, root=place)
+
+
+def stating(segment: Forged, before: Sequence[Forged], totals: Totals) -> Forged:
+    """This tail behind these segments, with a statement that is true of all."""
+    if segment.root is None:
+        return segment
+    start, end = segment.root
+    total, digests = segment.content, blake3()
+    for each in before:
+        total = total.plus(each.content)
+        digests.update(blake3(each.raw).digest())
+    statement = {
+        "format": "codehub-storage",
+        "version": 1,
+        "origin": {"archive_id": "a"},
+        "totals": totals.model_dump(),
+        "content_fingerprint": total.text(),
+        "segments": len(before),
+        "segments_digest": f"b3:{digests.hexdigest()}",
+        "last_digest": f"b3:{blake3(segment.raw[:start]).hexdigest()}",
+    }
+    root = build_header(ROOT, comment=json.dumps(statement))
+    return replace(segment, raw=segment.raw[:start] + root + segment.raw[end:])
 
 
 async def forge(store: MemoryStore, *segments: Forged, totals: Totals | None = None) -> Manifest:
     """Store an own archive of these segments; the manifest is right about all that the segments do not overrule."""
     stored, listed, offset = b"", [], 0
+    segments = (*segments[:-1], stating(segments[-1], segments[:-1], totals or Totals()))
     for segment in segments:
         body = segment.stored if segment.stored is not None else pack(segment.raw)
         listed.append(
@@ -137,8 +163,8 @@ async def forge(store: MemoryStore, *segments: Forged, totals: Totals | None = N
                 last=encode_path(segment.last),
                 entries=segment.entries,
                 raw_bytes=len(segment.raw) if segment.raw_bytes is None else segment.raw_bytes,
-                sha256=segment.sha256 or hashlib.sha256(segment.raw).hexdigest(),
-                content=segment.content.hex(),
+                digest=segment.digest or f"b3:{blake3(segment.raw).hexdigest()}",
+                content=segment.content.text(),
                 offset=offset,
                 stored_bytes=len(body),
                 crc64=segment.crc64 or f"{checksums.crc64nvme(body):016x}",
@@ -158,6 +184,6 @@ async def forge(store: MemoryStore, *segments: Forged, totals: Totals | None = N
             key=KEY, size_bytes=info.size_bytes, etag=info.etag, crc64=f"{checksums.crc64nvme(stored):016x}"
         ),
         totals=totals or Totals(),
-        content_fingerprint=total.hex(),
+        content_fingerprint=total.text(),
         segments=tuple(listed),
     )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from activities.dataplane.entries import Entry, FileType
 from tests.harness.trees import ACL, IS_ROOT
 from tests.hostile.case import CORRUPT, DENIED, UNSUPPORTED, Case, Expected, Harmless, Made, Own, rows
 from tests.hostile.forging import END, Forged, base256, block, file, honest, long_name, pax, tail
+from tests.oracle.entries import Entry, FileType
 
 OUT = b"../../victim"
 ROOT = block(b"./", b"5", mode=b"0000755\0", mtime=b"00000000001\0")

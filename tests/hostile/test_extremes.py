@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import subprocess
-import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from activities.dataplane.confine import Wall
-from activities.dataplane.restore import ArchiveRestore, restore_archive
-from activities.dataplane.walk import content_fingerprint, walk
+from activities.dataplane.archiver import Wall, program
+from activities.dataplane.restore import ArchiveRestore
 from tests.fakes.memory_store import MemoryStore
-from tests.harness.archives import make_archive
+from tests.harness.archives import make_archive, plan_of
+from tests.harness.restores import restore_whole
 
-REPOSITORY = Path(__file__).parents[2]
 MANY = 1_000_000 if os.environ.get("STORAGE_TESTS_N") else 150_000
 """A million takes half a minute and is for `make faults`; in the suite as many as show that memory is in proportion."""
 MIB = 1 << 20
@@ -48,32 +48,39 @@ async def test_a_thousand_folders_deep(folder: Path) -> None:
         os.close(at)
         at = inner
     os.close(at)
-    assert sum(1 for _ in walk(source, xattrs=True)) == 3001
     store = MemoryStore(min_part_bytes=0)
     made = await make_archive(source, store, spool=spool)
-    await restore_archive(ArchiveRestore(target, store, made.manifest, wall=Wall.REQUIRED))
-    assert await content_fingerprint(target) == await content_fingerprint(source)
-
-
-COUNT = """
-import resource, sys
-from activities.dataplane.walk import walk
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-count = sum(1 for _ in walk(sys.argv[1], xattrs=True))
-print(count, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
-"""
+    await restore_whole(ArchiveRestore(target, store, made.manifest, wall=Wall.DEMANDED))
+    assert made.plan.summary.entries == 3001
+    assert (await plan_of(target)).summary.content_fingerprint == made.plan.summary.content_fingerprint
 
 
 @pytest.mark.slow
-def test_a_million_names_in_one_folder(folder: Path) -> None:
+def test_a_million_names_in_one_folder(tmp_path: Path, folder: Path) -> None:
     """The walk holds their names and nothing else of them: at most 160 bytes for each."""
     here = os.open(folder, os.O_RDONLY)
     for number in range(MANY):
         os.mknod(f"an ordinary name {number}", stat.S_IFREG | 0o644, dir_fd=here)
     os.close(here)
-    path = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "client")])
-    command = [sys.executable, "-c", COUNT, str(folder)]
-    said = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, check=True, capture_output=True, text=True)
-    count, grown = map(int, said.stdout.split())
-    assert count == 1 + MANY
-    assert grown < 4 * MIB + 160 * MANY
+    plan = tmp_path / "plan"
+    plan.mkdir()
+    command = [program(), "plan", "--root", str(folder), "--out", str(plan), "--parent", str(os.getpid())]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={}) as walking:
+        assert walking.stdout is not None
+        peak = 0
+        while walking.poll() is None:  # what wait4 tells counts the memory of whoever started it
+            peak = max(peak, peak_of(walking.pid))
+            time.sleep(0.002)
+        said = walking.stdout.read().splitlines()
+    assert walking.returncode == 0
+    assert json.loads(said[-1])["plan"]["entries"] == 1 + MANY
+    assert 0 < peak < 16 * MIB + 160 * MANY
+
+
+def peak_of(process: int) -> int:
+    """The most bytes of memory that it has had; 0 once it is over."""
+    try:
+        status = Path(f"/proc/{process}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return sum(int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith("VmHWM"))

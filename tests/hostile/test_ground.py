@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from activities.dataplane.confine import Wall
-from activities.dataplane.entries import Entry, FileType
+from activities.dataplane.archiver import Wall
 from activities.dataplane.foreign import ForeignLimits
 from activities.dataplane.manifest import Totals
 from codehub_storage.errors import ErrorCode, StorageError
@@ -22,6 +21,7 @@ from tests.harness.canary import Canary
 from tests.harness.trees import ACL, IS_ROOT
 from tests.hostile.case import Foreign, Hostile, Own, tar
 from tests.hostile.forging import block, file, honest, pax, tail
+from tests.oracle.entries import Entry, FileType
 
 MANY = 3000
 FOLDER = Entry(b"d", FileType.DIRECTORY, 0o700, mtime_ns=10**9)
@@ -39,7 +39,7 @@ async def test_no_acl_of_the_volume_leaks_into_what_is_made_below(tmp_path: Path
     """A default ACL that the root got from its own parent would let others read what the archive closed."""
     canary = Canary(tmp_path)
     os.setxattr(canary.volume, "system.posix_acl_default", ACL)
-    await archive.restore(canary, Wall.REQUIRED, ignore)
+    await archive.restore(canary, Wall.DEMANDED, ignore)
     found = [
         path for path in (canary.volume, *canary.volume.rglob("*")) if any("acl" in name for name in os.listxattr(path))
     ]
@@ -90,6 +90,6 @@ BOMBS: dict[str, Hostile] = {
 async def test_a_volume_that_fills_up_ends_the_restore(small: Canary, bomb: str) -> None:
     """NoSpace, whatever ran out, and whatever the archive said of itself."""
     with pytest.raises(StorageError) as caught:
-        await BOMBS[bomb].restore(small, Wall.REQUIRED, ignore)
+        await BOMBS[bomb].restore(small, Wall.DEMANDED, ignore)
     assert caught.value.code is ErrorCode.NO_SPACE, caught.value
     assert not small.changes()

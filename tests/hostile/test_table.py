@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from activities.dataplane.confine import Wall
+from activities.dataplane.archiver import Wall
 from activities.dataplane.rebuild import verify_from_tail
 from activities.dataplane.report import RestoreReport
 from activities.dataplane.restore import ArchiveRestore
@@ -30,7 +30,7 @@ def test_the_table_is_long_and_says_each_thing_once() -> None:
     assert min(len(FOREIGN), len(OWN)) >= 100
 
 
-@pytest.mark.parametrize("wall", [Wall.REQUIRED, Wall.OFF])
+@pytest.mark.parametrize("wall", [Wall.DEMANDED, Wall.OFF])
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 async def test_it_ends_as_the_table_says(tmp_path: Path, case: Case, wall: Wall) -> None:
     """Its error, and no segment that is named in it counts as restored; or exactly the harmless tree."""

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from activities.dataplane.copy import Means
 from activities.dataplane.plan import PlanLimits
 from codehub_storage.keys import archive_key, manifest_key
 from tests.harness.archives import make_archive
@@ -59,7 +60,7 @@ async def test_what_may_not_be_set_is_counted(common_site: Site, tmp_path: Path)
     source.mkdir()
     make_home(source)
     key = archive_key(workspace)
-    made = await make_archive(source, site.truth, limits=PlanLimits(), key=key)
+    made = await make_archive(source, site.truth, limits=PlanLimits(), key=key, means=Means())
     await site.truth.put_if(manifest_key(key), made.manifest.to_json(), etag=None)
     kept = 0 if MAY_TRUST else remove_trusted(source)
     remove_socket(source)

@@ -157,6 +157,7 @@ async def test_every_field_of_another_workspaces_manifest(common_site: Site, col
 
 
 @pytest.mark.field("D2")
+@pytest.mark.field("L7")
 async def test_a_manifest_with_numbers_beyond_bounds_ends(common_site: Site) -> None:
     """Totals that no search attribute holds: ArchiveCorrupt, and the run does not hang."""
     site = common_site

@@ -15,7 +15,7 @@ import pytest
 
 from activities.backends.directory.backend import DirectoryBackend
 from activities.backends.starting import last_words, why_it_ended
-from activities.dataplane.walk import change_fingerprint
+from activities.dataplane.fingerprint import change_fingerprint
 from codehub_storage import ErrorCode, StorageClient, StorageError
 from tests.harness.homes import provisioned
 from tests.harness.seaweed import Seaweed

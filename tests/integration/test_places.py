@@ -182,7 +182,7 @@ async def test_work_stays_where_it_is_unless_its_loss_is_accepted(
     uid = record.volume.uid
     manifest = await read_manifest(one.truth, key)
     assert manifest is not None
-    proven = {"archive_id": manifest[0].archive_id, "fingerprint": "0" * 64}
+    proven = {"archive_id": manifest[0].archive_id, "fingerprint": "b3:" + "0" * 64}
     volume = record.volume.model_copy(update={"state": state, **proven})
     if state is VolumeState.ARCHIVED:
         await put(one, record.model_copy(update={"volume": volume}))

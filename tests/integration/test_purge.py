@@ -67,7 +67,7 @@ async def test_the_archive_alone_keeps_a_home_that_changed_since(common_site: Si
     assert found is not None
     record, etag = found
     assert record.volume is not None
-    left = {"state": VolumeState.ARCHIVED, "archive_id": "a1", "fingerprint": "0" * 64}
+    left = {"state": VolumeState.ARCHIVED, "archive_id": "a1", "fingerprint": "b3:" + "0" * 64}
     changed = {"volume": record.volume.model_copy(update=left), "revision": record.revision + 1}
     await write_record(site.truth, record.model_copy(update=changed), etag)
     with pytest.raises(StorageError) as refused:

@@ -150,7 +150,8 @@ async def test_a_home_that_changed_since_an_older_record_called_it_archived_is_k
     assert cold is not None
     volume = await site.storage.restore(key)
     write(site, workspace, "half")
-    await rewrite(site, workspace, state=VolumeState.ARCHIVED, archive_id="of-another-time", fingerprint="0" * 64)
+    other = {"archive_id": "of-another-time", "fingerprint": "b3:" + "0" * 64}
+    await rewrite(site, workspace, state=VolumeState.ARCHIVED, **other)
     await raise_epoch(site)
     for call in (
         site.storage.archive(volume),

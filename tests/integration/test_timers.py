@@ -59,7 +59,7 @@ def happy() -> dict[str, Any]:
         "inspect_for_restore": InspectResult(next_step=NextStep.RUN, archive_id="a1", segments=1, raw_bytes=1),
         "scan_volume": PlanSummary(fingerprint="f1", data_segments=1, files=1, file_bytes=1, entries=1),
         "begin_archive": UPLOAD,
-        "copy_segments": CopyResult(records=b""),
+        "copy_segments": CopyResult(records=b"", next_segment=2, next_part=2, at_end=True),
         "copy_tail": TailResult(records=b""),
         "complete_archive": StoredArchive(key=UPLOAD.key, archive_id="a1", size_bytes=1, etag="etag"),
         "verify_archive": ProofResult(),

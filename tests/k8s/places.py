@@ -26,7 +26,8 @@ from tests.harness.cluster.storage import STORAGE_CLASS, VOLUMES
 BASELINE = {"pod-security.kubernetes.io/enforce": "baseline"}
 LABEL = "codehub.workspace"
 _SERVE = "trap 'exit 0' TERM; while :; do sleep 0.1; done"
-_WALK = f"find {VOLUME} -exec stat -c '%n %s %i %Y %Z' {{}} + | sort | sha256sum | cut -c1-64; {_SERVE}"
+_LOOK = f"find {VOLUME} -exec stat -c '%n %s %i %Y %Z' {{}} + | sort | sha256sum | cut -c1-64"
+_WALK = f"echo b3:$({_LOOK}); {_SERVE}"
 IMAGE = MoverImage(
     TINY,
     mover_command=("sh", "-c", f"echo serving; {_SERVE}", "mover"),

@@ -19,7 +19,7 @@ import workflows, worker
 assert workflows.MINE and worker.MINE
 from codehub_storage import StorageClient, StorageError, ErrorCode
 assert "activities" not in sys.modules
-for name in ("aioboto3", "isal", "awscrt", "pydantic_settings"):
+for name in ("aioboto3", "awscrt", "pydantic_settings"):
     try:
         __import__(name)
     except ImportError:

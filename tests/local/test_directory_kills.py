@@ -14,7 +14,7 @@ from activities.backends.base import MoverSpec
 from activities.backends.directory.backend import DirectoryBackend
 from activities.backends.directory.layout import Layout
 from activities.backends.wait_policy import WaitPolicy
-from activities.dataplane.walk import change_fingerprint
+from activities.dataplane.fingerprint import change_fingerprint
 from activities.runtime import failpoints
 from activities.state.record import VolumeState
 from codehub_storage.errors import ErrorCode, StorageError

@@ -18,7 +18,7 @@ from activities.backends.directory.backend import PRELOAD, DirectoryBackend
 from activities.backends.directory.layout import Layout
 from activities.backends.directory.lock import MOVER, Holder
 from activities.backends.wait_policy import WaitPolicy
-from activities.dataplane.walk import change_fingerprint
+from activities.dataplane.fingerprint import change_fingerprint
 from activities.runtime.scratch import scratch_prefix
 from activities.state.record import VolumeState
 from codehub_storage.errors import ErrorCode, StorageError

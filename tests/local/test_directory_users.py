@@ -19,7 +19,7 @@ import pytest
 from activities.backends.base import Deletion, Walk
 from activities.backends.directory.backend import DirectoryBackend
 from activities.backends.wait_policy import WaitPolicy
-from activities.dataplane.walk import change_fingerprint
+from activities.dataplane.fingerprint import change_fingerprint
 from activities.runtime.linux import processes
 from activities.runtime.linux.held_files import users_of
 from activities.runtime.linux.syscalls import FileId

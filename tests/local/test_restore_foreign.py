@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from activities.dataplane.confine import Wall
+from activities.dataplane.archiver import Wall
 from activities.dataplane.foreign import restore_foreign
 from activities.dataplane.report import RestoreReport
 from codehub_storage.errors import ErrorCode, StorageError
@@ -32,7 +32,7 @@ async def restore(tmp_path: Path, data: bytes) -> tuple[Path, RestoreReport]:
     target, spool = tmp_path / "target", tmp_path / "spool"
     target.mkdir()
     spool.mkdir()
-    report = await restore_foreign(target, store, info, spool=spool, wall=Wall.REQUIRED)
+    report = await restore_foreign(target, store, info, spool=spool, wall=Wall.DEMANDED)
     assert not list(spool.iterdir())
     return target, report
 

@@ -9,20 +9,19 @@ import stat
 import subprocess
 import sys
 import tempfile
-import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from activities.dataplane.beneath import Beneath, write_all
-from activities.dataplane.confine import Wall
-from activities.dataplane.restore import ArchiveRestore, restore_archive
+from activities.dataplane.archiver import Wall
+from activities.dataplane.restore import ArchiveRestore
 from codehub_storage.errors import ErrorCode, StorageError
 from tests.fakes.memory_store import MemoryStore
-from tests.harness.archives import TINY, Made, make_archive
+from tests.harness.archives import TINY, Made, make_archive, restore_archive
 from tests.harness.trees import IS_ROOT, make_rich_tree, snapshot
 
 needs_root = pytest.mark.skipif(not IS_ROOT, reason="needs root")
@@ -40,7 +39,7 @@ class Archived:
 
     def restore(self, **options: object) -> ArchiveRestore:
         """A restore of it, inside all walls."""
-        return ArchiveRestore(self.target, self.store, self.made.manifest, wall=Wall.REQUIRED, **options)  # type: ignore[arg-type]
+        return ArchiveRestore(self.target, self.store, self.made.manifest, wall=Wall.DEMANDED, **options)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -72,8 +71,6 @@ async def test_every_step_may_run_twice(archived: Archived) -> None:
     await restore.restore_segments(1, restore.data_segments)
     await restore.finish()
     await restore.finish()
-    await restore.compare()
-    await restore.compare()
     await restore.sync()
     assert snapshot(archived.target) == snapshot(archived.source)
 
@@ -106,7 +103,6 @@ async def test_folders_are_closed_and_bare_while_parallel_writers_run(archived: 
         assert not [name for name in os.listxattr(folder) if "posix_acl" in name]
     await restore.restore_segments(1, restore.data_segments)
     await restore.finish()
-    await restore.compare()
     assert snapshot(archived.target) == snapshot(archived.source)
 
 
@@ -128,6 +124,12 @@ async def test_a_flipped_byte_anywhere_is_found_and_its_segment_not_reported(arc
         assert restored == []
         archived.store.corrupt(key, at)
     await restore.restore_segments(1, restore.data_segments)
+
+
+def children() -> list[str]:
+    """Programs that this process has started and that still are."""
+    task = Path(f"/proc/self/task/{os.getpid()}/children")
+    return [pid for pid in task.read_text().split() if b"codehub-archive" in Path(f"/proc/{pid}/comm").read_bytes()]
 
 
 class StallingStore(MemoryStore):
@@ -153,8 +155,8 @@ class StallingStore(MemoryStore):
             self.closed += 1
 
 
-async def test_cancelling_ends_the_threads_and_closes_the_reads(archived: Archived) -> None:
-    """When the cancelled call is over, no thread and no connection of it is left."""
+async def test_cancelling_ends_the_program_and_closes_the_reads(archived: Archived) -> None:
+    """When the cancelled call is over, no program and no connection of it is left."""
     await archived.restore().prepare()
     stalling = StallingStore()
     found = await archived.store.get(archived.made.info.key)
@@ -163,14 +165,13 @@ async def test_cancelling_ends_the_threads_and_closes_the_reads(archived: Archiv
     manifest = archived.made.manifest
     assert manifest.object is not None
     manifest = manifest.model_copy(update={"object": manifest.object.model_copy(update={"etag": info.etag})})
-    restore = ArchiveRestore(archived.target, stalling, manifest, wall=Wall.REQUIRED, concurrency=3)
-    before = threading.active_count()
+    restore = ArchiveRestore(archived.target, stalling, manifest, wall=Wall.DEMANDED, lanes=3)
     task = asyncio.create_task(restore.restore_segments(1, restore.data_segments))
     await stalling.stalled.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert threading.active_count() <= before
+    assert children() == []
     assert stalling.closed == stalling.opened
 
 
@@ -181,7 +182,7 @@ async def test_a_full_volume_is_no_space(archived: Archived, tmp_path: Path) -> 
     small.mkdir()
     subprocess_run("mount", "-t", "tmpfs", "-o", "size=96k,nr_inodes=200", "tmpfs", small)
     try:
-        restore = ArchiveRestore(small, archived.store, archived.made.manifest, wall=Wall.REQUIRED)
+        restore = ArchiveRestore(small, archived.store, archived.made.manifest, wall=Wall.DEMANDED)
         with pytest.raises(StorageError) as caught:
             await restore.prepare()
         assert caught.value.code is ErrorCode.NO_SPACE
@@ -189,7 +190,7 @@ async def test_a_full_volume_is_no_space(archived: Archived, tmp_path: Path) -> 
             target.mkdir()
         totals = archived.made.manifest.totals.model_copy(update={"file_bytes": 0, "files": 0, "directories": 0})
         manifest = archived.made.manifest.model_copy(update={"totals": totals})
-        restore = ArchiveRestore(small / "in", archived.store, manifest, wall=Wall.REQUIRED)
+        restore = ArchiveRestore(small / "in", archived.store, manifest, wall=Wall.DEMANDED)
         with pytest.raises(StorageError) as caught:
             await restore_archive(restore)
         assert caught.value.code is ErrorCode.NO_SPACE
@@ -253,36 +254,44 @@ async def test_paths_that_no_tool_can_name_come_back(tmp_path: Path) -> None:
     source, target = tmp_path / "source", tmp_path / "target"
     source.mkdir()
     target.mkdir()
-    folder = b"/".join([b"n" * 250] * 20)
-    contents = {folder + b"/small": b"x" * 100, folder + b"/empty": b"", folder + b"/big": os.urandom(50_000)}
-    with Beneath(source) as beneath:
-        beneath.makedirs(folder)
-        for path, content in contents.items():
-            fd = beneath.create(path)
-            write_all(fd, content, 0)
+    contents = {b"small": b"x" * 100, b"empty": b"", b"big": os.urandom(50_000)}
+    with deep(source, make=True) as folder:
+        for name, content in contents.items():
+            fd = os.open(name, os.O_WRONLY | os.O_CREAT, 0o640, dir_fd=folder)
+            os.write(fd, content)
+            os.setxattr(fd, "user.x", b"1")
+            os.fchmod(fd, 0o640)
+            os.utime(fd, ns=(7, 10**18 + 7))
             os.close(fd)
-            beneath.setxattr(path, b"user.x", b"1")
-            beneath.chmod(path, 0o640)
-            beneath.utime(path, 7, 10**18 + 7)
-        beneath.symlink(folder + b"/link", b"small")
-        beneath.link(folder + b"/zz", folder + b"/small")
+        os.symlink("small", "link", dir_fd=folder)
+        os.link("small", "zz", src_dir_fd=folder, dst_dir_fd=folder)
     store = MemoryStore(min_part_bytes=0)
     made = await make_archive(source, store, limits=TINY)
-    await restore_archive(ArchiveRestore(target, store, made.manifest, wall=Wall.REQUIRED))
-    with Beneath(target) as beneath:
-        for path, content in contents.items():
-            parent, name = beneath.split(path)
-            fd = os.open(name, os.O_RDONLY, dir_fd=parent)
+    await restore_archive(ArchiveRestore(target, store, made.manifest, wall=Wall.DEMANDED))
+    with deep(target) as folder:
+        for name, content in contents.items():
+            fd = os.open(name, os.O_RDONLY, dir_fd=folder)
             status = os.fstat(fd)
             assert os.pread(fd, 1 << 20, 0) == content
             assert (stat.S_IMODE(status.st_mode), status.st_mtime_ns) == (0o640, 10**18 + 7)
             assert os.getxattr(fd, "user.x") == b"1"
             os.close(fd)
-        assert beneath.readlink(folder + b"/link") == b"small"
-        first, second = beneath.lstat(folder + b"/zz"), beneath.lstat(folder + b"/small")
-        assert first is not None
-        assert second is not None
-        assert first.st_ino == second.st_ino
+        assert os.readlink("link", dir_fd=folder) == "small"
+        assert os.stat("zz", dir_fd=folder).st_ino == os.stat("small", dir_fd=folder).st_ino
+
+
+@contextmanager
+def deep(root: Path, *, make: bool = False) -> Iterator[int]:
+    """A folder twenty long names below ``root``, step by step, as no path leads there."""
+    at = os.open(root, os.O_RDONLY)
+    for _ in range(20):
+        if make:
+            os.mkdir("n" * 250, dir_fd=at)
+        inner = os.open("n" * 250, os.O_RDONLY, dir_fd=at)
+        os.close(at)
+        at = inner
+    yield at
+    os.close(at)
 
 
 @pytest.mark.parametrize("entries", [0, 1])
@@ -295,7 +304,7 @@ async def test_a_home_of_almost_nothing_comes_back(tmp_path: Path, entries: int)
         (source / "only").write_bytes(b"")
     store = MemoryStore(min_part_bytes=0)
     made = await make_archive(source, store)
-    await restore_archive(ArchiveRestore(target, store, made.manifest, wall=Wall.REQUIRED))
+    await restore_archive(ArchiveRestore(target, store, made.manifest, wall=Wall.DEMANDED))
     assert snapshot(target) == snapshot(source)
 
 
@@ -309,7 +318,7 @@ async def test_devices_come_back_where_they_may_be_made(tmp_path: Path) -> None:
     os.link(source / "null", source / "zz")
     store = MemoryStore(min_part_bytes=0)
     made = await make_archive(source, store, limits=replace(TINY, allow_devices=True))
-    await restore_archive(ArchiveRestore(target, store, made.manifest, wall=Wall.REQUIRED))
+    await restore_archive(ArchiveRestore(target, store, made.manifest, wall=Wall.DEMANDED))
     assert snapshot(target) == snapshot(source)
     report = await as_user(store, made)
     assert report["skipped"]["devices"] == 2

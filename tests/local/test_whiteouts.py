@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from activities.dataplane.confine import Wall
+from activities.dataplane.archiver import Wall
 from activities.dataplane.foreign import restore_foreign
 from activities.dataplane.plan import PlanLimits
-from activities.dataplane.restore import ArchiveRestore, restore_archive
+from activities.dataplane.restore import ArchiveRestore
 from tests.fakes.memory_store import MemoryStore
-from tests.harness.archives import TINY, make_archive
+from tests.harness.archives import TINY, make_archive, restore_archive
 from tests.harness.overlay import WHITEOUTS, make_store, overlaid
 from tests.harness.trees import IS_ROOT, snapshot
 from tests.local.test_restore_foreign import MAKERS
@@ -27,12 +27,6 @@ from tests.local.test_restore_own import as_user
 pytestmark = pytest.mark.field("D8")
 needs_root = pytest.mark.skipif(not IS_ROOT, reason="needs root")
 ALLOWING = replace(TINY, allow_devices=True)
-
-
-@pytest.fixture(autouse=True)
-def _nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The number of a file system that an earlier test has unmounted is given to the next one."""
-    monkeypatch.setattr("activities.dataplane.attributes._known", {})
 
 
 @pytest.fixture
@@ -56,7 +50,7 @@ async def test_where_the_kernel_refuses_them_they_are_counted(
     made = await make_archive(store_tree, store, limits=limits)
     assert made.manifest.totals.skipped == ({} if limits.allow_devices else {"devices": 2})
     with overlaid(tmp_path / "overlay") as target:
-        report = await restore_archive(ArchiveRestore(target, store, made.manifest, wall=Wall.REQUIRED))
+        report = await restore_archive(ArchiveRestore(target, store, made.manifest, wall=Wall.DEMANDED))
         assert report.skipped == {"whiteouts": WHITEOUTS}
         restored = {path.relative_to(target) for path in target.rglob("*")}
     left_out = {path.relative_to(store_tree) for path in store_tree.rglob("*") if path.is_char_device()}
@@ -93,7 +87,7 @@ async def test_those_of_other_tools_come_back(tmp_path: Path, store_tree: Path, 
     info = await store.put_if("archives/ws1.tar.gz", await asyncio.to_thread(make, store_tree), etag=None)
     target.mkdir()
     spool.mkdir()
-    report = await restore_foreign(target, store, info, spool=spool, wall=Wall.REQUIRED)
+    report = await restore_foreign(target, store, info, spool=spool, wall=Wall.DEMANDED)
     assert report.skipped.pop("user_xattrs", 0) == 0
     assert report.skipped == ({"devices": 2} if IS_ROOT else {})
     ignored = frozenset({"xattrs", "times"})
@@ -114,5 +108,5 @@ async def test_those_of_other_tools_are_counted_where_the_kernel_refuses_them(tm
     info = await store.put_if("archives/ws1.tar.gz", gnu_tar(store_tree), etag=None)
     spool.mkdir()
     with overlaid(tmp_path / "overlay") as target:
-        report = await restore_foreign(target, store, info, spool=spool, wall=Wall.REQUIRED)
+        report = await restore_foreign(target, store, info, spool=spool, wall=Wall.DEMANDED)
     assert report.skipped == {"devices": 2, "whiteouts": WHITEOUTS}

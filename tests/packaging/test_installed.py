@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from activities.dataplane.archiver import PROGRAM, program
 from tests.harness.trees import make_rich_tree, snapshot
 from tests.packaging.pythons import find_python, named_versions
 
@@ -113,9 +114,12 @@ def installed(
         pytest.skip(missing)
     home = tmp_path_factory.mktemp("home")
     (home / "user").mkdir()
+    # No wheel brings the archiver: alone in a folder of the path it is, for these, the one that `make setup` made.
+    (home / "archiver").mkdir()
+    (home / "archiver" / PROGRAM).symlink_to(program())
     environment = {
         **{name: value for name, value in os.environ.items() if name.startswith(("PIP_", "SSL_", "STORAGE_TESTS_"))},
-        "PATH": os.defpath,
+        "PATH": f"{home / 'archiver'}:{os.defpath}",
         "LANG": "C.UTF-8",
         "HOME": str(home / "user"),
     }

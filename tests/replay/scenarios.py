@@ -6,6 +6,8 @@ The history taken is that of the workspace's latest run. A scenario's name start
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -21,6 +23,7 @@ from codehub_storage import CancelOutcome, ErrorCode, StorageError
 from codehub_storage.keys import archive_key, record_key
 from tests.fakes.s3_faults import Answer, Exchange, Fault, FlipStored, on
 from tests.fakes.s3_proxy import S3Proxy
+from tests.harness.oracle import Store
 from tests.harness.servers import believing_nothing
 from tests.harness.site import Site
 from tests.harness.stops import handle_of, paused_at, until
@@ -29,6 +32,9 @@ FILES = 3
 FILE_BYTES = 12_000
 SEGMENT_BYTES = "16KiB"
 """So each file is a segment, and a batch of data segments is part of every history."""
+
+MORE_THAN_A_PART = 6 << 20
+"""Less is sent with the tail, behind the second walk, as one part."""
 
 FIRST_PART = "mover.store.upload_part.before"
 ATTACH = "control.backend.attach.before"
@@ -55,12 +61,13 @@ class Stage:
     proxy: S3Proxy
     armed: Path
 
-    async def warm(self) -> str:
-        """A new workspace with files; its id."""
+    async def warm(self, bulk_bytes: int = 0) -> str:
+        """A new workspace with files, one of so many bytes that cannot be compressed; its id."""
         workspace = self.site.workspace_id()
         await self.site.storage.provision(workspace)
         for number in range(FILES):
             (self.site.volume(workspace) / f"file-{number}").write_bytes(bytes(range(256)) * (FILE_BYTES // 256))
+        (self.site.volume(workspace) / "bulk").write_bytes(os.urandom(bulk_bytes))
         (self.site.volume(workspace) / "link").symlink_to("file-0")
         return workspace
 
@@ -139,13 +146,22 @@ class Stage:
 
     async def copied(self, workspace: str) -> None:
         """Its stored archive is another object of the same bytes, as in a bucket that was mirrored."""
-        truth, key = self.site.truth, archive_key(workspace)
-        found = await truth.get(key)
+        key = archive_key(workspace)
+        found = await self.site.truth.get(key)
         assert found is not None
-        upload = await truth.create_upload(key, found[1].metadata)
-        part = await truth.upload_part(key, upload, 1, [found[0]])
-        info = await truth.complete_upload(key, upload, [part], archive_id=found[1].metadata["archive-id"])
-        assert info.etag != found[1].etag
+        body, before = found
+        to = self.site.store
+        assert to.endpoint_url is not None
+        assert to.access_key is not None
+        assert to.secret_key is not None
+        store = Store(to.endpoint_url, to.access_key, to.secret_key, to.bucket)
+        with contextlib.closing(store.client()) as client:
+            await asyncio.to_thread(
+                client.put_object, Bucket=store.bucket, Key=key, Body=body, Metadata=dict(before.metadata)
+            )
+        info = await self.site.truth.head(key)
+        assert info is not None
+        assert info.etag != before.etag
 
     @contextmanager
     def stuck(self, workspace: str) -> Iterator[None]:
@@ -273,7 +289,7 @@ async def archive_again(stage: Stage) -> str:
 @scenario
 async def archive_cancelled_in_upload(stage: Stage) -> str:
     """The user comes back in mid-upload: cancelled."""
-    workspace = await stage.warm()
+    workspace = await stage.warm(MORE_THAN_A_PART)
     async with stage.holding(FIRST_PART, stage.archive(workspace)) as running:
         assert await stage.site.storage.cancel(workspace) == CancelOutcome.CANCELLED
     await fails(running, ErrorCode.CANCELLED)
@@ -318,7 +334,7 @@ async def archive_asked_to_cancel_nothing(stage: Stage) -> str:
 @scenario
 async def archive_mover_lost(stage: Stage) -> str:
     """The mover dies in mid-upload; the next one goes on."""
-    workspace = await stage.warm()
+    workspace = await stage.warm(MORE_THAN_A_PART)
     with stage.killing(FIRST_PART):
         await stage.archive(workspace)
     return workspace
@@ -358,7 +374,7 @@ async def archive_verify_failed(stage: Stage) -> str:
 @scenario
 async def archive_changed_while_read(stage: Stage) -> str:
     """The volume changes under the copy: a second round."""
-    workspace = await stage.warm()
+    workspace = await stage.warm(MORE_THAN_A_PART)
     async with stage.holding(FIRST_PART, stage.archive(workspace)) as running:
         stage.change(workspace)
     await running
@@ -386,7 +402,7 @@ async def archive_after_change(stage: Stage) -> str:
 @scenario
 async def archive_upload_lost(stage: Stage) -> str:
     """The store forgets the upload: a new one."""
-    workspace = await stage.warm()
+    workspace = await stage.warm(MORE_THAN_A_PART)
     async with stage.holding(FIRST_PART, stage.archive(workspace)) as running:
         for upload_id in await stage.site.truth.list_uploads(archive_key(workspace)):
             await stage.site.truth.abort_upload(archive_key(workspace), upload_id)

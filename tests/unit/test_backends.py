@@ -50,10 +50,10 @@ async def test_a_pod_shows_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_is_unset_is_for_the_mover_to_decide() -> None:
-    """It counts the cores of its own machine."""
-    name = "CODEHUB_STORAGE_MOVER_PROCESSES"
+    """It knows how large its volume is."""
+    name = "CODEHUB_STORAGE_SEGMENT_BYTES"
     assert name not in mover_environment(settings())
-    assert mover_environment(settings(mover_processes=3))[name] == "3"
+    assert mover_environment(settings(segment_bytes="3MiB"))[name] == str(3 << 20)
 
 
 async def test_a_wrong_template_ends_the_start(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from tests.fakes.memory_backend import KEY, MemoryBackend
 from tests.fakes.memory_store import MemoryStore
 
 WS = "ws1"
-EVIDENCE = {"archive_id": "a1", "fingerprint": "f" * 64}
+EVIDENCE = {"archive_id": "a1", "fingerprint": "b3:" + "f" * 64}
 
 
 class Ground:

@@ -44,7 +44,7 @@ def record_of(workspace_id: str, letter: str) -> Record:
             uid=f"{workspace_id}-{letter * 16}",
             state=VolumeState.READY if letter == "a" else VolumeState.ARCHIVED,
             archive_id=letter * 32,
-            fingerprint=letter * 64,
+            fingerprint=f"b3:{letter * 64}",
             made_by=f"maker-{letter}",
             place=f"place-{letter}",
             handed_out_at=f"2026-01-01T00:00:00+00:00{letter}",
@@ -71,8 +71,8 @@ def manifest_of(workspace_id: str, letter: str) -> Manifest:
         last="YQ==",
         entries=1,
         raw_bytes=number,
-        sha256=letter * 64,
-        content=letter * 64,
+        digest=f"b3:{letter * 64}",
+        content=f"b3:{letter * 64}",
         offset=0,
         stored_bytes=number,
         crc64=letter * 16,
@@ -89,11 +89,11 @@ def manifest_of(workspace_id: str, letter: str) -> Manifest:
             volume_uid=f"{workspace_id}-{letter * 16}",
             place=f"place-{letter}",
             restored_from=letter * 31,
-            change_fingerprint=letter * 64,
+            change_fingerprint=f"b3:{letter * 64}",
         ),
         volume=VolumeBlock(backend=letter, size_bytes=number, storage_class=f"class-{letter}", labels={letter: letter}),
         totals=Totals(**counts, skipped={letter: number}),
-        content_fingerprint=letter * 64,
+        content_fingerprint=f"b3:{letter * 64}",
         segments=(segment,),
     )
 
@@ -242,7 +242,7 @@ async def test_the_bounds_of_every_number(kind: str, way: tuple[str, ...]) -> No
 
 @pytest.mark.field("D2")
 @pytest.mark.parametrize("state", [VolumeState.ARCHIVED, VolumeState.DELETING])
-@pytest.mark.parametrize("evidence", [{"archive_id": "a" * 32}, {"fingerprint": "a" * 64}, {}])
+@pytest.mark.parametrize("evidence", [{"archive_id": "a" * 32}, {"fingerprint": "b3:" + "a" * 64}, {}])
 async def test_a_state_without_its_evidence_is_no_record(state: VolumeState, evidence: Json) -> None:
     """That a volume may go stands in a record only beside what it became, or the purge that decided it."""
     bare = record_of("b", "b").model_copy(

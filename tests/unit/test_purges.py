@@ -27,7 +27,7 @@ RUN = "test-run"
 
 ARCHIVE, MANIFEST = archive_key(WS), manifest_key(archive_key(WS))
 FOREIGN = foreign_archive_key(WS)
-EVIDENCE: dict[str, Any] = {"archive_id": "a1", "fingerprint": "f" * 64}
+EVIDENCE: dict[str, Any] = {"archive_id": "a1", "fingerprint": "b3:" + "f" * 64}
 
 
 class Unlucky(MemoryStore):
@@ -229,7 +229,7 @@ async def test_the_archives_key_takes_what_that_archive_was_made_from(ground: Gr
     """If it is more by now, volume and archive are both kept: it is looked at first, and right before it goes."""
     await ground.begin("u1", VolumeState.ARCHIVED, **EVIDENCE)
     await ground.look(archive_key=ARCHIVE)
-    ground.backend.prints = "e" * 64
+    ground.backend.prints = "b3:" + "e" * 64
     for call in (ground.look, ground.volume):
         assert await code_of(call(archive_key=ARCHIVE)) == ErrorCode.VOLUME_CHANGED
     assert (await ground.record()).volume == (await ground.fenced.check()).volume

@@ -105,9 +105,8 @@ async def test_a_workspace_of_another_place_is_not_touched() -> None:
 
 def volume(uid: str, state: VolumeState, **more: Any) -> VolumeRecord:
     """At the record's place, unless ``more`` says otherwise."""
-    evidence = (
-        {"archive_id": "a1", "fingerprint": "f" * 64} if state in (VolumeState.ARCHIVED, VolumeState.DELETING) else {}
-    )
+    is_archived = state in (VolumeState.ARCHIVED, VolumeState.DELETING)
+    evidence = {"archive_id": "a1", "fingerprint": "b3:" + "f" * 64} if is_archived else {}
     return VolumeRecord(**{"uid": uid, "state": state, "place": "here", **evidence, **more})
 
 
@@ -311,7 +310,7 @@ def test_what_is_being_deleted_becomes_nothing_else(state: VolumeState) -> None:
     """[H3] Nor does another volume than the record's, nor one of a record that has none."""
     for now in (record(volume("u1", VolumeState.DELETING)), record(volume("u2", VolumeState.READY)), record()):
         with pytest.raises(StorageError) as refused:
-            now.with_state("u1", state, "a1", fingerprint="f" * 64)
+            now.with_state("u1", state, "a1", fingerprint="b3:" + "f" * 64)
         assert refused.value.code == ErrorCode.NOT_YOURS
 
 
@@ -328,7 +327,8 @@ def test_a_volume_is_handed_out_once() -> None:
 
 def test_what_is_archived_is_known_by_its_archive() -> None:
     """With the epoch of the run that said so."""
-    now = record(volume("u1", VolumeState.READY)).with_state("u1", VolumeState.ARCHIVED, "a2", fingerprint="e" * 64)
+    ready = record(volume("u1", VolumeState.READY))
+    now = ready.with_state("u1", VolumeState.ARCHIVED, "a2", fingerprint="b3:" + "e" * 64)
     assert now.named_archive == ("a2", 1)
 
 

@@ -21,7 +21,7 @@ EXAMPLE = """
 # A page
 ### A1. First demand
 Text with `a.word` and `tests/field.txt`.
-- Done by: `workflows.archive`, `docker-compose.yml`
+- Done by: `workflows.archive`, `docker-compose.yml`, `archiver/src/walk.rs`
 - Shown by: `tests/unit/test_one.py::test_this`, `tests/unit/test_one.py::test_this`
 ## Another section
 Its introduction names `tests/unit/test_no.py::test_nothing`.
@@ -34,7 +34,9 @@ def test_the_page_is_read_point_by_point() -> None:
     """Each name once, and what stands before the first point of a section belongs to none."""
     first, second = points(EXAMPLE)
     tests = ("tests/unit/test_one.py::test_this",)
-    assert first == Point("A1", "First demand", ("workflows.archive",), ("docker-compose.yml",), tests)
+    assert first == Point(
+        "A1", "First demand", ("workflows.archive",), ("docker-compose.yml", "archiver/src/walk.rs"), tests
+    )
     assert second == Point("A2", "Second demand", (), (), ("tests/unit/test_two.py::test_that",))
     assert named_tests(EXAMPLE) == {*first.tests, *second.tests}
 

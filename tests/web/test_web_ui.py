@@ -198,7 +198,7 @@ async def picture(page: Page, name: str) -> None:
 async def test_a_running_archive(stage: Stage) -> None:
     """What it is, its phase and bytes, the step under way with its own bytes, and every step by what it does."""
     page = await stage.run(RUNNING)
-    await shows(page, "Running", "claim the workspace's record", "walk the volume", "copy segments 1 to")
+    await shows(page, "Running", "claim the workspace's record", "walk the volume", "copy segments from 1 of")
     await open_tab(page, "Pending Activities")
     await shows(page, "copy_segments", "copy-1-00001-m1", "hold_mover")
     await holds(page, "Heartbeat Details", '"bytes"')

@@ -227,7 +227,7 @@ class ShownArchive(Answer):
     source: Source | None = Field(description="what it was made from")
     object: StoredObject | None = Field(description="the object that the manifest proves")
     volume: VolumeBlock | None = Field(description="what a volume like the archived one needs")
-    content_fingerprint: str | None = Field(description="digest over the whole tree, as hex")
+    content_fingerprint: str | None = Field(description="digest over the whole tree")
     segments: int = Field(description="members of the archive that can be read by themselves")
     format_version: int | None = Field(description="format of the manifest")
 

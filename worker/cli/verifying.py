@@ -4,18 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from activities.dataplane.bridge import ChunkBridge
-from activities.dataplane.dialects import padding, read_members
-from activities.dataplane.foreign_stream import Bound, TarStream
+from activities.dataplane.foreign import check_foreign
 from activities.dataplane.manifest import Manifest
-from activities.dataplane.threads import Stop, run_blocking
 from activities.dataplane.verify import verify_archive
 from activities.objectstore.base import ObjectInfo, ObjectStore
 from activities.state.proof import find_archive
-from codehub_storage.errors import ErrorCode
 from worker.cli.answers import VerifyAnswer
-
-_UNBOUNDED = Bound(1 << 62, ErrorCode.ARCHIVE_TOO_LARGE)
 
 
 async def check(
@@ -51,38 +45,15 @@ def proven(info: ObjectInfo, manifest: Manifest, *, written: bool = False) -> Ve
 async def _check_foreign(
     store: ObjectStore, info: ObjectInfo, archive_id: str, progress: Callable[[int, int], None]
 ) -> VerifyAnswer:
-    seen = 0
-
-    def count(length: int) -> None:
-        nonlocal seen
-        seen += length
-        progress(seen, info.size_bytes)
-
-    source = store.read(info.key, etag=info.etag, version_id=info.version_id)
-    async with ChunkBridge(source, count) as bridge:
-        files, raw_bytes = await run_blocking(lambda stop: _read_foreign(bridge, stop))
+    found = await check_foreign(store, info, progress=lambda seen: progress(seen, info.size_bytes))
     return VerifyAnswer(
         archive_key=info.key,
         archive_id=archive_id,
         volume_uid=None,
         version_id=info.version_id,
-        files=files,
-        raw_bytes=raw_bytes,
+        files=found.files,
+        raw_bytes=found.bytes,
         stored_bytes=info.size_bytes,
         proven=False,
         manifest_written=False,
     )
-
-
-def _read_foreign(bridge: ChunkBridge, stop: Stop) -> tuple[int, int]:
-    """In a thread: files and bytes of their content."""
-    files = raw_bytes = 0
-    with stop.on_stop(bridge.stop):
-        stream = TarStream(bridge, _UNBOUNDED)
-        for member in read_members(stream.take):
-            stop.check()
-            if member.extents:
-                files, raw_bytes = files + 1, raw_bytes + member.entry.size
-            stream.skip(member.stored + padding(member.stored))
-        stream.end()
-    return files, raw_bytes

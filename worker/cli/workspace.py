@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from activities.backends.base import ReadOnlyBackend
+from activities.dataplane.archivemap import ArchiveMap
 from activities.dataplane.manifest import Manifest
 from activities.objectstore.base import ObjectStore
 from activities.objectstore.identity import StoreIdentity
@@ -65,8 +66,13 @@ async def _stored(store: ObjectStore, workspace_id: str) -> Found:
 
 
 async def _archive(store: ObjectStore, key: str, manifest: Manifest | None) -> ShownArchive | None:
-    """The archive, or what its manifest holds about one that is gone, or one that was made elsewhere."""
+    """The archive, or what its manifest holds about one that is gone, or one that was made elsewhere.
+
+    ``ArchiveCorrupt`` for a manifest that contradicts itself: no restore reads what it names.
+    """
     stated = manifest if manifest is not None and not manifest.is_placeholder else None
+    if stated is not None:
+        ArchiveMap.of(stated)
     info, is_proven = await stored_archive(store, key, stated)
     if info is None and stated is None:
         key = foreign_archive_key(workspace_of_archive(key))

@@ -29,7 +29,7 @@ from activities.state.record import Record, VolumeState
 from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import check_workspace_id
 
-PRELOAD = ("pydantic", "temporalio.worker", "aioboto3", "isal.igzip_threaded", "awscrt.checksums")
+PRELOAD = ("pydantic", "temporalio.worker", "aioboto3", "awscrt.checksums")
 _CHECKED = failpoints.declare("directory.delete.checked", effect="the volume in the trash is unchanged and unused")
 _SEALED = failpoints.declare("directory.delete.sealed", effect="the record says `deleting`, nothing is removed")
 _DELETED = failpoints.declare("directory.delete.deleted", effect="folder and note are gone, the lock is still held")

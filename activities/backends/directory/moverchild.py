@@ -2,7 +2,7 @@
 
 Two walls. A thread waits for the end of the worker and then kills the process group, itself included. And the kernel
 kills the mover when the fork server ends, which follows the worker; this one holds where the thread cannot run.
-The children that a mover forks are of its group, and the kernel kills each when the mover ends.
+The archiver that a mover runs is of its group, and the kernel kills it when the mover ends.
 """
 
 from __future__ import annotations

@@ -15,9 +15,10 @@ from activities.backends.kubernetes.client import Json
 from activities.backends.kubernetes.lifecycle import PodLifecycle, lost_node
 from activities.backends.kubernetes.pods import PodShape, walk_pod
 from activities.runtime.cancellation import shield_until_done
+from activities.state.record import FINGERPRINT
 from codehub_storage.errors import ErrorCode, StorageError
 
-_FINGERPRINT = re.compile(r"[0-9a-f]{16,}")
+_FINGERPRINT = re.compile(FINGERPRINT)
 _FAILURE = re.compile(r"([A-Za-z]+): (.*)", re.DOTALL)
 _FIRST_PAUSE = 0.2
 _LONGEST_PAUSE = 2.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -11,16 +12,18 @@ from typing import Any
 
 import pytest
 
+from activities.dataplane.probing import Probe
 from activities.objectstore.bucket import LifecycleRule
 from activities.runtime.linux.mounts import mount_of
 from codehub_storage.errors import ErrorCode, StorageError
 from worker.cli.answers import Verdict
+from worker.cli.checks import machine
 from worker.cli.checks.bucket import judge_lifecycle, judge_versioning
-from worker.cli.checks.machine import has_openat2
+from worker.cli.checks.machine import machine_checks
 from worker.cli.checks.running import Check, Finding, fails, in_thread, ok, run_all, warning
 from worker.cli.commands.doctor import exit_for
 from worker.cli.exits import Exit
-from worker.settings import Retention
+from worker.settings import Retention, Settings
 
 DAYS = {"Days": 30}
 
@@ -97,9 +100,48 @@ def test_mounts() -> None:
     assert mount_of(Path("/srv/myself"), table)[:2] == ("/", "ext4")
 
 
-def test_this_kernel_opens_beneath() -> None:
+async def of_the_kernel(folder: Path) -> Finding:
+    """What its check finds where movers run on this machine."""
+    checks = machine_checks(Settings.load(folder))
+    return await next(check for check in checks if check.name == "machine.kernel").look()
+
+
+async def test_this_kernel_opens_beneath(tmp_path: Path) -> None:
     """All that this suite restores was written through it."""
-    assert has_openat2()
+    found = await of_the_kernel(tmp_path)
+    assert "no openat2" not in found.text
+    assert "openat2" in found.text
+
+
+@pytest.mark.parametrize(
+    ("abi", "openat2", "verdict", "words"),
+    [
+        (4, True, Verdict.OK, "Landlock ABI 4, openat2"),
+        (2, True, Verdict.WARNING, "Linux 6.2"),
+        (0, True, Verdict.FAILS, "`lsm=`"),
+        (4, False, Verdict.FAILS, "Linux 5.6"),
+    ],
+)
+async def test_kernels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, abi: int, openat2: bool, verdict: Verdict, words: str
+) -> None:
+    """Restores on a folder need both walls; what one lacks is said."""
+
+    async def told() -> Probe:
+        return Probe(landlock_abi=abi, openat2=openat2)
+
+    monkeypatch.setattr(machine, "probe", told)
+    found = await of_the_kernel(tmp_path)
+    assert (found.verdict, words in f"{found.text} {found.hint}") == (verdict, True), found
+
+
+async def test_no_archiver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What nothing goes without: the check says how to get it."""
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setenv("PATH", "")
+    checks = machine_checks(Settings.load(tmp_path))
+    found = (await run_all([check for check in checks if check.name == "machine.kernel"])).checks[0]
+    assert (found.state, found.hint) == (Verdict.FAILS, "In a clone, run `make setup`.")
 
 
 async def test_checks_run_side_by_side_and_each_is_bounded() -> None:

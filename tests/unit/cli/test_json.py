@@ -147,7 +147,7 @@ class World:
         tree.mkdir()
         (tree / "file").write_bytes(b"x" * 9000)
         for archive_id in ("00000000-older", "00000000-archive"):
-            made = await make_archive(tree, self.store, archive_id=archive_id, spool=tree.parent)
+            made = await make_archive(tree, self.store, archive_id=archive_id)
             found = await self.store.head(manifest_key(KEY))
             await self.store.put_if(manifest_key(KEY), made.manifest.to_json(), etag=found.etag if found else None)
         owner = Owner(run_id="run-1", operation="restore", signed_off=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from activities.state.proof import find_archive
-from codehub_storage.errors import StorageError
+from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import manifest_key
 from tests.fakes.memory_store import MemoryStore
 from tests.harness.archives import Made, make_archive
@@ -76,3 +76,16 @@ async def test_both_commands_and_a_restore_agree(tmp_path: Path, change: Change,
         assert not proven
     else:
         assert proven
+
+
+async def test_a_manifest_that_contradicts_itself_is_not_shown_as_proof(tmp_path: Path) -> None:
+    """It is refused as by a restore, which reads by the same checks."""
+    (tmp_path / "file").write_bytes(b"x" * 9000)
+    store = MemoryStore(min_part_bytes=0)
+    manifest = (await make_archive(tmp_path, store)).manifest
+    first, *others = manifest.segments
+    moved = manifest.model_copy(update={"segments": (first.model_copy(update={"offset": 1}), *others)})
+    await store.put_if(META, moved.to_json(), etag=None)
+    with pytest.raises(StorageError, match="segment 1") as refused:
+        await workspace._stored(store, "ws1")
+    assert refused.value.code is ErrorCode.ARCHIVE_CORRUPT

@@ -7,17 +7,20 @@ import os
 import shutil
 import subprocess
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from activities.dataplane.plan import PlanLimits
 from activities.dataplane.rebuild import verify_from_tail
-from activities.dataplane.restore import ArchiveRestore, restore_archive
+from activities.dataplane.restore import ArchiveRestore
 from activities.dataplane.verify import verify_archive
 from tests.fakes.memory_store import MemoryStore
-from tests.harness.archives import ignore, make_archive
+from tests.harness.archives import SMALL_PARTS, ignore, make_archive, restore_archive
+from tests.harness.scale import trials
 from tests.harness.trees import snapshot
 
 names = st.one_of(
@@ -40,7 +43,6 @@ limits = st.builds(
     PlanLimits,
     segment_bytes=st.sampled_from([600, 2000, 5000, 40_000]),
     large_file_bytes=st.sampled_from([1, 700, 3000, 30_000]),
-    min_part_bytes=st.sampled_from([0, 1200]),
 )
 
 
@@ -84,22 +86,24 @@ def _make(full: bytes, what: tuple[object, ...], made: list[bytes]) -> None:
             os.mkfifo(full)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(trees, limits)
+@pytest.mark.field("D6")
+@settings(max_examples=trials(10), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(trees, limits, st.sampled_from([1, 1200]))
 def test_any_tree_is_what_tar_makes_of_its_archive(
-    tree: list[tuple[bytes, tuple[object, ...], int, int]], cuts: PlanLimits
+    tree: list[tuple[bytes, tuple[object, ...], int, int]], cuts: PlanLimits, part_bytes: int
 ) -> None:
     """Plan, archive, proof, rebuilt manifest; plain GNU tar, our restore, and a comparer that knows nothing of ours."""
     folder = Path(tempfile.mkdtemp())
     try:
-        root, out, restored = folder / "tree", folder / "out", folder / "restored"
-        for each in (root, out, restored):
+        root, out, restored, again = (folder / name for name in ("tree", "out", "restored", "again"))
+        for each in (root, out, restored, again):
             each.mkdir()
         build(root, tree)
-        (folder / "archive").write_bytes(asyncio.run(archive(root, cuts, restored)))
+        (folder / "archive").write_bytes(asyncio.run(archive(root, cuts, part_bytes, restored, again)))
         assert snapshot(restored) == snapshot(root)
+        assert snapshot(again) == snapshot(root)
         subprocess.run(
-            ["tar", "-xzpf", "../archive", "--xattrs", "--xattrs-include=*", "--numeric-owner", "--warning=none"],
+            ["tar", "-xzpPf", "../archive", "--xattrs", "--xattrs-include=*", "--numeric-owner", "--warning=none"],
             cwd=out,
             check=True,
         )
@@ -108,14 +112,15 @@ def test_any_tree_is_what_tar_makes_of_its_archive(
         shutil.rmtree(folder)
 
 
-async def archive(root: Path, cuts: PlanLimits, restored: Path) -> bytes:
-    store = MemoryStore(min_part_bytes=cuts.min_part_bytes)
-    made = await make_archive(root, store, limits=cuts)
+async def archive(root: Path, cuts: PlanLimits, part_bytes: int, restored: Path, again: Path) -> bytes:
+    store = MemoryStore(min_part_bytes=part_bytes)
+    made = await make_archive(root, store, limits=cuts, means=replace(SMALL_PARTS, min_part_bytes=part_bytes))
     await verify_archive(store, made.info, made.manifest, progress=ignore)
     rebuilt = await verify_from_tail(store, made.info, progress=ignore)
-    assert [segment.sha256 for segment in rebuilt.segments] == [segment.sha256 for segment in made.manifest.segments]
+    assert [segment.digest for segment in rebuilt.segments] == [segment.digest for segment in made.manifest.segments]
     assert rebuilt.content_fingerprint == made.manifest.content_fingerprint == made.plan.summary.content_fingerprint
     await restore_archive(ArchiveRestore(restored, store, made.manifest))
+    await restore_archive(ArchiveRestore(again, store, rebuilt))
     found = await store.get(made.info.key)
     assert found is not None
     return found[0]

@@ -10,12 +10,13 @@ import pytest
 
 from activities.dataplane.manifest import Manifest
 from activities.dataplane.rebuild import verify_from_tail
+from activities.dataplane.restore import ArchiveRestore
 from activities.dataplane.verify import verify_archive
 from activities.objectstore.base import ObjectInfo
 from codehub_storage.errors import ErrorCode, StorageError
 from tests.fakes.memory_store import MemoryStore
 from tests.golden.make import ARCHIVE, MANIFEST, TREE, to_json
-from tests.harness.archives import ignore, make_archive
+from tests.harness.archives import ignore, make_archive, restore_archive
 from tests.harness.trees import IS_ROOT, make_rich_tree, snapshot
 
 VERSIONS = sorted((Path(__file__).parents[2] / "golden").glob("format-*"))
@@ -41,7 +42,15 @@ async def test_verified(folder: Path) -> None:
     await verify_archive(store, info, manifest, progress=ignore)
     rebuilt = await verify_from_tail(store, info, progress=ignore)
     assert rebuilt.source == manifest.source
-    assert [segment.sha256 for segment in rebuilt.segments] == [segment.sha256 for segment in manifest.segments]
+    assert [segment.digest for segment in rebuilt.segments] == [segment.digest for segment in manifest.segments]
+
+
+@pytest.mark.parametrize("folder", VERSIONS, ids=lambda folder: folder.name)
+async def test_restored(folder: Path, tmp_path: Path) -> None:
+    """As far as this user may; what was restored is compared at the end."""
+    store, _, manifest = load(folder)
+    report = await restore_archive(ArchiveRestore(tmp_path, store, manifest))
+    assert report.files == manifest.totals.files
 
 
 @pytest.mark.parametrize("folder", VERSIONS, ids=lambda folder: folder.name)

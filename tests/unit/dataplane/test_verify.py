@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from activities.dataplane.archivemap import sum_of_contents
 from activities.dataplane.manifest import Manifest
+from activities.dataplane.parts import combined
+from activities.dataplane.plan import PlanLimits
 from activities.dataplane.rebuild import verify_from_tail
+from activities.dataplane.restore import ArchiveRestore
+from activities.dataplane.segments import digest_bytes, digest_text
 from activities.dataplane.verify import verify_archive
 from activities.objectstore.base import ObjectInfo
 from codehub_storage.errors import ErrorCode, StorageError
 from tests.fakes.memory_store import MemoryStore
-from tests.harness.archives import Made, ignore, make_archive
+from tests.harness.archives import Made, ignore, make_archive, restore_archive
 from tests.harness.trees import make_rich_tree
 
 
@@ -102,15 +107,15 @@ LIES: list[Callable[[dict[str, Any]], object]] = [
     lambda m: _shift(m["segments"]),
     lambda m: m["segments"][2].update(entries=m["segments"][2]["entries"] + 1),
     lambda m: m["segments"][2].update(first=m["segments"][2]["last"]),
-    lambda m: m["segments"][2].update(sha256="0" * 64),
-    lambda m: m["segments"][2].update(content="0" * 64),
+    lambda m: m["segments"][2].update(digest="b3:" + "0" * 64),
+    lambda m: m["segments"][2].update(content="b3:" + "0" * 64),
     lambda m: m["segments"][2].update(raw_bytes=m["segments"][2]["raw_bytes"] - 512),
     lambda m: m["segments"][2].update(raw_bytes=m["segments"][2]["raw_bytes"] + 512),
     lambda m: m["segments"][2].update(kind="tail"),
     lambda m: m["segments"][-1].update(kind="files"),
     lambda m: m["object"].update(crc64="0" * 16),
     lambda m: m["object"].update(size_bytes=1),
-    lambda m: m.update(content_fingerprint="0" * 64),
+    lambda m: m.update(content_fingerprint="b3:" + "0" * 64),
     lambda m: m.update(segments=[]),
 ]
 
@@ -151,6 +156,75 @@ async def test_a_lost_member_does_not_go_unnoticed(store: MemoryStore, made: Mad
         assert caught.value.code is ErrorCode.ARCHIVE_CORRUPT
 
 
+async def code_of(reading: Awaitable[object]) -> ErrorCode | None:
+    """What it ends with."""
+    try:
+        await reading
+    except StorageError as error:
+        return error.code
+    return None
+
+
+@pytest.mark.field("D5")
+@pytest.mark.parametrize(
+    "adapted",
+    [
+        (),
+        ("crc64",),
+        ("content_fingerprint",),
+        ("crc64", "content_fingerprint"),
+        ("crc64", "content_fingerprint", "totals"),
+    ],
+)
+async def test_a_file_taken_out_with_its_lines_in_the_manifest(tmp_path: Path, adapted: tuple[str, ...]) -> None:
+    """Key, size, ETag and offsets fit, and sums or even all: what one reader refuses all refuse."""
+    store, root, target = MemoryStore(min_part_bytes=0), tmp_path / "tree", tmp_path / "target"
+    for each in (root, target):
+        each.mkdir()
+    for name, size in (("a", 1), ("large", 9000), ("z-large", 9000)):
+        (root / name).write_bytes(b"x" * size)
+    made = await make_archive(root, store, limits=PlanLimits(large_file_bytes=9000))
+    number = [segment.kind for segment in made.manifest.segments].index("tail") - 1
+    document = json.loads(made.manifest.to_json())
+    taken = document["segments"].pop(number)
+    for segment in document["segments"][number:]:
+        segment["offset"] -= taken["stored_bytes"]
+    info = store.place(made.info.key, without(await bytes_of(store, made), made, number), etag="new", metadata={})
+    document["object"].update(size_bytes=info.size_bytes, etag=info.etag)
+    segments = document["segments"]
+    if "crc64" in adapted:
+        crcs = [(bytes.fromhex(segment["crc64"]), segment["stored_bytes"]) for segment in segments]
+        document["object"]["crc64"] = combined(crcs).hex()
+    if "content_fingerprint" in adapted:
+        contents = [digest_bytes(segment["content"]) for segment in segments]
+        document["content_fingerprint"] = digest_text(sum_of_contents(contents))
+    if "totals" in adapted:
+        gone = {"entries": 1, "files": 1, "file_bytes": 9000}
+        gone |= {"raw_bytes": taken["raw_bytes"], "stored_bytes": taken["stored_bytes"]}
+        document["totals"].update({name: document["totals"][name] - less for name, less in gone.items()})
+    manifest = Manifest.from_json(json.dumps(document).encode())
+
+    async def restored() -> None:
+        await restore_archive(ArchiveRestore(target, store, manifest))
+
+    verified = await code_of(verify_archive(store, info, manifest, progress=ignore))
+    made_anew = await code_of(verify_from_tail(store, info, progress=ignore))
+    assert {verified, made_anew, await code_of(restored())} == {ErrorCode.ARCHIVE_CORRUPT}
+
+
+@pytest.mark.field("D5")
+async def test_counts_that_the_tail_does_not_state(tmp_path: Path, store: MemoryStore, made: Made) -> None:
+    """The bytes are whole, and only the totals of the manifest lie."""
+    totals = made.manifest.totals.model_copy(update={"entries": 1})
+    manifest = made.manifest.model_copy(update={"totals": totals})
+    target = tmp_path / "target"
+    target.mkdir()
+    for reading in (verify(store, made, manifest), restore_archive(ArchiveRestore(target, store, manifest))):
+        with pytest.raises(StorageError, match="the counts in the manifest") as caught:
+            await reading
+        assert caught.value.code is ErrorCode.ARCHIVE_CORRUPT
+
+
 async def test_a_member_of_another_archive_does_not_go_unnoticed(
     store: MemoryStore, made: Made, tmp_path: Path
 ) -> None:
@@ -167,7 +241,7 @@ async def test_a_member_of_another_archive_does_not_go_unnoticed(
     numbers = [
         number
         for number, (a, b) in enumerate(zip(made.manifest.segments, other.manifest.segments, strict=True))
-        if a.sha256 != b.sha256 and a.kind == "files"
+        if a.digest != b.digest and a.kind == "files"
     ]
     assert len(numbers) == 1
     a, b = made.manifest.segments[numbers[0]], other.manifest.segments[numbers[0]]

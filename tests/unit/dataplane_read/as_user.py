@@ -6,15 +6,17 @@ Arguments: the folder, the archive object, the manifest. Prints the report as JS
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures.thread  # noqa: F401  the interpreter's own folder may be closed to that user
 import json
 import os
 import sys
 from pathlib import Path
 
-from activities.dataplane.confine import Wall
+from activities.dataplane.archiver import Wall
 from activities.dataplane.manifest import Manifest
-from activities.dataplane.restore import ArchiveRestore, restore_archive
+from activities.dataplane.restore import ArchiveRestore
 from tests.fakes.memory_store import MemoryStore
+from tests.harness.archives import restore_archive
 
 
 async def main(root: Path, archive: Path, manifest: Path) -> None:

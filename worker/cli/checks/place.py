@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 
 from activities.backends.directory.layout import Layout
 from activities.backends.directory.place import read_identity
-from activities.dataplane.attributes import Abilities, probe_abilities
-from activities.dataplane.beneath import Beneath
+from activities.dataplane.probing import Abilities, probe
 from activities.objectstore.identity import StoreIdentity, check_place
 from activities.runtime.linux.held_files import blind_spots
 from activities.runtime.linux.mounts import mount_of
@@ -66,7 +65,7 @@ def _directory(settings: Settings, known: Known) -> list[Check]:
         _identity(settings, known, "place.volume-root", lambda: in_thread(lambda: read_identity(layout))),
         Check("place.room", lambda: in_thread(lambda: _room(layout.root)), needs),
         Check("place.mount", lambda: in_thread(lambda: _mount(layout.root, is_stack=is_stack)), needs),
-        Check("place.abilities", lambda: in_thread(lambda: _abilities(layout, is_stack=is_stack)), needs),
+        Check("place.abilities", lambda: _abilities(layout, is_stack=is_stack), needs),
         Check("place.users", lambda: in_thread(lambda: _users(is_stack=is_stack))),
     ]
 
@@ -119,11 +118,10 @@ def _mount(root: Path, *, is_stack: bool) -> Finding:
     return ok(text)
 
 
-def _abilities(layout: Layout, *, is_stack: bool) -> Finding:
+async def _abilities(layout: Layout, *, is_stack: bool) -> Finding:
     """By trying, on a file without a name of a workspace, in the directory of volumes that are being made."""
-    with Beneath(layout.own / "making") as beneath:
-        found = probe_abilities(beneath)
-    who, lost = _who(), _lost(found)
+    found = (await probe(layout.own / "making")).abilities
+    who, lost = _who(), _lost(found) if found else ["anything"]
     if not lost:
         return ok(f"{who}: a restore brings back owners, devices and all attributes")
     text = f"{who}: a restore does not bring back {', '.join(lost)}"
@@ -136,7 +134,7 @@ def _lost(found: Abilities) -> list[str]:
         *([] if found.devices else ["devices"]),
         *([] if found.whiteouts else ["overlay whiteouts"]),
         *([] if found.all_privileged else ["file capabilities and trusted attributes"]),
-        *([] if found.can_set(b"user.x") else ["user attributes"]),
+        *([] if "user" in found.xattrs else ["user attributes"]),
     ]
 
 

@@ -1,4 +1,4 @@
-"""The tar headers that we write: ustar, with a pax extension where an entry needs one."""
+"""The tar headers that the archiver writes, written once more: ustar, with a pax extension where an entry needs it."""
 
 from __future__ import annotations
 
@@ -6,21 +6,22 @@ import functools
 import zlib
 from collections.abc import Iterable
 
-from activities.dataplane.entries import Entry, FileType
-from activities.dataplane.tarheader import (
-    EXTENSION,
-    MAX_EXTENSION_BYTES,
-    NAME_BYTES,
-    NANOS,
-    XATTR_PREFIX,
-    TarError,
-    padding_of,
-)
+from tests.oracle.entries import Entry, FileType
 
+BLOCK = 512
+NANOS = 1_000_000_000
+NAME_BYTES = 100
+XATTR_PREFIX = b"SCHILY.xattr."
+_EXTENSION = b"x"[0]
 _ID_LIMIT = 0o7777777
 _NUMBER_LIMIT = 0o77777777777
 _MAGIC = b"ustar\x0000" + bytes(64)
 _NO_PREFIX = bytes(167)
+
+
+def padding_of(size: int) -> int:
+    """How many bytes fill up the last block of a file of ``size`` bytes."""
+    return -size % BLOCK
 
 
 def build_header(entry: Entry, *, comment: str = "") -> bytes:
@@ -76,14 +77,12 @@ def _escape(name: bytes) -> bytes:
 
 def _extension(records: Iterable[tuple[bytes, bytes]]) -> bytes:
     body = b"".join([_record(key, value) for key, value in records])
-    if len(body) > MAX_EXTENSION_BYTES:
-        raise TarError("the extended attributes of one file are larger than a header may be")
     return _extension_header(len(body)) + body + bytes(padding_of(len(body)))
 
 
 @functools.lru_cache(maxsize=1024)
 def _extension_header(size: int) -> bytes:
-    return _ustar(b"./PaxHeaders/entry", EXTENSION, mode=0o644, size=size)
+    return _ustar(b"./PaxHeaders/entry", _EXTENSION, mode=0o644, size=size)
 
 
 def _record(key: bytes, value: bytes) -> bytes:
