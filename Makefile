@@ -3,9 +3,10 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+EMPTY := $(VENV)/pyvenv.cfg
 PACKAGES := $(VENV)/.installed
-# The archiver, which is made last: who has it has all that `make setup` makes.
-STAMP := $(BIN)/codehub-archive
+ARCHIVER := $(BIN)/codehub-archive
+READY := $(PACKAGES) $(ARCHIVER)
 ARCHIVER_SOURCES := archiver/Cargo.toml archiver/Cargo.lock archiver/build.rs $(shell find archiver/src)
 PEERS := .venv-bench
 PEERS_STAMP := $(PEERS)/.installed
@@ -32,12 +33,12 @@ MINUTES ?= 10
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-integration test-fault test-local coverage test-parts test-docker test-k8s test-k8s-cluster test-k8s-operations test-compose test-packaging test-web screenshots test-pages test-all test-here test-engines walkthrough dist bench-quick bench bench-scale bench-start bench-backends fidelity docs docs-serve check check-archiver check-licences format model model-short faults fuzz fuzz-short clean
+.PHONY: help setup demo test test-integration test-fault test-local coverage test-parts test-docker test-k8s test-k8s-cluster test-k8s-operations test-compose test-packaging test-web screenshots test-pages test-all test-here test-clusters test-machines walkthrough dist bench-quick bench bench-scale bench-start bench-backends fidelity docs docs-serve check check-archiver check-licences format model model-short faults fuzz fuzz-short clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-setup: $(STAMP) ## the virtual environment .venv with both distributions, editable, all tools, and the archiver, in Rust
+setup: $(READY) ## the virtual environment .venv with both distributions, editable, all tools, and the archiver, in Rust
 
 define check_python
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -46,10 +47,12 @@ define check_python
 		{ echo "$(PYTHON) cannot make virtual environments: apt-get install python3-venv" >&2; exit 1; }
 endef
 
-$(PACKAGES): pyproject.toml client/pyproject.toml constraints.txt
+$(EMPTY): pyproject.toml client/pyproject.toml constraints.txt
 	$(check_python)
 	$(check_rust)
 	$(PYTHON) -m venv --clear $(VENV)
+
+$(PACKAGES): $(EMPTY)
 	PIP_CONSTRAINT=constraints.txt $(BIN)/pip install --quiet --disable-pip-version-check -e ./client -e '.[dev]'
 	@touch $@
 
@@ -65,14 +68,14 @@ endef
 HAS_ISAL = pkg-config --exists 'libisal >= 2.30' 'libisal < 2.33' 2>/dev/null
 
 # Put in place whole: a mover may run the old one.
-$(STAMP): $(PACKAGES) $(ARCHIVER_SOURCES)
+$(ARCHIVER): $(EMPTY) $(ARCHIVER_SOURCES)
 	$(check_rust)
 	@$(HAS_ISAL) || echo "no ISA-L: the archiver is built with zlib-rs, half as fast; to change it: apt-get install libisal-dev pkg-config; rm $@; make setup" >&2
 	+@$(HAS_ISAL) || export CODEHUB_ARCHIVE_NO_ISAL=1; cd archiver && target=$${CARGO_TARGET_DIR:-target} && \
 		$(CARGO) build --quiet --release --locked --target-dir "$$target" && \
 		install -m 755 "$$target/release/$(@F)" "$(CURDIR)/$@.new" && mv -f "$(CURDIR)/$@.new" "$(CURDIR)/$@"
 
-demo: $(STAMP) ## archive a real project tree while a mover and a worker are killed, restore, compare; ARGS=--keep leaves it up
+demo: $(READY) ## archive a real project tree while a mover and a worker are killed, restore, compare; ARGS=--keep leaves it up
 	$(BIN)/python -m examples.demo $(ARGS)
 
 define check_tools
@@ -83,36 +86,36 @@ endef
 
 # A test bears `server` if one of its fixtures is a server (tests/harness/marks.py). Each test of tests/ but those of the
 # engines is in one and only one of these three: `test`, `test-integration`, `test-fault` with `test-web`.
-test: $(STAMP) ## what needs no server, on all cores, in two minutes on two; a test that takes 10 s fails
+test: $(READY) ## what needs no server, on all cores, in two minutes on two; a test that takes 10 s fails
 	$(check_tools)
 	@$(TO_FIELD) $(BIN)/python -m pytest -n auto --dist worksteal -o timeout=$(LIMIT) -m "$(QUICK)" $(ARGS); \
 		status=$$?; echo "make test: $$SECONDS s"; exit $$status
 
-test-integration: $(STAMP) ## the tests on real servers of Temporal and S3, and the slow ones that need none
+test-integration: $(READY) ## the tests on real servers of Temporal and S3, and the slow ones that need none
 	$(TO_FIELD) $(WITH_SERVERS) -m "not ($(QUICK))" --ignore=tests/fault --ignore=tests/web $(ARGS)
 
-test-fault: $(STAMP) ## kills, cuts and delays on real processes, as few as in CI; `make faults N=200` makes many
+test-fault: $(READY) ## kills, cuts and delays on real processes, as few as in CI; `make faults N=200` makes many
 	$(TO_FIELD) $(WITH_SERVERS) tests/fault $(ARGS)
 
-test-web: $(STAMP) ## the web UI as an operator's browser shows it; needs chromium
+test-web: $(READY) ## the web UI as an operator's browser shows it; needs chromium
 	$(TO_FIELD) $(BIN)/python -m pytest tests/web $(ARGS)
 
 test-local: test ## all that runs without Docker and Kubernetes: `test`, then those of the three above in one run
 	$(TO_FIELD) $(WITH_SERVERS) -m "not ($(QUICK))" $(ARGS)
 
-coverage: $(STAMP) ## every branch of fence, record, purge, cleanup and archivemap is taken by their own tests, or this fails
+coverage: $(READY) ## every branch of fence, record, purge, cleanup and archivemap is taken by their own tests, or this fails
 	$(BIN)/python -m coverage run -m pytest -q $(COVERED)
 	$(BIN)/python -m coverage report
 
-test-parts: $(STAMP) ## build ahead what the tests need of Go modules and Debian packages; needs Go, root, debootstrap
+test-parts: $(READY) ## build ahead what the tests need of Go modules and Debian packages; needs Go, root, debootstrap
 	$(BIN)/python -m tests.harness.parts minio compose kubernetes local-path mc
 	$(BIN)/python -m tests.harness.image
 	$(BIN)/python -m tests.harness.standins
 
-test-docker: $(STAMP) ## the tests on a real Docker engine: our own (root, docker.io, debootstrap), else DOCKER_HOST's
+test-docker: $(READY) ## the tests on a real Docker engine: our own (root, docker.io, debootstrap), else DOCKER_HOST's
 	$(TO_FIELD) STORAGE_TESTS_DOCKER=1 STORAGE_TESTS_BACKEND=local-docker $(BIN)/python -m pytest tests/docker $(ON_ALL) $(ARGS)
 
-test-k8s: $(STAMP) ## the tests on a real Kubernetes of two nodes; needs root, Go, and the Debian packages that it names
+test-k8s: $(READY) ## the tests on a real Kubernetes of two nodes; needs root, Go, and the Debian packages that it names
 	$(BIN)/python -m tests.harness.parts kubernetes local-path
 	$(BIN)/python -m tests.harness.image
 	$(MAKE) -j2 -Otarget test-k8s-cluster test-k8s-operations
@@ -125,31 +128,34 @@ test-k8s-cluster: ## the half of test-k8s that is about Kubernetes itself; the h
 test-k8s-operations: ## the other half: what holds on every backend
 	$(TO_FIELD) $(ON_K8S) $(ON_ALL) $(ARGS)
 
-test-compose: $(STAMP) ## docker-compose.yml on an engine of our own; needs root, docker.io, debootstrap and Go
+test-compose: $(READY) ## docker-compose.yml on an engine of our own; needs root, docker.io, debootstrap and Go
 	$(TO_FIELD) STORAGE_TESTS_COMPOSE=1 $(BIN)/python -m pytest tests/compose $(ARGS)
 
-test-packaging: $(STAMP) ## both distributions, built, installed into empty environments and run, on each Python that they name
+test-packaging: $(READY) ## both distributions, built, installed into empty environments and run, on each Python that they name
 	$(TO_FIELD) STORAGE_TESTS_PACKAGING=1 $(BIN)/python -m pytest tests/packaging $(ARGS)
 
-test-pages: $(STAMP) ## the commands of README.md and docs/quick-start.md, typed on an empty Debian; needs root and debootstrap
+test-pages: $(READY) ## the commands of README.md and docs/quick-start.md, typed on an empty Debian; needs root and debootstrap
 	$(TO_FIELD) STORAGE_TESTS_PAGES=1 $(BIN)/python -m pytest tests/pages $(ARGS)
 
-test-all: $(STAMP) test-parts ## what CI runs: each test once, but for the few of `coverage`; the suites that mostly wait beside the others
+test-all: $(READY) test-parts ## what CI runs: each test once, but for the few of `coverage`; the suites that mostly wait beside the others
 	rm -rf $(FIELD)
-	$(MAKE) -j3 -Otarget test-k8s test-here test-engines
+	$(MAKE) -j4 -Otarget test-here test-k8s-operations test-clusters test-machines
 	$(BIN)/python -m tests.field
 
 test-here: # what needs neither an engine nor a cluster
 	$(MAKE) coverage
 	$(MAKE) test-local LIMIT=60
 
-test-engines: # one after the other; pages first: their stack wants the usual ports, and so do those of `test-local` later
-	$(MAKE) test-pages
+test-clusters: # one after the other, and as long together as the two chains above
+	$(MAKE) test-k8s-cluster
 	$(MAKE) test-docker
+
+test-machines: # pages first: their stack wants the usual ports, and so do those of `test-local` later
+	$(MAKE) test-pages
 	$(MAKE) test-compose
 	$(MAKE) test-packaging
 
-walkthrough: $(STAMP) ## the quick start on an empty Debian, written down in docs/transcript.md; needs root and debootstrap
+walkthrough: $(READY) ## the quick start on an empty Debian, written down in docs/transcript.md; needs root and debootstrap
 	$(BIN)/python -m tests.pages $(ARGS)
 
 $(BUILDER_STAMP): constraints.txt
@@ -163,7 +169,7 @@ dist: $(BUILDER_STAMP) ## wheels and source archives of both distributions, into
 	PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BUILDER)/bin/python -m build --outdir dist client
 	PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BUILDER)/bin/python -m build --outdir dist .
 
-screenshots: $(STAMP) ## `test-web`, and its pages become the pictures of docs/images
+screenshots: $(READY) ## `test-web`, and its pages become the pictures of docs/images
 	@command -v chromium >/dev/null || { echo "no chromium to take them with: apt-get install chromium" >&2; exit 1; }
 	mkdir -p docs/images
 	STORAGE_TESTS_PICTURES=docs/images $(BIN)/python -m pytest tests/web $(ARGS)
@@ -173,34 +179,34 @@ $(PEERS_STAMP): bench/requirements.txt
 	$(PEERS)/bin/pip install --quiet --disable-pip-version-check -r bench/requirements.txt
 	@touch $@
 
-bench: $(STAMP) $(PEERS_STAMP) ## us beside tar, restic and others on five trees; writes docs/benchmarks.md; takes long
+bench: $(READY) $(PEERS_STAMP) ## us beside tar, restic and others on five trees; writes docs/benchmarks.md; takes long
 	@! command -v go >/dev/null || $(BIN)/python -m tests.harness.parts kopia
 	$(BIN)/python -m bench --all $(ARGS)
 
-bench-quick: $(STAMP) $(PEERS_STAMP) ## a home of 2.5 GB against the fastest peers; ends with a JSON line; ARGS="--only ours"
+bench-quick: $(READY) $(PEERS_STAMP) ## a home of 2.5 GB against the fastest peers; ends with a JSON line; ARGS="--only ours"
 	$(BIN)/python -m bench --minutes 9 $(ARGS)
 
-bench-scale: $(STAMP) $(PEERS_STAMP) ## a million files, 50 GB, growth, 200 workspaces at once; ARGS="--only crowd"; takes long
+bench-scale: $(READY) $(PEERS_STAMP) ## a million files, 50 GB, growth, 200 workspaces at once; ARGS="--only crowd"; takes long
 	$(BIN)/python -m bench.scale $(ARGS)
 
-bench-start: $(STAMP) ## seconds until `codehub-storage dev` is ready, the first time and warm; ends with a JSON line
+bench-start: $(READY) ## seconds until `codehub-storage dev` is ready, the first time and warm; ends with a JSON line
 	$(BIN)/python -m bench.starting $(ARGS)
 
-bench-backends: $(STAMP) ## what each backend adds to the data plane, on a real engine and cluster of our own; takes long
+bench-backends: $(READY) ## what each backend adds to the data plane, on a real engine and cluster of our own; takes long
 	@for backend in directory local-docker k8s; do \
 		STORAGE_TESTS_BACKEND=$$backend $(BIN)/python -m pytest -p tests.conftest -q -s bench/backends.py $(ARGS) || exit; done
 
-fidelity: $(STAMP) ## what tar, restic and docker cp bring back, measured, into docs/fidelity.md; needs root, restic, docker.io
+fidelity: $(READY) ## what tar, restic and docker cp bring back, measured, into docs/fidelity.md; needs root, restic, docker.io
 	$(BIN)/python -m bench.fidelity $(ARGS)
 
-docs: $(STAMP) ## the documentation as a site in site/; fails on a dead link, and on a page that is not what the code says
+docs: $(READY) ## the documentation as a site in site/; fails on a dead link, and on a page that is not what the code says
 	$(BIN)/python -m docgen --check
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-docs-serve: $(STAMP) ## the same site on http://127.0.0.1:8000, built anew whenever a page is saved
+docs-serve: $(READY) ## the same site on http://127.0.0.1:8000, built anew whenever a page is saved
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --strict
 
-check: check-archiver check-licences $(STAMP) ## lint, format, types, import rules; the same and the tests of the archiver, in Rust
+check: check-archiver check-licences $(READY) ## lint, format, types, import rules; the same and the tests of the archiver, in Rust
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
@@ -215,24 +221,24 @@ check-licences: ## the crates of the archiver: each licence is one of docgen/lic
 	$(check_rust)
 	@cd archiver && set -o pipefail && $(CARGO) metadata --format-version 1 --locked | $(PYTHON) ../docgen/licences.py
 
-format: $(STAMP) ## rewrite the code in the one format
+format: $(READY) ## rewrite the code in the one format
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-model: $(STAMP) ## exhaust the protocol's model within its stated bounds
+model: $(READY) ## exhaust the protocol's model within its stated bounds
 	$(BIN)/python -m model --full $(ARGS)
 
-model-short: $(STAMP) ## the model's short form, as CI runs it
+model-short: $(READY) ## the model's short form, as CI runs it
 	$(BIN)/python -m model --short $(ARGS)
 
-faults: $(STAMP) ## the long fault runs, and arbitrary trees; N=200 sets the trials of each
+faults: $(READY) ## the long fault runs, and arbitrary trees; N=200 sets the trials of each
 	STORAGE_TESTS_N=$(N) $(BIN)/python -m pytest tests/fault tests/unit/dataplane/test_any_tree.py $(ARGS)
 
 fuzz-short: ## a minute of mutated bytes against the readers of the archiver, from one seed, as CI runs it
 	$(check_rust)
 	+cd archiver && FUZZ_SECONDS=20 $(CARGO) test --quiet --locked --test mutations -- --nocapture
 
-fuzz: $(STAMP) ## hostile bytes against the archiver from outside for MINUTES=10; archiver/fuzz goes by coverage (cargo-fuzz)
+fuzz: $(READY) ## hostile bytes against the archiver from outside for MINUTES=10; archiver/fuzz goes by coverage (cargo-fuzz)
 	$(BIN)/python -m tests.fuzz --minutes $(MINUTES)
 
 clean: ## remove the virtual environments, dist/ and caches
