@@ -10,7 +10,8 @@ from tests.pages.blocks import HERE, Block, blocks
 from tests.pages.shell import Ran, Shell
 
 QUICK_START = TOP / "docs/quick-start.md"
-PAGES = (TOP / "README.md", QUICK_START)
+README = TOP / "README.md"
+PAGES = (README, QUICK_START)
 LEFT_OUT = {"make test"}
 """This suite cannot run itself; CI does."""
 

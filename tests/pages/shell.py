@@ -29,7 +29,7 @@ done
 """
 _DONE = b"\x1e"
 _DEV = re.compile(r"(\S*/)?codehub-storage (--\S+ )*dev( --\S+)*( *#.*)?")
-_COMMAND_SECONDS = 600.0
+_COMMAND_SECONDS = 1200.0
 _IDLE_SECONDS, _END_SECONDS = 2.0, 10.0
 _READY = (
     "until grep -qw ready $dev_log; do "
