@@ -201,9 +201,8 @@ async def running(
     )
     try:
         process = await started(pipesize=_PIPE_BYTES)
-    except (
-        PermissionError
-    ):  # an ordinary user has so much for all pipes together (pipe-user-pages-soft); 64 KiB do, too
+    except PermissionError:
+        # An ordinary user has so much for all pipes together (pipe-user-pages-soft); 64 KiB do, too.
         process = await started()
     assert process.stderr is not None
     archiver = Archiver(process, asyncio.create_task(_last_of(process.stderr)), command)

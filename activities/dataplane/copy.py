@@ -141,7 +141,7 @@ async def copy_segments(
     part = first.part + sum(bool(record.etag) for record in kept)
     sending = _Sending(store, upload, part, accepted, means.memory_bytes, kept)
     progress(moved)
-    at, count, at_end = first.segment + len(kept), len(kept), False
+    at, count = first.segment + len(kept), len(kept)
     run: list[SegmentRecord] = []
     chunks: list[bytes] = []
     try:

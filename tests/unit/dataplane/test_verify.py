@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from activities.objectstore.base import ObjectInfo
 from codehub_storage.errors import ErrorCode, StorageError
 from tests.fakes.memory_store import MemoryStore
 from tests.harness.archives import Made, ignore, make_archive, restore_archive
+from tests.harness.refusals import code_of
 from tests.harness.trees import make_rich_tree
 
 
@@ -154,15 +155,6 @@ async def test_a_lost_member_does_not_go_unnoticed(store: MemoryStore, made: Mad
         with pytest.raises(StorageError) as caught:
             await rebuild(store, info)
         assert caught.value.code is ErrorCode.ARCHIVE_CORRUPT
-
-
-async def code_of(reading: Awaitable[object]) -> ErrorCode | None:
-    """What it ends with."""
-    try:
-        await reading
-    except StorageError as error:
-        return error.code
-    return None
 
 
 @pytest.mark.field("D5")
