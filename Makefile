@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-EMPTY := $(VENV)/pyvenv.cfg
+EMPTY := $(VENV)/.made
 PACKAGES := $(VENV)/.installed
 ARCHIVER := $(BIN)/codehub-archive
 READY := $(PACKAGES) $(ARCHIVER)
@@ -51,6 +51,7 @@ $(EMPTY): pyproject.toml client/pyproject.toml constraints.txt
 	$(check_python)
 	$(check_rust)
 	$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
 
 $(PACKAGES): $(EMPTY)
 	PIP_CONSTRAINT=constraints.txt $(BIN)/pip install --quiet --disable-pip-version-check -e ./client -e '.[dev]'
