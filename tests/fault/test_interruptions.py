@@ -142,8 +142,9 @@ class Trial:
             assert world.state in (None, "deleting")
         if self.operation is Operation.RESTORE:
             assert await proven_tree(self.site, self.id) == self.tree
-        # A cancel that comes before the claim is written leaves a new workspace without a record, as it was.
-        await self._check_tidy(world, may_have_no_record=self.phase is Phase.CLAIMING)
+        # Where the claim was given up before its write, a new workspace has no record yet. No other has none.
+        is_new = (self.operation, self.phase) == (Operation.PROVISION, Phase.CLAIMING)
+        await self._check_tidy(world, may_have_no_record=is_new)
         return world
 
     async def _check_tidy(self, world: World, *, may_have_no_record: bool = False) -> None:
