@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import gc
 import importlib
 import json
 import multiprocessing.util
@@ -138,6 +139,8 @@ def main() -> None:
 
     for module in (*PRELOAD, MOVER_ENTRY.partition(":")[0]):
         importlib.import_module(module)
+    gc.collect()
+    gc.freeze()  # what was imported lives as long as each worker: none looks through it again
     sys.modules["__main__"] = control  # as `python -m worker.control` has it; movers ask for it
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no zombies
     server = os.getpid()
