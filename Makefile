@@ -33,7 +33,7 @@ MINUTES ?= 10
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-integration test-fault test-local coverage test-parts test-docker test-k8s test-k8s-cluster test-k8s-operations test-compose test-packaging test-web screenshots test-pages test-all test-here test-clusters test-machines walkthrough dist bench-quick bench bench-scale bench-start bench-backends fidelity docs docs-serve check check-archiver check-licences format model model-short faults fuzz fuzz-short clean
+.PHONY: help setup archiver-static demo test test-integration test-fault test-local coverage test-parts test-docker test-k8s test-k8s-cluster test-k8s-operations test-compose test-packaging test-web screenshots test-pages test-all test-here test-clusters test-machines walkthrough dist bench-quick bench bench-scale bench-start bench-backends fidelity docs docs-serve check check-archiver check-licences format model model-short faults fuzz fuzz-short clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -75,6 +75,13 @@ $(ARCHIVER): $(EMPTY) $(ARCHIVER_SOURCES)
 	+@$(HAS_ISAL) || export CODEHUB_ARCHIVE_NO_ISAL=1; cd archiver && target=$${CARGO_TARGET_DIR:-target} && \
 		$(CARGO) build --quiet --release --locked --target-dir "$$target" && \
 		install -m 755 "$$target/release/$(@F)" "$(CURDIR)/$@.new" && mv -f "$(CURDIR)/$@.new" "$(CURDIR)/$@"
+
+archiver-static: ## dist/codehub-archive: the archiver in one file that needs no library, with zlib-rs
+	$(check_rust)
+	@cd archiver && target=$${CARGO_TARGET_DIR:-target} && host=$$($(CARGO) -vV | sed -n 's/^host: //p') && \
+		CODEHUB_ARCHIVE_NO_ISAL=1 RUSTFLAGS='-C target-feature=+crt-static' $(CARGO) build --quiet --release --locked \
+		--target "$$host" --target-dir "$$target" && \
+		install -D -m 755 "$$target/$$host/release/codehub-archive" "$(CURDIR)/dist/codehub-archive"
 
 demo: $(READY) ## archive a real project tree while a mover and a worker are killed, restore, compare; ARGS=--keep leaves it up
 	$(BIN)/python -m examples.demo $(ARGS)
@@ -166,7 +173,7 @@ $(BUILDER_STAMP): constraints.txt
 	@touch $@
 
 dist: $(BUILDER_STAMP) ## wheels and source archives of both distributions, into dist/
-	rm -rf dist
+	rm -f dist/*.whl dist/*.tar.gz
 	PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BUILDER)/bin/python -m build --outdir dist client
 	PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BUILDER)/bin/python -m build --outdir dist .
 

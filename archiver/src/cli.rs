@@ -1,7 +1,8 @@
 //! The command line: which step is asked for, what all steps share, and how a step ends.
 //!
 //! Exit status: 0 for success, 2 for a wrong command line (said as text), 3 for an error of the step, whose last line on
-//! standard error is one JSON object. SIGPIPE is ignored (by Rust's own start), so a closed pipe is an error too.
+//! standard error is one JSON object, or for a person text. SIGPIPE is ignored (by Rust's own start), so a closed pipe is
+//! an error too.
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -13,9 +14,10 @@ use std::sync::OnceLock;
 use lexopt::Arg::{Long, Short, Value};
 use serde_json::json;
 
-use crate::commands::COMMANDS;
+use crate::commands::{Command, COMMANDS};
 use crate::deflate::DEFLATE;
 use crate::error::{Code, Error, Result};
+use crate::own_use;
 use crate::parent::{self, Input};
 use crate::sandbox::{self, Wall};
 use crate::sys::leave_signals_to_parent;
@@ -36,6 +38,8 @@ pub struct Common {
 
 static COMMON: OnceLock<Common> = OnceLock::new();
 static CPUS: OnceLock<usize> = OnceLock::new();
+/// Set where a person reads what is said.
+static FOR_A_PERSON: OnceLock<()> = OnceLock::new();
 
 /// The whole program.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -53,7 +57,12 @@ pub fn end_with(error: &Error) -> ! {
         let _ = writeln!(stderr, "codehub-archive: {}. `codehub-archive --help` says what there is.", error.message);
         std::process::exit(WRONG_COMMAND_LINE.into());
     }
-    let _ = writeln!(stderr, "{}", json!({"error": error.to_json()}));
+    if FOR_A_PERSON.get().is_some() {
+        let hint = error.hint.as_ref().map_or_else(String::new, |hint| format!("\n{hint}"));
+        let _ = writeln!(stderr, "codehub-archive: {}{hint}", error.message);
+    } else {
+        let _ = writeln!(stderr, "{}", json!({"error": error.to_json()}));
+    }
     std::process::exit(FAILED.into())
 }
 
@@ -73,7 +82,15 @@ impl From<lexopt::Error> for Error {
 pub fn settle(readable: &[&Path], writable: &[&Path], input: Input) -> Result<()> {
     let common = COMMON.get_or_init(Common::default);
     CPUS.get_or_init(cpus_now); // behind the walls nobody reads the files of the cgroup
-    sandbox::put_up(common.wall, readable, writable)?;
+    let standing = sandbox::put_up(common.wall, readable, writable)?;
+    if FOR_A_PERSON.get().is_some() && !(standing.landlock && standing.seccomp) {
+        // The service is told by `probe`.
+        let _ = writeln!(
+            std::io::stderr(),
+            "codehub-archive: this kernel lacks Landlock or seccomp, so this process is not confined; what it writes is \
+             checked all the same. To end here instead: --wall demanded"
+        );
+    }
     // Behind the walls, or this thread would stand outside of them.
     if common.parent.is_some() {
         parent::watch(common.parent, input)?;
@@ -111,9 +128,13 @@ fn begin(args: Vec<OsString>) -> Result<()> {
         Some(Long("version")) => print(&format!("codehub-archive {} ({DEFLATE})\n", env!("CARGO_PKG_VERSION"))),
         Some(Long("help") | Short('h')) => print(&help()),
         Some(Value(name)) => {
-            let command = COMMANDS.iter().find(|command| name == *command.name);
-            let command = command.ok_or_else(|| wrong(format!("there is no command {name:?}")))?;
-            (command.run)(args)
+            let named = |command: &&Command| name == *command.name;
+            if let Some(command) = own_use::COMMANDS.iter().find(named) {
+                FOR_A_PERSON.get_or_init(|| ());
+                return (command.run)(args);
+            }
+            let command = COMMANDS.iter().find(named);
+            (command.ok_or_else(|| wrong(format!("there is no command {name:?}")))?.run)(args)
         }
         Some(other) => Err(other.unexpected().into()),
         None => Err(wrong("a command is missing")),
@@ -158,10 +179,11 @@ fn print(text: &str) -> Result<()> {
 }
 
 fn help() -> String {
-    let mut text = String::from(
-        "codehub-archive COMMAND [options]: one step of the data plane. It is made for codehub-storage, which\n\
-         feeds its standard input and reads frames from its standard output.\n\n",
-    );
+    let mut text = String::from("codehub-archive COMMAND: archives of codehub-storage, without the service.\n\n");
+    for command in own_use::COMMANDS {
+        let _ = writeln!(text, "  {:13} {}", command.name, command.options);
+    }
+    text += "\nSteps of the service, which feeds their standard input and reads frames from their standard output:\n\n";
     for command in COMMANDS {
         let _ = writeln!(text, "  {:13} {}", command.name, command.options);
     }

@@ -151,23 +151,29 @@ pub fn show(path: &[u8]) -> String {
     if path.is_empty() {
         return ".".into();
     }
-    let mut shown = String::new();
-    for chunk in path[..path.len().min(LONGEST)].utf8_chunks() {
-        for character in chunk.valid().chars() {
-            if character.is_control() {
-                shown.extend(character.escape_default());
-            } else {
-                shown.push(character);
-            }
-        }
-        for byte in chunk.invalid() {
-            let _ = write!(shown, "\\x{byte:02x}");
-        }
-    }
+    let mut shown = readable(&path[..path.len().min(LONGEST)]);
     if path.len() > LONGEST {
         shown += "...";
     }
     shown
+}
+
+/// Arbitrary bytes as text on one line: what would break it, and what is no UTF-8, is escaped.
+pub fn readable(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for chunk in bytes.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            if character.is_control() {
+                text.extend(character.escape_default());
+            } else {
+                text.push(character);
+            }
+        }
+        for byte in chunk.invalid() {
+            let _ = write!(text, "\\x{byte:02x}");
+        }
+    }
+    text
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! The data plane of codehub-storage: from a volume into segments of a `tar.gz`, and back.
 //!
 //! One process does one step. It is told what to do by its command line and standard input, and answers on standard
-//! output (`frames`). It knows nothing of stores, records or order of steps: who calls decides.
+//! output (`frames`). It knows nothing of stores, records or order of steps: who calls decides. For a person without the
+//! service there is `own_use`.
 
 #[cfg(test)]
 mod archives;
@@ -16,6 +17,7 @@ mod sys;
 mod trees;
 
 pub mod abilities;
+pub mod archive_file;
 pub mod beneath;
 pub mod changes;
 pub mod cli;
@@ -39,6 +41,7 @@ pub mod links;
 pub mod look;
 pub mod metadata;
 pub mod mounts;
+pub mod own_use;
 pub mod pack;
 pub mod parent;
 pub mod piece;

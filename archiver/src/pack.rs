@@ -53,6 +53,13 @@ impl Write for Chunks {
     }
 }
 
+impl Chunks {
+    /// In order.
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.iter().map(Vec::as_slice)
+    }
+}
+
 /// A finished member, and what is told of it.
 pub struct Member {
     pub number: u32,
@@ -60,6 +67,14 @@ pub struct Member {
     pub content: Content,
     pub packed: Packed,
     pub chunks: Chunks,
+}
+
+/// Takes what is packed. Threads share it.
+pub trait Taker: Sync {
+    /// So many more raw bytes are through, perhaps none.
+    fn moved(&self, raw_bytes: u64);
+    /// The next member in order.
+    fn tell(&self, member: Member) -> Result<()>;
 }
 
 /// Where members and progress are told. Threads share it.
@@ -74,10 +89,15 @@ impl<W: Write> Teller<W> {
         Self { output: Mutex::new(output), raw_bytes: AtomicU64::new(0), told: Mutex::new(Instant::now()) }
     }
 
-    /// So many more raw bytes are through, perhaps none.
-    ///
+    /// What everything was written into.
+    pub fn into_inner(self) -> W {
+        self.output.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<W: Write + Send> Taker for Teller<W> {
     /// It does not wait: if another thread is at the output, that one tells how it gets on.
-    pub fn moved(&self, raw_bytes: u64) {
+    fn moved(&self, raw_bytes: u64) {
         let sum = self.raw_bytes.fetch_add(raw_bytes, Ordering::Relaxed) + raw_bytes;
         let Ok(mut told) = self.told.try_lock() else { return };
         if told.elapsed() < PROGRESS_EVERY {
@@ -91,7 +111,7 @@ impl<W: Write> Teller<W> {
     }
 
     /// A member: its stored bytes, then what is known of it.
-    pub fn tell(&self, member: Member) -> Result<()> {
+    fn tell(&self, member: Member) -> Result<()> {
         let Member { number, kind, content, packed, chunks } = member;
         for chunk in chunks.0 {
             write_frame(&mut *lock(&self.output), json!({"data": number}), &chunk)?;
@@ -107,11 +127,6 @@ impl<W: Write> Teller<W> {
         }});
         let mut output = lock(&self.output);
         write_frame(&mut *output, line, b"").and_then(|()| flush(&mut *output))
-    }
-
-    /// What everything was written into.
-    pub fn into_inner(self) -> W {
-        self.output.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -177,13 +192,13 @@ struct Line {
 /// Pack data segments `from` to `to` with so many threads, and tell them in order; returns their digests.
 ///
 /// After an error nothing more is told: it is the one of the lowest segment that had any.
-pub fn pack_in_order<W: Write + Send>(
+pub fn pack_in_order(
     root: &Path,
     plan: &Plan,
     from: u32,
     to: u32,
     threads: usize,
-    teller: &Teller<W>,
+    teller: &impl Taker,
 ) -> Result<Vec<blake3::Hash>> {
     let line = Mutex::new(Line { table: plan.segments(from)?, to, next_told: from, error: None });
     let (turn, digests) = (Condvar::new(), Mutex::new(Vec::new()));

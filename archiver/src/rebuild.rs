@@ -26,10 +26,12 @@ const MAX_SEGMENTS: u32 = 10_000;
 const MAX_PATH_BYTES: usize = 4095;
 const MOST: u64 = i64::MAX as u64;
 
-/// What an archive says about itself, and was found to be true; and how many raw bytes it has.
+/// What an archive says about itself, and was found to be true; what it holds; and how many raw bytes it has.
 #[derive(Debug)]
 pub struct Rebuilt {
     pub statement: Value,
+    pub totals: Totals,
+    pub content: Content,
     pub raw_bytes: u64,
 }
 
@@ -132,7 +134,7 @@ impl Rebuild {
         stated.check_last(&last.before)?;
         stated.check(u64::from(self.count) - 1, &self.digests, tar.content)?;
         stated.check_counts(&tar.totals)?;
-        Ok(Rebuilt { statement: stated.all, raw_bytes: tar.raw_bytes })
+        Ok(Rebuilt { statement: stated.all, totals: tar.totals, content: tar.content, raw_bytes: tar.raw_bytes })
     }
 
     /// The segment that a finished member is.

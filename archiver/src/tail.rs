@@ -5,15 +5,13 @@
 //! archive was made from, and digests over all raw bytes before it. Plain readers ignore it; an archive without its
 //! manifest is proven by it.
 
-use std::io::Write;
-
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::entry::{digest_text, Content};
 use crate::error::{Code, Error, Result};
 use crate::gzip::MemberWriter;
-use crate::pack::{finish, Chunks, Teller};
+use crate::pack::{finish, Chunks, Taker};
 use crate::plan::cut::raw_size;
 use crate::plan::table::{json, Planned};
 use crate::plan::{Plan, TailCuts};
@@ -43,7 +41,7 @@ struct Statement<'a> {
 /// Pack the tail's segments, one after the other, and tell them.
 ///
 /// `origin`: what the archive says about where it comes from. `before`: the digest of each data segment, in order.
-pub fn pack_tail<W: Write>(plan: &Plan, origin: &Value, before: &[blake3::Hash], teller: &Teller<W>) -> Result<()> {
+pub fn pack_tail(plan: &Plan, origin: &Value, before: &[blake3::Hash], teller: &impl Taker) -> Result<()> {
     let mut segments = plan.segments(before.len() as u32 + 1)?;
     let mut next = || segments.next().transpose()?.filter(|planned| !planned.is_data()).ok_or_else(other_tail);
     let mut digests = blake3::Hasher::new();
@@ -112,7 +110,7 @@ impl OpenSegment {
     }
 
     /// Tell it; returns the digest of its raw bytes.
-    fn close<W: Write>(mut self, teller: &Teller<W>) -> Result<blake3::Hash> {
+    fn close(mut self, teller: &impl Taker) -> Result<blake3::Hash> {
         self.flush()?;
         let member = finish(self.member, &self.planned)?;
         let digest = member.packed.digest;

@@ -12,7 +12,7 @@ HERE, DOCKER = "bash", "bash docker"
 """A block of the first kind is typed on an empty Debian, one of the second on a machine with a Docker engine."""
 
 _OTHER_SHELLS = frozenset({"bash", "console", "sh", "shell", "shell-session", "terminal", "zsh"})
-_COMMAND = re.compile(r"\$ |(sudo|make|docker|git|pip|pipx|python3|(\S*/)?codehub-storage) [a-z-]")
+_COMMAND = re.compile(r"\$ |(sudo|make|docker|git|pip|pipx|python3|(\S*/)?codehub-(storage|archive)) [a-z-]")
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,16 @@
 //! Segments come in archive order: of data segments any (a large file's first piece is enough), then all of the tail.
 
 use std::io::{stdin, stdout, BufRead, Write};
+use std::path::Path;
 
 use base64::engine::general_purpose::STANDARD;
 use base64::Engine as _;
 use serde_json::{json, Value};
 
 use crate::abilities::Abilities;
+use crate::beneath::Beneath;
 use crate::cli::settle;
-use crate::differences::Differences;
+use crate::differences::{Difference, Differences};
 use crate::error::{Code, Error, Result};
 use crate::frames::write_frame;
 use crate::header::HeaderReader;
@@ -35,23 +37,34 @@ pub fn run(args: lexopt::Parser) -> Result<()> {
 }
 
 fn differences(volume: &Volume, abilities: Abilities, input: impl BufRead, mut output: impl Write) -> Result<()> {
-    let differences = Differences::new(volume.open()?, abilities);
-    let mut looker = Looker { differences, tail: TailReader::default(), at: At::Nowhere };
+    let mut looker = Looker::new(volume.open()?, abilities);
     run_in_order(input, &mut output, &mut looker)?;
-    if !looker.differences.is_decided() {
-        looker.tail.finish()?;
-    }
     let mut teller = Teller::new(&mut output);
-    let found = looker.differences.finish(&volume.root, &mut |entries| teller.progress(entries))?;
+    let found = looker.finish(&volume.root, &mut |entries| teller.progress(entries))?;
     teller.finish()?;
     let found = found.map(|found| json!({"path": STANDARD.encode(found.path), "why": found.why}));
     write_frame(&mut output, json!({ "differs": found }), b"")
 }
 
-struct Looker {
+/// Takes data segments, then the tail.
+pub(crate) struct Looker {
     differences: Differences,
     tail: TailReader,
     at: At,
+}
+
+impl Looker {
+    pub(crate) fn new(beneath: Beneath, abilities: Abilities) -> Self {
+        Self { differences: Differences::new(beneath, abilities), tail: TailReader::default(), at: At::Nowhere }
+    }
+
+    /// The first difference, once all came.
+    pub(crate) fn finish(self, root: &Path, progress: &mut dyn FnMut(u64)) -> Result<Option<Difference>> {
+        if !self.differences.is_decided() {
+            self.tail.finish()?;
+        }
+        self.differences.finish(root, progress)
+    }
 }
 
 enum At {

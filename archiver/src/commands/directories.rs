@@ -58,14 +58,9 @@ pub(super) fn directories(
     input: impl BufRead,
     mut output: impl Write,
 ) -> Result<()> {
-    let mut beneath = Beneath::open(root).writing(b"")?;
-    demand_room(&beneath, name, need)?;
-    prepare_root(&mut beneath, name)?;
-    let abilities = Abilities::probe(&mut beneath)?;
-    let mut maker = Maker { beneath, reader: TailReader::default(), directories: 0 };
+    let (mut maker, abilities) = Maker::begin(root, name, need)?;
     run_in_order(input, &mut output, &mut maker)?;
-    maker.reader.finish()?;
-    let report = json!({"directories": maker.directories});
+    let report = json!({"directories": maker.finish()?});
     write_frame(&mut output, json!({"report": report, "abilities": abilities.to_json()}), b"")
 }
 
@@ -93,10 +88,28 @@ fn demand_room(beneath: &Beneath, name: &str, need: Need) -> Result<()> {
     demand("inodes", need.inodes, space.f_favail)
 }
 
-struct Maker {
+/// Takes the tail's segments, in order.
+pub(crate) struct Maker {
     beneath: Beneath,
     reader: TailReader,
     directories: u64,
+}
+
+impl Maker {
+    /// In a volume that is empty and has room, or this is an error; with what may be set there.
+    pub(crate) fn begin(root: &Path, name: &str, need: Need) -> Result<(Self, Abilities)> {
+        let mut beneath = Beneath::open(root).writing(b"")?;
+        demand_room(&beneath, name, need)?;
+        prepare_root(&mut beneath, name)?;
+        let abilities = Abilities::probe(&mut beneath)?;
+        Ok((Self { beneath, reader: TailReader::default(), directories: 0 }, abilities))
+    }
+
+    /// All of the tail came; returns how many directories there are.
+    pub(crate) fn finish(&self) -> Result<u64> {
+        self.reader.finish()?;
+        Ok(self.directories)
+    }
 }
 
 impl Lane for Maker {

@@ -29,16 +29,15 @@ pub fn run(args: lexopt::Parser) -> Result<()> {
     finish(volume.open()?, volume.abilities()?, stdin().lock(), stdout().lock())
 }
 
-pub(super) fn finish(
+pub(crate) fn finish(
     beneath: Beneath,
     abilities: Abilities,
     input: impl BufRead,
     mut output: impl Write,
 ) -> Result<()> {
-    let maker = TailMaker::new(beneath, abilities);
-    let mut finisher = Finisher { maker, tail: TailReader::default(), large: None, files: 0, bytes: 0 };
+    let mut finisher = Finisher::new(beneath, abilities);
     run_in_order(input, &mut output, &mut finisher)?;
-    finisher.tail.finish()?;
+    finisher.demand_end()?;
     let report = json!({
         "files": finisher.files,
         "bytes": finisher.bytes,
@@ -49,12 +48,25 @@ pub(super) fn finish(
     write_frame(&mut output, json!({"report": report}), b"")
 }
 
-struct Finisher {
-    maker: TailMaker,
+/// Takes the first pieces of large files, then the tail.
+pub(crate) struct Finisher {
+    pub(crate) maker: TailMaker,
     tail: TailReader,
     large: Option<HeaderReader>,
     files: u64,
     bytes: u64,
+}
+
+impl Finisher {
+    pub(crate) fn new(beneath: Beneath, abilities: Abilities) -> Self {
+        let maker = TailMaker::new(beneath, abilities);
+        Self { maker, tail: TailReader::default(), large: None, files: 0, bytes: 0 }
+    }
+
+    /// All of it came.
+    pub(crate) fn demand_end(&self) -> Result<()> {
+        self.tail.finish()
+    }
 }
 
 impl Lane for Finisher {

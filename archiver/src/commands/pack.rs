@@ -7,7 +7,7 @@ use lexopt::{Arg::Long, ValueExt as _};
 
 use crate::cli::{required, settle, wrong};
 use crate::error::{Code, Error, Result};
-use crate::pack::{pack_in_order, threads_for, Teller};
+use crate::pack::{pack_in_order, threads_for, Taker, Teller};
 use crate::parent::Input;
 use crate::plan::Plan;
 
@@ -49,12 +49,7 @@ fn answer(root: &Path, plan: &Path, batch: &Batch, output: impl Write + Send) ->
 }
 
 /// Pack and tell a batch; returns the digests of its segments.
-pub fn pack_batch<W: Write + Send>(
-    root: &Path,
-    plan: &Plan,
-    batch: &Batch,
-    teller: &Teller<W>,
-) -> Result<Vec<blake3::Hash>> {
+pub fn pack_batch(root: &Path, plan: &Plan, batch: &Batch, teller: &impl Taker) -> Result<Vec<blake3::Hash>> {
     let last = plan.summary.data_segments as u32;
     let to = batch.to.unwrap_or(last);
     if batch.from == 0 || to > last || batch.from > to.saturating_add(1) {

@@ -12,7 +12,7 @@ use crate::cli::{required, settle, wrong};
 use crate::error::{Code, Error, Result};
 use crate::frames::read_frame;
 use crate::mounts;
-use crate::pack::Teller;
+use crate::pack::{Taker, Teller};
 use crate::parent::Input;
 use crate::plan::Plan;
 use crate::tail::pack_tail;
@@ -56,19 +56,31 @@ fn answer(
     output: impl Write + Send,
 ) -> Result<()> {
     let plan = Plan::open(plan)?;
-    let (origin, mut digests) = read_origin(input)?;
+    let (origin, digests) = read_origin(input)?;
     if digests.len() + 1 != batch.from as usize {
         let message = format!("{} digests of the segments before {}", digests.len(), batch.from);
         return Err(Error::new(Code::InvalidInput, message));
     }
-    let teller = Teller::new(output);
-    digests.extend(pack_batch(root, &plan, batch, &teller)?);
+    pack_rest(root, &plan, batch, change, &origin, digests, &Teller::new(output))
+}
+
+/// The data segments from `batch.from` on, the second walk, and the tail. `digests`: of the segments before.
+pub(crate) fn pack_rest(
+    root: &Path,
+    plan: &Plan,
+    batch: &Batch,
+    change: &str,
+    origin: &Value,
+    mut digests: Vec<blake3::Hash>,
+    teller: &impl Taker,
+) -> Result<()> {
+    digests.extend(pack_batch(root, plan, batch, teller)?);
     // After the last byte of data was read, in this same process, and before anything says that the archive is whole.
     let mut progress = |_| teller.moved(0);
     if change_fingerprint(root, WalkOptions::default(), &mut progress)? != change {
-        return Err(find_change(root, &plan, &mut progress));
+        return Err(find_change(root, plan, &mut progress));
     }
-    pack_tail(&plan, &origin, &digests, &teller)
+    pack_tail(plan, origin, &digests, teller)
 }
 
 /// A line with `origin` and how many `digests` there are, then these as payloads.
