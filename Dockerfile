@@ -20,7 +20,8 @@ WORKDIR /src
 # Debian has ISA-L as a shared library only, which the last base lacks: it comes along, and the program knows where it
 # is by its whole path, because one relative to the program would be found only where /proc is.
 RUN set -eu; \
-    RUSTFLAGS='-C link-arg=-Wl,-rpath,/opt/codehub-storage/lib' cargo build --quiet --release --locked --target-dir /build; \
+    export CODEHUB_ARCHIVE_RPATH=/opt/codehub-storage/lib; \
+    cargo build --quiet --release --locked --target-dir /build; \
     mkdir -p /made/bin /made/lib /made/share/doc/libisal2; \
     cp "$(pkg-config --variable=libdir libisal)/libisal.so.2" /made/lib; \
     cp /usr/share/doc/libisal2/copyright /made/share/doc/libisal2 || echo "no licence of ISA-L here" >&2; \

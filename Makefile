@@ -38,7 +38,7 @@ unexport PYTHONDONTWRITEBYTECODE
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-setup: $(READY) ## the virtual environment .venv with both distributions, editable, all tools, and the archiver, in Rust
+setup: $(READY) ## the virtual environment .venv with service and client, editable, all tools, and the archiver, in Rust
 
 define check_python
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -139,7 +139,7 @@ test-k8s-operations: ## the other half: what holds on every backend
 test-compose: $(READY) ## docker-compose.yml on an engine of our own; needs root, docker.io, debootstrap and Go
 	$(TO_FIELD) STORAGE_TESTS_COMPOSE=1 $(BIN)/python -m pytest tests/compose $(ARGS)
 
-test-packaging: $(READY) ## both distributions, built, installed into empty environments and run, on each Python that they name
+test-packaging: $(READY) ## all distributions, built, installed into empty environments and run, on each Python that they name
 	$(TO_FIELD) STORAGE_TESTS_PACKAGING=1 $(BIN)/python -m pytest tests/packaging $(ARGS)
 
 test-pages: $(READY) ## the commands of README.md and docs/quick-start.md, typed on an empty Debian; needs root and debootstrap
@@ -169,13 +169,24 @@ walkthrough: $(READY) ## the quick start on an empty Debian, written down in doc
 $(BUILDER_STAMP): constraints.txt
 	$(check_python)
 	$(PYTHON) -m venv --clear $(BUILDER)
-	PIP_CONSTRAINT=constraints.txt $(BUILDER)/bin/pip install --quiet --disable-pip-version-check build
+	PIP_CONSTRAINT=constraints.txt $(BUILDER)/bin/pip install --quiet --disable-pip-version-check build maturin
 	@touch $@
 
-dist: $(BUILDER_STAMP) ## wheels and source archives of both distributions, into dist/
+# A wheel brings ISA-L, which Debian has as a shared library only.
+WHEEL_LIB := archiver/wheel/data/lib
+
+dist: $(BUILDER_STAMP) ## wheels and source archives of the three distributions, into dist/
 	rm -f dist/*.whl dist/*.tar.gz
 	PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BUILDER)/bin/python -m build --outdir dist client
 	PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BUILDER)/bin/python -m build --outdir dist .
+	$(check_rust)
+	$(BUILDER)/bin/maturin sdist --manifest-path archiver/Cargo.toml --out dist
+	rm -rf $(WHEEL_LIB)
+	! $(HAS_ISAL) || install -D -t $(WHEEL_LIB)/codehub-archive "$$(pkg-config --variable=libdir libisal)/libisal.so.2"
+	$(HAS_ISAL) || export CODEHUB_ARCHIVE_NO_ISAL=1; export CODEHUB_ARCHIVE_RPATH='$$ORIGIN/../lib/codehub-archive'; \
+		$(BUILDER)/bin/maturin build --quiet --release --locked --strip --auditwheel skip \
+		--manifest-path archiver/Cargo.toml --out dist
+	rm -rf $(WHEEL_LIB)
 
 screenshots: $(READY) ## `test-web`, and its pages become the pictures of docs/images
 	@command -v chromium >/dev/null || { echo "no chromium to take them with: apt-get install chromium" >&2; exit 1; }

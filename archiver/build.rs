@@ -9,6 +9,7 @@ const KNOWN: std::ops::Range<&str> = "2.30".."2.33";
 fn main() {
     println!("cargo::rustc-check-cfg=cfg(isal)");
     println!("cargo::rerun-if-env-changed=CODEHUB_ARCHIVE_NO_ISAL");
+    println!("cargo::rerun-if-env-changed=CODEHUB_ARCHIVE_RPATH");
     println!("cargo::rerun-if-changed=build.rs");
     // The layouts are those of 64-bit machines.
     let is_wide = env::var("CARGO_CFG_TARGET_POINTER_WIDTH").is_ok_and(|width| width == "64");
@@ -26,6 +27,10 @@ fn main() {
         if directory.join("libisal.a").exists() {
             kind = "static";
         }
+    }
+    // For a program that is moved together with the library.
+    if let Ok(directory) = env::var("CODEHUB_ARCHIVE_RPATH") {
+        println!("cargo::rustc-link-arg-bins=-Wl,-rpath,{directory}");
     }
     println!("cargo::rustc-link-lib={kind}=isal");
     println!("cargo::rustc-cfg=isal");

@@ -30,6 +30,7 @@ END_SECONDS = 20.0
 """For so long the end of a killed program is waited for: what writes may hang in the kernel. [B2]"""
 GIVE_UP_STATUS = 75  # EX_TEMPFAIL
 _FAILED = 3
+_INSTALL = "In a clone, run `make setup`; elsewhere, pip install 'codehub-storage-service[archiver]'."
 _LONGEST_LINE = 256 << 10
 """A segment without holes: three paths of 16 KiB in base64."""
 _PAYLOAD_BYTES = 1 << 20
@@ -74,7 +75,7 @@ def program() -> str:
     beside = Path(sys.executable).with_name(PROGRAM)
     found = str(beside) if beside.exists() else shutil.which(PROGRAM)
     if found is None:
-        raise StorageError(ErrorCode.UNSUPPORTED, f"{PROGRAM} is not installed", hint="In a clone, run `make setup`.")
+        raise StorageError(ErrorCode.UNSUPPORTED, f"{PROGRAM} is not installed", hint=_INSTALL)
     return found
 
 
@@ -224,7 +225,7 @@ async def check_version(expected: str) -> None:
         raise StorageError(
             ErrorCode.UNSUPPORTED,
             f"{program()} is {' '.join(said[1:]) or 'broken'}, the service is {expected}",
-            hint="Install both of one version; in a clone, run `make setup`.",
+            hint=_INSTALL,
         )
 
 

@@ -1,4 +1,4 @@
-"""What `make dist` builds: complete, the same wherever it is built, and nothing but our own files."""
+"""What `make dist` builds: complete, nothing but our own files, and what is Python the same wherever it is built."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from email.message import Message
 from pathlib import Path
@@ -17,6 +18,7 @@ from packaging.metadata import Metadata
 from tests.harness.sources import TOP, copy_sources, sources
 from tests.packaging.pythons import PROJECTS, named_versions, project
 
+ARCHIVER = "codehub-archive"
 PACKAGES = {"codehub-storage": {"codehub_storage"}, "codehub-storage-service": {"activities", "workflows", "worker"}}
 
 
@@ -42,9 +44,9 @@ def metadata(checkout: Path, name: str) -> bytes:
     return found
 
 
-def test_four_files(checkout: Path) -> None:
+def test_six_files(checkout: Path) -> None:
     """A wheel and a source archive of each distribution, of one version."""
-    assert len(list((checkout / "dist").iterdir())) == 4
+    assert len(list((checkout / "dist").iterdir())) == 6
     assert {each.name.split("-")[1].removesuffix(".tar.gz") for each in (checkout / "dist").iterdir()} == {"0.1.0"}
 
 
@@ -67,7 +69,7 @@ def test_built_elsewhere_they_are_the_same(checkout: Path, constraints: dict[str
             umask=0o077,
         )
     built = {path.name: path.read_bytes() for path in (folder / "dist").iterdir()}
-    assert built.keys() == {path.name for path in (checkout / "dist").iterdir()}
+    assert built.keys() == {each(checkout, name).name for name in PROJECTS for each in (wheel, archive)}
     assert [name for name, content in built.items() if content != (checkout / "dist" / name).read_bytes()] == []
 
 
@@ -117,6 +119,41 @@ def test_source_archive_builds_on_its_own(checkout: Path, name: str) -> None:
     }
 
 
+def test_the_archiver_brings_its_library_and_licences(checkout: Path) -> None:
+    """The program as a script of any environment, ISA-L where it looks for it, and each licence. No module."""
+    with zipfile.ZipFile(wheel(checkout, ARCHIVER)) as file:
+        found = set(file.namelist())
+    data, info = (f"{ARCHIVER.replace('-', '_')}-0.1.0.{kind}" for kind in ("data", "dist-info"))
+    assert found == {
+        f"{data}/scripts/codehub-archive",
+        f"{data}/data/lib/codehub-archive/libisal.so.2",
+        f"{data}/data/share/doc/codehub-archive/libisal2.txt",
+        f"{info}/licenses/LICENSE",
+        f"{info}/sboms/codehub-archive.cyclonedx.json",
+        *(f"{info}/{each}" for each in ("METADATA", "WHEEL", "RECORD")),
+    }
+    assert Metadata.from_email(metadata(checkout, ARCHIVER), validate=True).license_expression == "Apache-2.0"
+
+
+def test_the_archiver_builds_of_its_source_archive(checkout: Path, tmp_path: Path) -> None:
+    """With nothing but Rust, a C compiler and pip: where ISA-L is missing, too."""
+    done = subprocess.run(
+        (sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", tmp_path, archive(checkout, ARCHIVER)),
+        env={**os.environ, "CODEHUB_ARCHIVE_NO_ISAL": "1"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout
+    [built] = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(built) as file:
+        path = Path(file.extract("codehub_archive-0.1.0.data/scripts/codehub-archive", tmp_path))
+    path.chmod(0o755)
+    said = subprocess.run([path, "--version"], check=True, capture_output=True, text=True).stdout
+    assert said == "codehub-archive 0.1.0 (zlib-rs)\n"
+
+
 def test_both_name_the_same_pythons() -> None:
     """The service needs the client, so neither can have more."""
     assert named_versions("codehub-storage") == named_versions("codehub-storage-service") == ["3.11", "3.12", "3.13"]
@@ -129,4 +166,8 @@ def test_one_version_everywhere() -> None:
     dependencies = project("codehub-storage-service")["dependencies"]
     assert isinstance(dependencies, list)
     assert f"codehub-storage=={version}" in dependencies
+    extras = project("codehub-storage-service")["optional-dependencies"]
+    assert isinstance(extras, dict)
+    assert extras["archiver"] == [f"{ARCHIVER}=={version}"]
+    assert tomllib.loads((TOP / "archiver/Cargo.toml").read_text())["package"]["version"] == version
     assert f"ARG VERSION={version}\n" in (TOP / "Dockerfile").read_text()

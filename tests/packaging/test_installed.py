@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 
-from activities.dataplane.archiver import PROGRAM, program
 from tests.harness.trees import make_rich_tree, snapshot
 from tests.packaging.pythons import find_python, named_versions
 
@@ -114,12 +113,9 @@ def installed(
         pytest.skip(missing)
     home = tmp_path_factory.mktemp("home")
     (home / "user").mkdir()
-    # No wheel brings the archiver: alone in a folder of the path it is, for these, the one that `make setup` made.
-    (home / "archiver").mkdir()
-    (home / "archiver" / PROGRAM).symlink_to(program())
     environment = {
         **{name: value for name, value in os.environ.items() if name.startswith(("PIP_", "SSL_", "STORAGE_TESTS_"))},
-        "PATH": f"{home / 'archiver'}:{os.defpath}",
+        "PATH": os.defpath,
         "LANG": "C.UTF-8",
         "HOME": str(home / "user"),
     }
@@ -131,7 +127,7 @@ def installed(
         "PIPX_DEFAULT_PYTHON": python,
     }
     done = subprocess.run(
-        [sys.executable, "-m", "pipx", "install", "--pip-args=--find-links dist", SERVICE],
+        [sys.executable, "-m", "pipx", "install", "--pip-args=--find-links dist", f"{SERVICE}[archiver]"],
         cwd=checkout,
         env={**environment, **constraints, **pipx},
         stdin=subprocess.DEVNULL,
@@ -155,6 +151,16 @@ def test_it_is_of_that_python_and_complete(installed: Installed) -> None:
     done = subprocess.run([installed.python, "-c", IMPORT_ALL], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 100
+
+
+def test_its_archiver_is_the_fast_one(installed: Installed) -> None:
+    """ISA-L comes from the wheel, whatever the machine has."""
+    program = installed.python.with_name("codehub-archive")
+    said = subprocess.run([program, "--version"], check=True, capture_output=True, text=True).stdout
+    assert said == "codehub-archive 0.1.0 (isa-l)\n"
+    linked = subprocess.run(["ldd", program], check=True, capture_output=True, text=True).stdout
+    [library] = re.findall(r"libisal\.so\.2 => (\S+)", linked)
+    assert library.startswith(str(program.parent))
 
 
 def test_the_whole_cycle(installed: Installed) -> None:

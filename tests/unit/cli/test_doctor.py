@@ -141,7 +141,10 @@ async def test_no_archiver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("PATH", "")
     checks = machine_checks(Settings.load(tmp_path))
     found = (await run_all([check for check in checks if check.name == "machine.kernel"])).checks[0]
-    assert (found.state, found.hint) == (Verdict.FAILS, "In a clone, run `make setup`.")
+    assert (found.state, found.hint) == (
+        Verdict.FAILS,
+        "In a clone, run `make setup`; elsewhere, pip install 'codehub-storage-service[archiver]'.",
+    )
 
 
 async def test_checks_run_side_by_side_and_each_is_bounded() -> None:
