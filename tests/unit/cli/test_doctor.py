@@ -143,7 +143,7 @@ async def test_no_archiver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     found = (await run_all([check for check in checks if check.name == "machine.kernel"])).checks[0]
     assert (found.state, found.hint) == (
         Verdict.FAILS,
-        "In a clone, run `make setup`; elsewhere, pip install 'codehub-storage-service[archiver]'.",
+        "In a clone, run `make install`; elsewhere, pip install 'codehub-storage-service[archiver]'.",
     )
 
 
