@@ -35,7 +35,7 @@ MINUTES ?= 10
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install setup archiver-static demo test test-integration test-fault test-local coverage test-parts test-docker test-k8s test-k8s-cluster test-k8s-operations test-compose test-packaging test-web screenshots test-pages test-all test-here test-clusters test-machines walkthrough dist bench-quick bench bench-scale bench-start bench-backends fidelity docs docs-serve check check-archiver check-licences format model model-short faults fuzz fuzz-short clean
+.PHONY: help install setup archiver-static demo test test-integration test-fault test-local coverage test-parts test-docker test-k8s test-k8s-cluster test-k8s-operations test-compose test-packaging test-web screenshots test-pages test-all test-here test-operations test-clusters test-machines walkthrough dist bench-quick bench bench-scale bench-start bench-backends fidelity docs docs-serve check check-archiver check-licences format model model-short faults fuzz fuzz-short clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -129,8 +129,10 @@ coverage: $(READY) ## every branch of fence, record, purge, cleanup and archivem
 	$(BIN)/python -m coverage run -m pytest -q $(COVERED)
 	$(BIN)/python -m coverage report
 
+GO_PARTS := $(BIN)/python -m tests.harness.parts minio compose kubernetes local-path mc
+
 test-parts: $(READY) ## build ahead what the tests need of Go modules and Debian packages; needs Go, root, debootstrap
-	$(BIN)/python -m tests.harness.parts minio compose kubernetes local-path mc
+	$(GO_PARTS)
 	$(BIN)/python -m tests.harness.image
 	$(BIN)/python -m tests.harness.standins
 
@@ -159,16 +161,20 @@ test-packaging: $(READY) ## all distributions, built, installed into empty envir
 test-pages: $(READY) ## the commands of README.md and docs/quick-start.md, typed on an empty Debian; needs root and debootstrap
 	$(TO_FIELD) STORAGE_TESTS_PAGES=1 $(BIN)/python -m pytest tests/pages $(ARGS)
 
-test-all: $(READY) test-parts ## what CI runs: each test once, but for the few of `coverage`; the suites that mostly wait beside the others
+test-all: $(READY) ## what CI runs: each test once, but for the few of `coverage`; the suites that mostly wait beside the others
 	rm -rf $(FIELD)
-	$(MAKE) -j4 -Otarget test-here test-k8s-operations test-clusters test-machines
+	$(GO_PARTS) # the first time they take both processors for long; the image, built anew for each change, does not
+	$(MAKE) -j4 -Otarget test-here test-operations test-clusters test-machines
 	$(BIN)/python -m tests.field
 
 test-here: # what needs neither an engine nor a cluster
 	$(MAKE) coverage
 	$(MAKE) test-local LIMIT=60
 
-test-clusters: # one after the other, and as long together as the two chains above
+test-operations: test-parts
+	$(MAKE) test-k8s-operations
+
+test-clusters: test-parts # one after the other, and as long together as the two chains above
 	$(MAKE) test-k8s-cluster
 	$(MAKE) test-docker
 

@@ -27,7 +27,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if os.geteuid() != 0:
         pytest.skip("needs root, for a root file system of its own")
     made = tmp_path_factory.mktemp("bare")
-    subprocess.run(["make", "--no-print-directory", "archiver-static"], cwd=TOP, check=True)
+    quickly = {**os.environ, "CARGO_PROFILE_RELEASE_OPT_LEVEL": "0"}  # compiled in a fifth of the time
+    subprocess.run(["make", "--no-print-directory", "archiver-static"], cwd=TOP, env=quickly, check=True)
     shutil.copy(TOP / "dist/codehub-archive", made / "codehub-archive")
     shutil.copy(ARCHIVE, made / "home.tar.gz")
     (made / "proc").mkdir()
