@@ -219,7 +219,7 @@ $(PEERS_STAMP): bench/requirements.txt
 	@touch $@
 
 bench: $(READY) $(PEERS_STAMP) ## us beside tar, restic and others on five trees; writes docs/benchmarks.md; takes long
-	@! command -v go >/dev/null || $(BIN)/python -m tests.harness.parts kopia
+	@! command -v go >/dev/null || $(BIN)/python -m tests.harness.parts kopia restic
 	$(BIN)/python -m bench --all $(ARGS)
 
 bench-quick: $(READY) $(PEERS_STAMP) ## a home of 2.5 GB against the fastest peers; ends with a JSON line; ARGS="--only ours"

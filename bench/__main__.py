@@ -18,10 +18,10 @@ from functools import partial
 from pathlib import Path
 
 from bench.contenders import SendsOnly
-from bench.figures import OURS, SLOW_PEERS, SLOWEST_PEER, WHOLE, headline
+from bench.figures import OURS, SLOW_PEERS, SLOWEST_PEER, WHOLE
 from bench.floors import FLOORS
 from bench.homes import size_of
-from bench.peers import CONTENDERS, runnable
+from bench.peers import CONTENDERS, able, runnable
 from bench.report import RESULTS, write_report
 from bench.results import Run
 from bench.rounds import count_requests, run_rounds
@@ -31,8 +31,8 @@ from bench.trees import TREES, tree
 from bench.whole import run_whole
 from tests.harness.s3server import S3Server
 
-QUICK = (OURS, WHOLE, "pigz1-rclone", "restic", SLOWEST_PEER)
-_STREAMING = (OURS, "pigz1-rclone")
+QUICK = (OURS, WHOLE, "pigz1-rclone", "zstd1-rclone", "restic", SLOWEST_PEER)
+_STREAMING = (OURS, "pigz1-rclone", "pigz1-s5cmd", "zstd1-rclone")
 """Who sends without asking the store for what it has, and is not slow: only they are sent into the sink."""
 _SMALL_BYTES = 100_000_000
 _OFTENER = 5
@@ -60,7 +60,7 @@ def main() -> int:
         if not options.tree and not options.only:  # a part would take the place of the whole
             run.save(RESULTS)
             write_report(run)
-    print(json.dumps(headline([each for each in run.results if each.tree == names[0]])))
+    print(json.dumps(run.headline(names[0])))
     return 0
 
 
@@ -100,9 +100,10 @@ def _measure_quickly(run: Run, server: S3Server, name: str, who: Sequence[str], 
 
 def _measure_sink(run: Run, folder: Path, names: Sequence[str], who: Sequence[str]) -> None:
     sending = [SendsOnly(each) for each in runnable([each for each in who if each in _STREAMING])]
+    floors = able(FLOORS)
     with sink_process(folder) as place:
         for name in names:
-            run.sink += run_rounds(lambda: nullcontext(place), name, tree(name), [*sending, *FLOORS], range(run.rounds))
+            run.sink += run_rounds(lambda: nullcontext(place), name, tree(name), [*sending, *floors], range(run.rounds))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -110,6 +110,7 @@ def client_environment(place: Place) -> dict[str, str]:
     return {
         **place.environment(),
         "PATH": search_path(),
+        "S3_ENDPOINT_URL": place.endpoint_url,  # s5cmd's own name for it
         "RCLONE_CONFIG": "/dev/null",
         "RCLONE_CONFIG_BENCH_TYPE": "s3",
         "RCLONE_CONFIG_BENCH_PROVIDER": "Other",

@@ -13,6 +13,9 @@ SLOWEST_PEER = "gzip-aws"
 SLOW_PEERS = (SLOWEST_PEER, "pigz-aws")
 """Bound by their compression alone, and so measured once."""
 NOT_PEERS = frozenset({OURS, WHOLE})
+SINK_PEER = "pigz1-rclone"
+FLOOR_OF = {"archive": "tar, igzip -1", "restore": "igzip -d, tar x"}
+"""By operation, what programs in C take of a processor who do no more than they must."""
 _DELETION = "delete_volume"
 DATA_STEPS = frozenset(
     {"scan_volume", "copy_segments", "copy_tail", "complete_archive", "verify_archive"}
@@ -57,17 +60,19 @@ def spread(results: Sequence[Result], contender: str, operation: str, what: str)
     return Spread.of(found) if found else None
 
 
-def ratio_to_best(results: Sequence[Result], operation: str, what: str) -> float | None:
-    """Our median by that of the peer with the least; ``None`` without either."""
-    mine = spread(results, OURS, operation, what)
+def ratio_to_best(results: Sequence[Result], operation: str, what: str, ours: str = "") -> float | None:
+    """Our median by that of the peer with the least; ``None`` without either. ``ours``: another operation of ours."""
+    mine = spread(results, OURS, ours or operation, what)
     peers = {each.contender for each in results} - NOT_PEERS
     theirs = [found.median for peer in peers if (found := spread(results, peer, operation, what))]
     return None if mine is None or not theirs else _ratio(mine.median, min(theirs))
 
 
-def ratio_of(results: Sequence[Result], left: tuple[str, str], right: tuple[str, str]) -> float | None:
-    """Median wall time of one (contender, operation) by that of another; ``None`` without either."""
-    one, other = (spread(results, *each, "wall_seconds") for each in (left, right))
+def ratio_of(
+    results: Sequence[Result], left: tuple[str, str], right: tuple[str, str], what: str = "wall_seconds"
+) -> float | None:
+    """Median of one (contender, operation) by that of another; ``None`` without either."""
+    one, other = (spread(results, *each, what) for each in (left, right))
     return None if one is None or other is None else _ratio(one.median, other.median)
 
 
@@ -79,13 +84,31 @@ def temporal_share(results: Sequence[Result]) -> float | None:
     return round(1 - data / total, 3) if total else None
 
 
-def headline(results: Sequence[Result]) -> dict[str, Any]:
-    """The ratios by which a change is judged; ``null`` for what was not measured."""
+def above_floor(results: Sequence[Result], sink: Sequence[Result], entries: int, operation: str) -> float | None:
+    """Microseconds of a processor for each entry that we take and the floor does not; ``None`` without either."""
+    mine = spread(results, OURS, operation, "cpu_seconds")
+    floor = spread(sink, FLOOR_OF[operation], operation, "cpu_seconds")
+    return None if not mine or not floor or not entries else round((mine.median - floor.median) / entries * 1e6, 1)
+
+
+def headline(results: Sequence[Result], sink: Sequence[Result] = (), entries: int = 0) -> dict[str, Any]:
+    """The ratios by which a change is judged; ``null`` for what was not measured.
+
+    ``sink``: what was sent there, and the floors. ``entries``: of the tree.
+    """
     memory = [each.pss_bytes for each in results if each.contender in NOT_PEERS]
     return {
         "archive_wall_vs_best_peer": ratio_to_best(results, "archive", "wall_seconds"),
         "archive_cpu_vs_best_peer": ratio_to_best(results, "archive", "cpu_seconds"),
         "restore_wall_vs_best_peer": ratio_to_best(results, "restore", "wall_seconds"),
+        "restore_cpu_vs_best_peer": ratio_to_best(results, "restore", "cpu_seconds"),
+        "verify_wall_vs_best_peers_restore": ratio_to_best(results, "restore", "wall_seconds", ours="verify"),
+        "sink_wall_vs_pigz1_rclone": ratio_of(sink, (OURS, "archive"), (SINK_PEER, "archive")),
+        "stored_vs_gzip": ratio_of(results, (OURS, "archive"), (SLOWEST_PEER, "archive"), "stored_bytes"),
+        **{
+            f"{operation}_us_above_floor_by_entry": above_floor(results, sink, entries, operation)
+            for operation in FLOOR_OF
+        },
         "peak_rss_mib": round(max(memory) / (1 << 20)) if memory else None,
         "temporal_share": temporal_share(results),
         "verify_vs_restore": ratio_of(results, (OURS, "verify"), (OURS, "restore")),

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import worker.preloaded  # noqa: F401 - what movers are forked from has read it, too
 from activities.dataplane.copy import Means, Place, UploadRef, copy_segments, copy_tail
 from activities.dataplane.manifest import Manifest, Source, VolumeBlock
 from activities.dataplane.parts import parts_of

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shlex
@@ -10,10 +11,13 @@ import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from bench.contenders import Contender, Ours, Step, Turn, client_environment, search_path, shell
 from tests.harness import parts
+
+_ROOT = Path(__file__).parents[1]
 
 
 class Pipe(Contender):
@@ -33,7 +37,8 @@ class Pipe(Contender):
         return {
             operation: shell(
                 re.sub("|".join(values), lambda found: shlex.quote(values[found[0]]), typed),
-                environment=client_environment(turn.place),
+                _ROOT,
+                client_environment(turn.place),
             )
             for operation, typed in self.as_typed.items()
         }
@@ -42,24 +47,27 @@ class Pipe(Contender):
 class Restic(Contender):
     """A tool that stores equal blocks once, so it may send less than the others."""
 
-    name = "restic"
-    needs = ("restic",)
     as_typed: Mapping[str, str] = {
         "archive": "restic backup .",
         "restore": "restic restore latest --target TARGET",
     }
 
+    def __init__(self, name: str, program: str) -> None:
+        self.name = name
+        self.needs = (program,)
+        self._program = program
+
     def prepare(self, turn: Turn) -> None:
         """Make the repository."""
-        _run(["restic", "init"], self._environment(turn))
+        _run([self._program, "init"], self._environment(turn))
 
     def steps(self, turn: Turn) -> Mapping[str, Step]:
         """See the base. The restore has an empty cache: it is on another machine."""
         environment = self._environment(turn)
         return {
-            "archive": shell("restic backup --quiet .", turn.tree, environment),
+            "archive": shell(f"{self._program} backup --quiet .", turn.tree, environment),
             "restore": shell(
-                f"restic restore latest --quiet --target {shlex.quote(str(turn.target))}",
+                f"{self._program} restore latest --quiet --target {shlex.quote(str(turn.target))}",
                 turn.tree,
                 {**environment, "RESTIC_CACHE_DIR": str(turn.scratch / "cache-of-restore")},
             ),
@@ -129,11 +137,16 @@ def _run(command: Sequence[str], environment: Mapping[str, str]) -> None:
 
 
 _AWS = {"put": "aws s3 cp - s3://BUCKET/home.tar.gz", "get": "aws s3 cp s3://BUCKET/home.tar.gz -"}
+_CRT = {operation: f"python bench/crt.py {operation} BUCKET home.tar.gz" for operation in ("put", "get")}
+_S5CMD = {"put": "s5cmd pipe s3://BUCKET/home.tar.gz", "get": "s5cmd cat s3://BUCKET/home.tar.gz"}
 _RCLONE = {"put": "rclone rcat bench:BUCKET/home.tar.gz", "get": "rclone cat bench:BUCKET/home.tar.gz"}
-_VERSIONS = (
-    *((name, "--version") for name in ("tar", "gzip", "pigz", "aws", "kopia")),
-    *((name, "version") for name in ("rclone", "restic", "weed")),
-)
+_DEBIANS_RESTIC = "/usr/bin/restic"
+_VERSIONS = {
+    **{name: (name, "--version") for name in ("tar", "gzip", "pigz", "zstd", "igzip", "aws", "kopia")},
+    **{name: (name, "version") for name in ("rclone", "s5cmd", "restic", "weed")},
+    "restic-debian": (_DEBIANS_RESTIC, "version"),
+    "boto3": ("python", "-c", "import awscrt, boto3; print('boto3', boto3.__version__, 'awscrt', awscrt.__version__)"),
+}
 CONTENDERS: Mapping[str, Contender] = {
     each.name: each
     for each in (
@@ -141,7 +154,11 @@ CONTENDERS: Mapping[str, Contender] = {
         Pipe("gzip-aws", "gzip", "gzip -d", **_AWS),
         Pipe("pigz-aws", "pigz", "pigz -d", **_AWS),
         Pipe("pigz1-rclone", "pigz -1", "pigz -d", **_RCLONE),
-        Restic(),
+        Pipe("pigz1-s5cmd", "pigz -1", "pigz -d", **_S5CMD),
+        Pipe("pigz1-boto3-crt", "pigz -1", "pigz -d", **_CRT),
+        Pipe("zstd1-rclone", "zstd -1", "zstd -d", **_RCLONE),
+        Restic("restic", "restic"),
+        Restic("restic-debian", _DEBIANS_RESTIC),
         Kopia(),
     )
 }
@@ -149,9 +166,14 @@ CONTENDERS: Mapping[str, Contender] = {
 
 def runnable(names: Iterable[str]) -> list[Contender]:
     """Those of ``names`` that can run here; the others are told of."""
-    _find_kopia()
+    return able(each for name, each in CONTENDERS.items() if name in names)
+
+
+def able(contenders: Iterable[Contender]) -> list[Contender]:
+    """Those that can run here; the others are told of."""
+    _find_built()
     found = []
-    for contender in (each for name, each in CONTENDERS.items() if name in names):
+    for contender in contenders:
         lacking = [name for name in contender.needs if shutil.which(name, path=search_path()) is None]
         if lacking:
             print(f"{contender.name} is left out: {', '.join(lacking)} not installed", file=sys.stderr)
@@ -162,17 +184,19 @@ def runnable(names: Iterable[str]) -> list[Contender]:
 
 def versions() -> dict[str, str]:
     """The first line of what each program says of its version; nothing of those that are not here."""
-    _find_kopia()
+    _find_built()
     found = {}
-    for command in _VERSIONS:
+    for name, command in _VERSIONS.items():
         program = shutil.which(command[0], path=search_path())
         if program is not None:
             said = subprocess.run([program, *command[1:]], capture_output=True, check=True, text=True)
-            found[command[0]] = (said.stdout or said.stderr).splitlines()[0]
+            found[name] = (said.stdout or said.stderr).splitlines()[0]
     return found
 
 
-def _find_kopia() -> None:
-    """It is no package, and is built where Go is."""
-    if shutil.which("kopia") is None and parts.can_build("kopia"):
-        os.environ["PATH"] = os.pathsep.join([str(parts.build("kopia")), os.environ.get("PATH", os.defpath)])
+@functools.cache
+def _find_built() -> None:
+    """Those that are no package, or an old one, come first on the path where they can be built."""
+    for part in ("kopia", "restic"):
+        if parts.can_build(part):
+            os.environ["PATH"] = os.pathsep.join([str(parts.build(part)), os.environ.get("PATH", os.defpath)])

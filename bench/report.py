@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from bench.figures import DATA_STEPS, NOT_PEERS, OURS, WHOLE, Result, Spread, headline, spread
+from bench.figures import DATA_STEPS, NOT_PEERS, OURS, WHOLE, Result, Spread, spread
 from bench.floors import FLOORS
 from bench.peers import CONTENDERS
 from bench.plots import plot
@@ -67,7 +67,7 @@ def _tree_section(run: Run, name: str) -> Iterator[str]:
     if sink:
         yield "Into a sink that keeps nothing, and the floors:"
         yield _sink_table(sink)
-    yield f"```json\n{json.dumps(headline(results))}\n```"
+    yield f"```json\n{json.dumps(run.headline(name))}\n```"
 
 
 def _store_table(run: Run, name: str, results: Sequence[Result]) -> str:

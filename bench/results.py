@@ -7,10 +7,11 @@ import platform
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from pydantic import TypeAdapter
 
-from bench.figures import Result
+from bench.figures import Result, headline
 from bench.peers import versions
 from bench.store import SERVER
 
@@ -34,6 +35,11 @@ class Run:
     def begin(cls, rounds: int) -> Run:
         """Today, here."""
         return cls(f"{datetime.now(UTC):%Y-%m-%d}", describe_machine(), SERVER, rounds, versions())
+
+    def headline(self, tree: str) -> dict[str, Any]:
+        """Of one tree."""
+        results, sink = ([each for each in found if each.tree == tree] for found in (self.results, self.sink))
+        return headline(results, sink, self.sizes.get(tree, (0, 0))[0])
 
     def save(self, path: Path) -> None:
         """As JSON, a line for each result."""

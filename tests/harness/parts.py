@@ -57,6 +57,7 @@ _PARTS: Mapping[str, _Part] = {
     "local-path": _Part({"local-path-provisioner": "github.com/rancher/local-path-provisioner"}),
     "mc": _Part({"mc": "github.com/minio/mc"}),
     "minio": _Part({"minio": "github.com/minio/minio"}),
+    "restic": _Part({"restic": "github.com/restic/restic/cmd/restic"}, {"main.version": "0.18.1"}),
     "temporal": _Part(
         {
             "temporal-server": "go.temporal.io/server/cmd/server",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bench.figures import WHOLE, Result, Spread, headline, ratio_of, ratio_to_best, spread, temporal_share
+from bench.figures import FLOOR_OF, WHOLE, Result, Spread, headline, ratio_of, ratio_to_best, spread, temporal_share
 
 _BLANK = Result("home", "ours", "archive", 0, 1.0, 1.0, 1 << 20, 10, 1)
 
@@ -54,9 +54,20 @@ def test_ratio_without_one_side_is_none() -> None:
 
 def test_headline() -> None:
     """The keys are relied on by whoever reads the last line."""
-    assert headline(RESULTS) == {
+    sink = [
+        result("ours", "archive", 2),
+        result("pigz1-rclone", "archive", 4),
+        result(FLOOR_OF["archive"], "archive", 1, cpu=0.5),
+    ]
+    assert headline(RESULTS, sink, entries=100) == {
         "archive_wall_vs_best_peer": 0.455,
         "archive_cpu_vs_best_peer": 0.4,
+        "restore_cpu_vs_best_peer": 1.0,
+        "verify_wall_vs_best_peers_restore": 0.333,
+        "sink_wall_vs_pigz1_rclone": 0.5,
+        "stored_vs_gzip": 1.0,
+        "archive_us_above_floor_by_entry": 15000.0,
+        "restore_us_above_floor_by_entry": None,
         "restore_wall_vs_best_peer": 0.667,
         "peak_rss_mib": 150,
         "temporal_share": 0.1,
