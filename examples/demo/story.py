@@ -20,10 +20,10 @@ from examples.demo.kills import Kills, MissedTheMiddle
 from examples.demo.line import Line
 from examples.demo.oddities import make_oddities
 from examples.demo.telling import Telling
+from worker.cli.bucket import open_bucket
 from worker.cli.following import follow
 from worker.cli.format import size
 from worker.cli.output import one_line
-from worker.cli.session import open_bucket
 from worker.cli.verifying import check
 from worker.dev.stack import DevStack
 from worker.settings import Settings

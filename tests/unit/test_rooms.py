@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
+
+from worker.cli.exits import Exit
 
 OURS = ("activities", "codehub_storage", "worker", "workflows")
 MODULES_AT_MOST = 72
@@ -30,3 +36,18 @@ def test_a_mover_loads_no_workflow_and_no_backend() -> None:
 def test_what_replays_loads_no_activity() -> None:
     """Workflows replay without what activities need."""
     assert [name for name in _loaded_by("workflows.archive") if name.startswith(("activities", "worker"))] == []
+
+
+@pytest.mark.parametrize("command", ["provision", "archive", "restore", "purge", "cancel"])
+def test_a_command_that_asks_temporal_alone_loads_no_client_of_s3(command: str, tmp_path: Path) -> None:
+    """It would take half a second of a processor, for nothing. Nothing answers here: by then all is loaded."""
+    program = (
+        f"import sys; from worker.cli.main import run; print(run({[command, 'ws1', '--data-dir', str(tmp_path)]}))"
+    )
+    program += "; print(*{name.partition('.')[0] for name in sys.modules})"
+    environment = {**os.environ, "TEMPORAL_ADDRESS": "127.0.0.1:9", "CODEHUB_STORAGE_BACKEND": "directory"}
+    found = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    status, loaded = found.stdout.splitlines()[-2:]
+    assert int(status) == Exit.RETRY, found.stderr
+    assert "temporalio" in loaded.split()
+    assert not {"aioboto3", "botocore", "aiodocker", "kubernetes_asyncio"} & set(loaded.split())

@@ -1,17 +1,13 @@
-"""What commands work with: the settings, a connection to Temporal, the bucket."""
+"""What commands work with: the settings, and a connection to Temporal. The bucket costs more to import (``bucket``)."""
 
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from temporalio.client import Client
 
-from activities.objectstore.base import ObjectStore
-from activities.objectstore.client import S3Settings
-from activities.objectstore.identity import StoreIdentity, load_identity
-from activities.objectstore.s3 import S3Store, open_store
 from codehub_storage.client import DEFAULT_ADDRESS, StorageClient, connect
 from codehub_storage.contracts import Operation
 from codehub_storage.errors import StorageError
@@ -19,8 +15,7 @@ from codehub_storage.keys import workflow_id
 from worker.cli.output import Output
 from worker.cli.weblinks import run_link
 from worker.dev.info import DevInfo
-from worker.settings import Settings, variable
-from worker.store import s3_settings
+from worker.settings import Settings
 
 
 def load_settings(args: Namespace) -> Settings:
@@ -31,7 +26,7 @@ def load_settings(args: Namespace) -> Settings:
 async def connect_temporal(settings: Settings) -> Client:
     """Temporal, by the environment or the running stack. ``BackendUnavailable`` if it does not respond."""
     config = settings.temporal_connect_config()
-    with _hint(settings, None if config.get("target_host") != DEFAULT_ADDRESS else "TEMPORAL_ADDRESS"):
+    with hinting(settings, None if config.get("target_host") != DEFAULT_ADDRESS else "TEMPORAL_ADDRESS"):
         return await connect(**config)
 
 
@@ -50,26 +45,8 @@ async def connect_for(operation: Operation, args: Namespace, settings: Settings,
     return await connect_storage(args, settings)
 
 
-@asynccontextmanager
-async def open_bucket(settings: Settings) -> AsyncIterator[ObjectStore]:
-    """The bucket. ``WrongStore`` for one that `init` never marked."""
-    async with open_marked(settings) as (store, _):
-        yield store
-
-
-@asynccontextmanager
-async def open_marked(
-    settings: Settings, connection: S3Settings | None = None
-) -> AsyncIterator[tuple[S3Store, StoreIdentity]]:
-    """The bucket and its identity. ``connection``: for example with other timeouts."""
-    async with open_store(connection or s3_settings(settings)) as store:
-        with _hint(settings, None if settings.s3_endpoint else variable("s3_endpoint")):
-            identity = await load_identity(store)
-        yield store, identity
-
-
 @contextmanager
-def _hint(settings: Settings, unset: str | None) -> Iterator[None]:
+def hinting(settings: Settings, unset: str | None) -> Iterator[None]:
     """If the stack was not started, the error names that, and not the default that holds where ``unset`` is not set."""
     try:
         yield

@@ -24,8 +24,9 @@ from codehub_storage.keys import (
 )
 from worker.backends import open_backend
 from worker.cli.answers import KeptArchive, ShowAnswer, ShownArchive, ShownVolume
+from worker.cli.bucket import open_marked
 from worker.cli.runs import OURS, executions, problems_of, row
-from worker.cli.session import connect_temporal, open_marked
+from worker.cli.session import connect_temporal
 from worker.cli.volumes_here import check_here, is_told_ready
 from worker.settings import Settings
 

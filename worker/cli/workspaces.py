@@ -25,8 +25,9 @@ from activities.state.record import Record, VolumeState
 from codehub_storage.errors import StorageError
 from codehub_storage.keys import is_workspace_id, workflow_id
 from worker.cli.answers import ListAnswer, State, WorkspaceRow
+from worker.cli.bucket import open_marked
 from worker.cli.runs import OURS, attribute, executions, moment, status_of
-from worker.cli.session import connect_temporal, open_marked
+from worker.cli.session import connect_temporal
 from worker.cli.volumes_here import is_lost, is_told_ready, volumes_here
 from worker.settings import Settings
 

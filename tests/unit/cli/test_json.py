@@ -164,7 +164,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("CODEHUB_STORAGE_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("CODEHUB_STORAGE_VOLUME_ROOT", str(tmp_path / "volumes"))
-    for module in ("worker.cli.session", "worker.store", "worker.wiring"):
+    for module in ("worker.cli.bucket", "worker.store", "worker.wiring"):
         monkeypatch.setattr(f"{module}.open_store", world.open_store)
     for module in ("worker.cli.session", "worker.cli.workspace", "codehub_storage.client"):
         monkeypatch.setattr(f"{module}.StorageClient", Storage)

@@ -14,8 +14,8 @@ from activities.objectstore.identity import StoreIdentity, probe
 from activities.objectstore.s3 import S3Store
 from codehub_storage.errors import ErrorCode, StorageError
 from worker.cli.answers import Verdict
+from worker.cli.bucket import open_marked
 from worker.cli.checks.running import Check, Finding, fails, ok, warning
-from worker.cli.session import open_marked
 from worker.settings import Origin, Retention, Settings, variable
 from worker.store import s3_settings
 

@@ -11,8 +11,8 @@ from activities.state.fence import read_record
 from activities.state.record import Record
 from codehub_storage.errors import ErrorCode, StorageError
 from codehub_storage.keys import check_workspace_id
+from worker.cli.bucket import open_marked
 from worker.cli.checks.running import Check, Finding, ok, warning
-from worker.cli.session import open_marked
 from worker.cli.volumes_here import is_home_here, is_lost, is_told_ready, left_here, volumes_here
 from worker.settings import Settings
 

@@ -29,10 +29,11 @@ async def run(args: Namespace, output: Output) -> int:
     from activities.objectstore.base import PreconditionFailed
     from codehub_storage.client import StorageClient
     from codehub_storage.errors import ErrorCode, StorageError
+    from worker.cli.bucket import open_bucket
     from worker.cli.naming import archive_key
     from worker.cli.progress import ProgressState
     from worker.cli.proving import prove
-    from worker.cli.session import connect_temporal, load_settings, open_bucket
+    from worker.cli.session import connect_temporal, load_settings
     from worker.cli.verifying import check, proven
 
     def show(seen: int, total: int) -> None:
