@@ -19,7 +19,6 @@ NAME = "python:3.11-slim-bookworm"
 COMPILER = "debian:bookworm"
 """What the archiver is built on. The official one gets these packages by apt-get; here there is no network to do so."""
 
-_SUITE = "bookworm"
 _PACKAGES = ("ca-certificates", "gzip", "python3", "python3-venv", "tar")
 _COMPILER_PACKAGES = ("ca-certificates", "cargo-web", "gcc", "libc6-dev", "libisal-dev", "pkg-config")
 _NOT_NEEDED = (
@@ -47,10 +46,10 @@ def compiler_tar() -> Path:
     return debian_tar(_COMPILER_PACKAGES)
 
 
-def debian_tar(packages: Sequence[str]) -> Path:
+def debian_tar(packages: Sequence[str], suite: str = "bookworm") -> Path:
     """The file system of a bare Debian with these packages as a tar, made once."""
-    digest = hashlib.sha256(repr((_SUITE, tuple(packages), _NOT_NEEDED)).encode()).hexdigest()[:16]
-    return kept(f"debian-{digest}.tar", functools.partial(_make, packages))
+    digest = hashlib.sha256(repr((suite, tuple(packages), _NOT_NEEDED)).encode()).hexdigest()[:16]
+    return kept(f"debian-{digest}.tar", functools.partial(_make, packages, suite))
 
 
 def import_base(engine: Engine) -> None:
@@ -68,13 +67,13 @@ def _import(engine: Engine, name: str, tar: Callable[[], Path]) -> None:
         engine.docker("import", "--change", 'CMD ["bash"]', str(tar()), name)
 
 
-def _make(packages: Sequence[str], target: Path) -> None:
+def _make(packages: Sequence[str], suite: str, target: Path) -> None:
     """In namespaces of its own: what it mounts and starts is gone with it, even if it is killed."""
     with tempfile.TemporaryDirectory(prefix="storage-base-") as folder:
         root = Path(folder) / "root"
         _run(
             *("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--"),
-            *("debootstrap", "--variant=minbase", f"--include={','.join(packages)}", _SUITE, str(root)),
+            *("debootstrap", "--variant=minbase", f"--include={','.join(packages)}", suite, str(root)),
         )
         for each in _NOT_NEEDED:
             shutil.rmtree(root / each, ignore_errors=True)

@@ -96,14 +96,19 @@ def _build(engine: Engine, *, has_network: bool) -> None:
 
 
 def bring_along(context: Path) -> None:
-    """What a build without network needs: wheels, and the archiver's crates, where cargo is told to look."""
+    """What a build without network needs: wheels, and the archiver's crates."""
     shutil.copytree(image_wheels(), context / "wheels", copy_function=shutil.copyfile)
-    shutil.copytree(_image_crates(), context / "archiver/vendor", copy_function=shutil.copyfile)
-    (context / "archiver/.cargo").mkdir()
-    (context / "archiver/.cargo/config.toml").write_text(_CRATES_ARE_HERE)
+    bring_crates(context / "archiver")
 
 
-def _image_crates() -> Path:
+def bring_crates(archiver: Path) -> None:
+    """All that the archiver is built of, into its folder, where cargo is told to look."""
+    shutil.copytree(image_crates(), archiver / "vendor", copy_function=shutil.copyfile)
+    (archiver / ".cargo").mkdir()
+    (archiver / ".cargo/config.toml").write_text(_CRATES_ARE_HERE)
+
+
+def image_crates() -> Path:
     """The sources of all that the archiver is built of: fetched again when its lock changes."""
     lock = (TOP / "archiver/Cargo.lock").read_bytes()
     return kept(f"crates-{hashlib.sha256(lock).hexdigest()[:16]}", _fetch_crates)
